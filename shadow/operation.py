@@ -1,0 +1,109 @@
+"""What crosses the cache boundary: operations, and what both sides did with each.
+
+This is the one narrow stream of the project. Hosts produce operations, the shadow turns each into an observation, and
+everything after it (comparison, judgement, reports, later replay) consumes observations and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+Kind = Literal["get", "set", "clear"]
+Pool = Literal["init", "recur", "wm", "hierarchical", "all"]
+Side = Literal["control", "candidate"]
+
+
+class Operation(NamedTuple):
+    """One kind of call on one pool; the ten below are the whole vocabulary.
+
+    Attributes:
+        method: Name of the method of the cache interface.
+        kind: ``get``, ``set`` or ``clear``.
+        pool: ``init``, ``recur``, ``wm``, ``hierarchical`` (init of one env, then recur) or ``all``.
+        name: ``kind.pool``, the label in counters and reports.
+    """
+
+    method: str
+    kind: Kind
+    pool: Pool
+    name: str
+
+
+GET_INIT: Final = Operation("get_init_cache", "get", "init", "get.init")
+GET_RECUR: Final = Operation("get_recur_cache", "get", "recur", "get.recur")
+GET_WM: Final = Operation("get_wm_cache", "get", "wm", "get.wm")
+GET_HIERARCHICAL: Final = Operation("hierarchical_get", "get", "hierarchical", "get.hierarchical")
+SET_INIT: Final = Operation("set_init_cache", "set", "init", "set.init")
+SET_RECUR: Final = Operation("set_recur_cache", "set", "recur", "set.recur")
+SET_WM: Final = Operation("set_wm_cache", "set", "wm", "set.wm")
+CLEAR_ALL: Final = Operation("clear_all", "clear", "all", "clear.all")
+CLEAR_INIT: Final = Operation("clear_init_caches", "clear", "init", "clear.init")
+CLEAR_INIT_ENV: Final = Operation("clear_init_cache", "clear", "init", "clear.init_env")
+CLEAR_RECUR: Final = Operation("clear_recur_cache", "clear", "recur", "clear.recur")
+
+OPERATIONS: Final = (
+    GET_INIT,
+    GET_RECUR,
+    GET_WM,
+    GET_HIERARCHICAL,
+    SET_INIT,
+    SET_RECUR,
+    SET_WM,
+    CLEAR_ALL,
+    CLEAR_INIT,
+    CLEAR_INIT_ENV,
+    CLEAR_RECUR,
+)
+
+
+class Observation(NamedTuple):
+    """What both sides did with one operation. Immutable; made once per operation.
+
+    A named tuple and not a dataclass: it is made on the hot path, and this costs a third of a frozen dataclass.
+
+    Attributes:
+        index: Ordinal of the operation on this cache, from 0.
+        operation: What was called.
+        env_id: Environment, or None where the operation has none.
+        key: 64-bit cache key, or None for a clear.
+        control: What the control returned (an entry, None for a miss, a slot number for a set).
+        candidate: The same of the candidate.
+        control_error: What the control raised instead, or None.
+        candidate_error: The same of the candidate.
+        control_ns: Time the control took, nanoseconds.
+        candidate_ns: The same of the candidate.
+    """
+
+    index: int
+    operation: Operation
+    env_id: int | None
+    key: int | None
+    control: Any
+    candidate: Any
+    control_error: Exception | None
+    candidate_error: Exception | None
+    control_ns: int
+    candidate_ns: int
+
+
+class Observer(Protocol):
+    """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator."""
+
+    def before_set(self, operation: Operation, env_id: int | None, key: int, entry: Any) -> None:
+        """See a set before either side does, while the input is still what the host handed over."""
+
+    def observed(self, observation: Observation) -> None:
+        """See what both sides did."""
+
+    def spent(self, harness_ns: int) -> None:
+        """Learn how long one operation took beyond the primary's own time, nanoseconds."""
+
+    def faulted(self, fault: Exception) -> None:
+        """Learn that the harness itself failed in one of the calls above; the host never does."""
+
+    def copied(self, control: Any, candidate: Any) -> Observer:
+        """Return the observer for a deep copy of the shadow (a target network, say)."""
+
+
+Clock = Callable[[], int]

@@ -1,0 +1,123 @@
+"""Which cache a world model gets, read from the two switches of its config."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple, Protocol
+
+from shadow.interface import CacheStore, read_field
+from shadow.legacy import LegacyKVCache
+from shadow.manager import KVCacheManager
+
+logger = logging.getLogger(__name__)
+
+IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {"legacy": LegacyKVCache, "new": KVCacheManager}
+
+
+class LifeCycle(Protocol):
+    """What a host tells about itself beside its cache operations; None stands for nobody listening."""
+
+    def weights_updated(self) -> None:
+        """The weights moved: entries computed before are of an older version."""
+
+    def episode_ended(self, env_id: int) -> None:
+        """An env's episode is over and its cleanup is done: nothing of it may be alive any more."""
+
+    def search_started(self) -> None:
+        """A new tree search begins, and its recurrent pool has just been cleared."""
+
+    def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
+        """Where the training stands; stamped on what is recorded from here on."""
+
+
+class Validation(LifeCycle, Protocol):
+    """A validation session, as far as a host needs to know one."""
+
+    def shadow(self, *, control: Any, candidate: Any, primary: str = "control", name: str = "") -> Any:
+        """Return a cache that runs both sides in lockstep."""
+
+
+class BuiltCache(NamedTuple):
+    """What a world model gets.
+
+    Attributes:
+        cache: The cache to use.
+        validation: Whom to tell about the life cycle, or None without validation.
+        system: One line that names the system in use.
+    """
+
+    cache: CacheStore
+    validation: Validation | None
+    system: str
+
+
+def build_cache(config: Any, env_num: int, validation: Validation | None = None, name: str = "") -> BuiltCache:
+    """Build the cache that the switches of a world model config ask for.
+
+    Args:
+        config: World model config. Read with defaults: ``use_new_cache_manager`` (False), ``cache_validation_mode``
+            (False) and ``cache_validation`` (settings of the validation, whose ``control`` and ``candidate`` name
+            ``legacy``, ``new`` or ``package.module:Class``).
+        env_num: Number of environments.
+        validation: Running session to join. None opens the installed one, if the config asks for validation.
+        name: Which copy of a model this cache serves, such as ``collect``.
+
+    Returns:
+        The cache, whom to tell about the life cycle, and a line that names the system. The line is logged as well.
+
+    Raises:
+        ValueError: If a setting is impossible or an implementation can't be found.
+    """
+    use_new = bool(read_field(config, "use_new_cache_manager", False))
+    if not read_field(config, "cache_validation_mode", False):
+        cache = implementation("new" if use_new else "legacy")(config=config, env_num=env_num)
+        system = f"Using {'NEW KV cache manager' if use_new else 'OLD cache system'} ({type(cache).__name__})"
+        logger.info(system)
+        return BuiltCache(cache, None, system)
+
+    settings = read_field(config, "cache_validation", None) or {}
+    control = implementation(read_field(settings, "control", "legacy"))(config=config, env_num=env_num)
+    candidate = implementation(read_field(settings, "candidate", "new"))(config=config, env_num=env_num)
+    session = validation if validation is not None else _installed_validation(settings)
+    primary = "candidate" if use_new else "control"
+    cache = session.shadow(control=control, candidate=candidate, primary=primary, name=name)
+    stage = "canary" if use_new else "shadow"
+    system = (
+        f"Validating KV caches in lockstep, {stage} stage: control {type(control).__name__}, "
+        f"candidate {type(candidate).__name__}, the model receives the {primary}'s answers"
+    )
+    logger.info(system)
+    return BuiltCache(cache, session, system)
+
+
+def implementation(name: str) -> Callable[..., Any]:
+    """Find a cache class by ``legacy``, ``new`` or ``package.module:Class``.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    if name in IMPLEMENTATIONS:
+        return IMPLEMENTATIONS[name]
+    module, colon, attribute = str(name).partition(":")
+    try:
+        if not colon:
+            raise ImportError("no colon between module and class")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as problem:
+        raise ValueError(
+            f"no cache implementation {name!r}: expected 'legacy', 'new' or 'package.module:Class' ({problem})"
+        ) from None
+    return found
+
+
+def _installed_validation(settings: Any) -> Validation:
+    # The arrow points from host to validator, so the validator is found by name and never imported from here.
+    for point in entry_points(group="kv_lockstep.validation", name="default"):
+        session: Validation = point.load()(settings)
+        return session
+    raise ValueError(
+        "cache_validation_mode is on but no validator is installed; run 'pip install kv-lockstep', or pass a Lockstep"
+    )

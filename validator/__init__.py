@@ -1,0 +1,29 @@
+"""What is equal, what is right, who is at fault, may it ship.
+
+Names are loaded when first used: reading a report or running the gate needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from validator.config import ValidationConfig
+    from validator.records import Divergence, Verdict
+    from validator.session import Lockstep
+
+_WHERE = {
+    "Divergence": "validator.records",
+    "Lockstep": "validator.session",
+    "ValidationConfig": "validator.config",
+    "Verdict": "validator.records",
+}
+
+__all__ = ["Divergence", "Lockstep", "ValidationConfig", "Verdict"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

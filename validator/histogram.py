@@ -1,0 +1,70 @@
+"""Durations on a logarithmic scale: fixed size, mergeable, at most 6 % off.
+
+Bucket numbers follow the floating-point idea: the position of the highest bit is the exponent, the next three bits are
+the mantissa, so each power of two has eight buckets. Values below 16 have a bucket of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+BUCKETS = 512
+
+
+def bucket(value: int) -> int:
+    """Return the bucket of a whole number of nanoseconds."""
+    if value < 16:
+        return value if value > 0 else 0
+    exponent = value.bit_length()
+    return (exponent - 3 << 3) + (value >> exponent - 4 & 7)
+
+
+def midpoint(index: int) -> float:
+    """Return the middle of a bucket, nanoseconds."""
+    if index < 16:
+        return float(index)
+    exponent, mantissa = (index >> 3) + 3, index & 7
+    width = 1 << exponent - 4
+    return (8 + mantissa) * width + width / 2
+
+
+class Histogram:
+    """Counts per bucket."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+
+    def add(self, value: int) -> None:
+        """Count one duration, nanoseconds."""
+        self.counts[bucket(value)] += 1
+
+    def drain(self) -> dict[str, int]:
+        """Return the non-empty buckets by number as text, and start counting anew."""
+        found = {str(index): count for index, count in enumerate(self.counts) if count}
+        if found:
+            self.counts = [0] * BUCKETS
+        return found
+
+
+def percentile(counts: Mapping[str, int], share: float) -> float | None:
+    """Return the duration that a share of the counted ones do not exceed.
+
+    Args:
+        counts: Buckets by number as text.
+        share: In ``[0, 1]``; 0.5 is the median.
+
+    Returns:
+        Nanoseconds, the middle of the bucket; None without counts.
+    """
+    total = sum(counts.values())
+    if not total:
+        return None
+    wanted, seen = max(1.0, share * total), 0
+    ordered = sorted((int(index), count) for index, count in counts.items())
+    for index, count in ordered:
+        seen += count
+        if seen >= wanted:
+            return midpoint(index)
+    return midpoint(ordered[-1][0])

@@ -1,0 +1,181 @@
+"""A run as it was recorded: what the gate judges and the reports show.
+
+Totals are always folded from the windows, for a finished run as for a killed one, so both are read the same way; a
+summary that disagrees with its own windows gives itself away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from validator.histogram import percentile
+from validator.records import Divergence, Outcome, Window
+
+State = Literal["complete", "in progress", "crashed", "unreadable"]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Windows added up.
+
+    Attributes:
+        ops: Operations by ``kind.pool``.
+        lookups: Lookups by pool, then by outcome.
+        divergences: Divergences by ``dimension|cause|fault``.
+        coverage: What was exercised, by name.
+        envs: Lookups by env id as text.
+        latency_ns: Histograms by ``side.kind.pool``.
+        bytes_held: Bytes by side, the last seen of each cache, added up over caches.
+        harness_ns: Time beyond the primary's own, nanoseconds.
+        dropped: What was not looked at or not written, by reason.
+        t_s: End of the last window.
+    """
+
+    ops: dict[str, int] = field(default_factory=dict)
+    lookups: dict[str, dict[str, int]] = field(default_factory=dict)
+    divergences: dict[str, int] = field(default_factory=dict)
+    coverage: dict[str, int] = field(default_factory=dict)
+    envs: dict[str, int] = field(default_factory=dict)
+    latency_ns: dict[str, dict[str, int]] = field(default_factory=dict)
+    bytes_held: dict[str, int] = field(default_factory=dict)
+    harness_ns: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    t_s: float = 0.0
+
+    def outcomes(self) -> dict[str, int]:
+        """Return lookups by outcome over all pools, every outcome present."""
+        total = {outcome.value: 0 for outcome in Outcome}
+        for counts in self.lookups.values():
+            _add(total, counts)
+        return total
+
+    @property
+    def n_lookups(self) -> int:
+        """Lookups."""
+        return sum(sum(counts.values()) for counts in self.lookups.values())
+
+    @property
+    def n_divergences(self) -> int:
+        """Divergences, repeats included."""
+        return sum(self.divergences.values())
+
+    def divergences_by(self, position: int) -> dict[str, int]:
+        """Return divergence counts by dimension (0), cause (1) or fault (2)."""
+        found: dict[str, int] = {}
+        for group, count in self.divergences.items():
+            _add(found, {group.split("|")[position]: count})
+        return found
+
+    def hit_rate(self, pool: str | None = None) -> dict[str, float | None]:
+        """Return the hit rate of each side from the outcomes alone, over one pool or all; None without lookups."""
+        counts = self.outcomes() if pool is None else self.lookups.get(pool, {})
+        answered = sum(counts.values()) - counts.get(Outcome.ERROR.value, 0)
+        both = counts.get(Outcome.BOTH_HIT_EQUAL.value, 0) + counts.get(Outcome.BOTH_HIT_DIFFER.value, 0)
+        rates: dict[str, float | None] = {}
+        for side, only in (("control", Outcome.CONTROL_ONLY), ("candidate", Outcome.CANDIDATE_ONLY)):
+            rates[side] = (both + counts.get(only.value, 0)) / answered if answered else None
+        return rates
+
+    def latency(self, side: str, operation: str, share: float) -> float | None:
+        """Return a percentile of one side's time for one operation, nanoseconds; None without any."""
+        return percentile(self.latency_ns.get(f"{side}.{operation}", {}), share)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run directory, read.
+
+    Attributes:
+        path: The directory.
+        state: ``complete`` (orderly close of every rank), ``in progress``, ``crashed`` or ``unreadable``.
+        manifest: ``run.json``, empty if there is none.
+        summary: ``summary.json``, None if there is none.
+        caches: The ``cache`` lines: shadowed pairs.
+        windows: All windows.
+        divergences: All divergences written in full.
+        events: The ``event`` lines.
+        problems: What could not be read, one sentence each; a run with problems never passes.
+        totals: The windows added up.
+    """
+
+    path: Path
+    state: State
+    manifest: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] | None = None
+    caches: list[dict[str, Any]] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    divergences: list[Divergence] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    totals: Totals = field(default_factory=Totals)
+
+
+def fold(windows: Iterable[Window]) -> Totals:
+    """Add windows up."""
+    total = Totals()
+    held: dict[str, dict[str, int]] = {}
+    for window in windows:
+        _add(total.ops, window.ops)
+        _add(total.divergences, window.divergences)
+        _add(total.coverage, window.coverage)
+        _add(total.envs, window.envs)
+        _add(total.dropped, window.dropped)
+        for pool, counts in window.lookups.items():
+            _add(total.lookups.setdefault(pool, {}), counts)
+        for name, counts in window.latency_ns.items():
+            _add(total.latency_ns.setdefault(name, {}), counts)
+        if window.bytes_held:
+            held[window.cache] = window.bytes_held
+        total.harness_ns += window.harness_ns
+        total.t_s = max(total.t_s, window.t_s)
+    for sides in held.values():
+        _add(total.bytes_held, sides)
+    return total
+
+
+def summarise(totals: Totals, **about: Any) -> dict[str, Any]:
+    """Lay totals out as ``summary.json``.
+
+    Args:
+        totals: The folded windows.
+        about: ``schema, run_id, state, first_divergence, ...``: everything that is not a total.
+
+    Returns:
+        What ``json.dumps`` takes; see design.md section 4 for the fields that are promised.
+    """
+    wall_ns = int(totals.t_s * 1e9)
+    latency = {
+        name: {f"p{round(share * 100)}": percentile(counts, share) for share in (0.5, 0.9, 0.99)}
+        | {"count": sum(counts.values())}
+        for name, counts in totals.latency_ns.items()
+    }
+    return {
+        **about,
+        "ops": totals.ops,
+        "lookups": totals.outcomes(),
+        "lookups_by_pool": totals.lookups,
+        "hit_rate": totals.hit_rate(),
+        "divergences": {
+            "total": totals.n_divergences,
+            "by_dimension": totals.divergences_by(0),
+            "by_cause": totals.divergences_by(1),
+            "by_fault": totals.divergences_by(2),
+        },
+        "coverage": {**totals.coverage, "envs": totals.envs},
+        "latency_ns": latency,
+        "bytes_held": totals.bytes_held,
+        "overhead": {
+            "harness_ns": totals.harness_ns,
+            "wall_ns": wall_ns,
+            "share_of_wall": totals.harness_ns / wall_ns if wall_ns else None,
+        },
+        "dropped": totals.dropped,
+    }
+
+
+def _add(into: dict[str, int], counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        into[name] = into.get(name, 0) + count
