@@ -70,7 +70,7 @@ def empty_buffers(
     dtype: torch.dtype | None,
 ) -> Tensor:
     """Allocate ``(*leading, B, num_heads, max_tokens, head_dim)`` after checking every size."""
-    sizes = dict(num_samples=num_samples, num_heads=num_heads, max_tokens=max_tokens, embed_dim=embed_dim)
+    sizes = {"num_samples": num_samples, "num_heads": num_heads, "max_tokens": max_tokens, "embed_dim": embed_dim}
     for name, value in sizes.items():
         positive(name, value)
     if embed_dim % num_heads:
@@ -144,11 +144,15 @@ class Cache:
             mask: Boolean mask ``(B,)``.
 
         Raises:
-            ValueError: If the mask has another shape.
+            ValueError: If the mask has another shape or is not boolean (numbers would be taken for row indices).
         """
         if mask.ndim != 1 or mask.shape[0] != self._cache.shape[0]:
             raise ValueError(f"mask must have shape ({self._cache.shape[0]},), got {tuple(mask.shape)}")
-        self._cache = self._cache[torch.as_tensor(mask, device=self._cache.device)]
+        kept = torch.as_tensor(mask, device=self._cache.device)
+        if kept.dtype is not torch.bool:
+            raise ValueError(f"mask must be boolean, got {mask.dtype}")
+        with torch.inference_mode(False):  # or the buffer could not be written outside inference mode any more
+            self._cache = self._cache.detach()[kept]
 
     def get(self) -> Tensor:
         """Return the valid region, a view ``(B, num_heads, size, head_dim)``."""
@@ -282,8 +286,10 @@ class KeysValues:
         Leaves of one shape get one contiguous block, so that an entry is one allocation and lies together in memory.
         """
         first = source[0].tensor
-        if all(leaf.tensor.shape == first.shape and leaf.tensor.dtype == first.dtype
-               and leaf.tensor.device == first.device for leaf in source):
+        if all(
+            leaf.tensor.shape == first.shape and leaf.tensor.dtype == first.dtype and leaf.tensor.device == first.device
+            for leaf in source
+        ):
             with torch.inference_mode(False):
                 block = torch.empty((len(source), *first.shape), dtype=first.dtype, device=first.device)
             buffers = list(block)
@@ -367,7 +373,8 @@ def checked_leaves(entry: Any) -> list[Leaf]:
 
     Raises:
         TypeError: If it is no entry.
-        ValueError: If it has no layers, or a buffer is not ``(B, num_heads, T, head_dim)`` or shorter than its length.
+        ValueError: If it has no layers, a buffer is not a dense ``(B, num_heads, T, head_dim)`` or shorter than its
+            length, or a length is no whole number.
     """
     try:
         found = leaves(entry)
@@ -379,8 +386,10 @@ def checked_leaves(entry: Any) -> list[Leaf]:
         raise ValueError("kv_cache has no layers; there is nothing to store")
     for index, (tensor, size) in enumerate(found):
         where = f"layer {index // 2} {'KV'[index % 2]}"
-        if not isinstance(tensor, Tensor) or tensor.ndim != 4:
+        if not isinstance(tensor, Tensor) or tensor.ndim != 4 or tensor.layout is not torch.strided:
             raise ValueError(f"{where}: expected a tensor (B, num_heads, T, head_dim), got {describe(tensor)}")
+        if not isinstance(size, (int, np.integer)):
+            raise ValueError(f"{where}: valid length must be a whole number, got {size!r}")
         if not 0 <= size <= tensor.shape[2]:
             raise ValueError(f"{where}: valid length {size} outside [0, {tensor.shape[2]}] of {describe(tensor)}")
     return found
@@ -389,5 +398,6 @@ def checked_leaves(entry: Any) -> list[Leaf]:
 def describe(value: Any) -> str:
     """Describe a tensor by dtype and shape, anything else by its type; never by its values."""
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} on {value.device}"
+        layout = "" if value.layout is torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+        return f"{layout}{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} on {value.device}"
     return type(value).__name__

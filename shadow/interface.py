@@ -73,10 +73,15 @@ class CachePolicy:
     Attributes:
         kind: ``fifo``, ``lru``, ``priority`` or ``legacy_ring``.
         capacities: Entries per pool.
+        live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
+            and which changes when its slot is reused.
+        fixed_slots: Whether slots keep the dtype and batch size of their first entry, whatever is stored later.
     """
 
     kind: PolicyKind
     capacities: CacheCapacities
+    live_results: bool = False
+    fixed_slots: bool = False
 
 
 @runtime_checkable
@@ -86,9 +91,10 @@ class CacheStore(Protocol):
     Keys are 64-bit whole numbers. An entry is a ``KeysValues`` or anything of that shape. ``get_*`` return the entry
     or None; ``set_*`` return the slot number.
 
-    Two further methods are optional. ``policy() -> CachePolicy`` declares what the cache promises; without it FIFO
-    with the other side's capacities is assumed, and the report says so. ``live_entries(pool, env_id) -> mapping of key
-    to entry`` lets audits read without counting a lookup; without it they can't see entries nobody asks for.
+    Three further methods are optional. ``policy() -> CachePolicy`` declares what the cache promises; without it FIFO
+    with the other side's capacities is assumed, and the report says so. ``live_keys(pool, env_id)`` lists the keys a
+    pool holds and ``peek(pool, env_id, cache_key)`` returns a stored entry itself, both without counting a lookup or
+    touching an age; without them audits have to ask through ``get``, and keys that should be gone stay unseen.
     """
 
     def get_init_cache(self, env_id: int, cache_key: int) -> Any: ...

@@ -14,7 +14,6 @@ slot. A clear empties the dict only. From this follow four quirks about which ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -79,10 +78,14 @@ class RingPool:
         """Empty the dict. Reverse map, write index and slots survive, as they always did."""
         self.key_to_slot.clear()
 
-    def live_entries(self) -> Mapping[int, KeysValues]:
-        """Return what is held, without counting lookups."""
-        found = ((key, self.slots[index]) for key, index in self.key_to_slot.items())
-        return {key: slot for key, slot in found if slot is not None}
+    def peek(self, cache_key: int) -> KeysValues | None:
+        """Return the live slot object without counting a lookup, or None."""
+        index = self.key_to_slot.get(cache_key)
+        return None if index is None else self.slots[index]
+
+    def live_keys(self) -> list[int]:
+        """List the keys that are held."""
+        return list(self.key_to_slot)
 
     @property
     def nbytes(self) -> int:
@@ -184,14 +187,20 @@ class LegacyKVCache:
 
     def policy(self) -> CachePolicy:
         """Declare what is promised about live entries: nothing better than the ring."""
-        return CachePolicy("legacy_ring", self.capacities)
+        return CachePolicy("legacy_ring", self.capacities, live_results=True, fixed_slots=True)
 
-    def live_entries(self, pool: str, env_id: int | None = None) -> Mapping[int, KeysValues]:
-        """Return what a pool holds (``init`` of one env, ``recur`` or ``wm``) without counting a lookup."""
+    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
+        """List the keys that a pool (``init`` of one env, ``recur`` or ``wm``) holds."""
+        return self._pool(pool, env_id).live_keys()
+
+    def peek(self, pool: str, env_id: int | None, cache_key: int) -> KeysValues | None:
+        """Return a stored entry itself without counting a lookup: read it, never write it."""
+        return self._pool(pool, env_id).peek(cache_key)
+
+    def _pool(self, pool: str, env_id: int | None) -> RingPool:
         if pool == "init":
-            assert env_id is not None
-            return self.init_pools[env_id].live_entries()
-        return (self.recur_pool if pool == "recur" else self.wm_pool).live_entries()
+            return self.init_pools[-1 if env_id is None else env_id]
+        return self.recur_pool if pool == "recur" else self.wm_pool
 
     @property
     def nbytes(self) -> int:

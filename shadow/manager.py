@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from shadow.entry import KeysValues
@@ -59,9 +58,7 @@ class KVCacheManager:
         """Return a copy of a root entry of one env, or None. ValueError for an env outside ``[0, env_num)``."""
         return self._init_pool(env_id).get(cache_key)
 
-    def set_init_cache(
-        self, env_id: int, cache_key: int, kv_cache: Any, priority: float | None = None
-    ) -> int:
+    def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any, priority: float | None = None) -> int:
         """Store a copy of a root entry of one env and return its slot; see ``KVCachePool.set``."""
         return self._init_pool(env_id).set(cache_key, kv_cache, priority)
 
@@ -144,12 +141,13 @@ class KVCacheManager:
         capacities = CacheCapacities(self.init_pools[0].pool_size, self.recur_pool.pool_size, self.wm_pool.pool_size)
         return CachePolicy(self.recur_pool.eviction_strategy.value, capacities)
 
-    def live_entries(self, pool: str, env_id: int | None = None) -> Mapping[int, KeysValues]:
-        """Return what a pool holds (``init`` of one env, ``recur`` or ``wm``) without counting a lookup."""
-        if pool == "init":
-            assert env_id is not None
-            return self._init_pool(env_id).live_entries()
-        return (self.recur_pool if pool == "recur" else self.wm_pool).live_entries()
+    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
+        """List the keys that a pool (``init`` of one env, ``recur`` or ``wm``) holds."""
+        return self._pool(pool, env_id).live_keys()
+
+    def peek(self, pool: str, env_id: int | None, cache_key: int) -> KeysValues | None:
+        """Return a stored entry itself without counting a lookup: read it, never write it."""
+        return self._pool(pool, env_id).peek(cache_key)
 
     @property
     def nbytes(self) -> int:
@@ -162,9 +160,14 @@ class KVCacheManager:
     def _pools(self) -> list[KVCachePool]:
         return [*self.init_pools, self.recur_pool, self.wm_pool]
 
+    def _pool(self, pool: str, env_id: int | None) -> KVCachePool:
+        if pool == "init":
+            return self._init_pool(-1 if env_id is None else env_id)
+        return self.recur_pool if pool == "recur" else self.wm_pool
+
     def _init_pool(self, env_id: int) -> KVCachePool:
-        if not 0 <= env_id < self.env_num:
-            raise ValueError(f"env_id must be in [0, {self.env_num}), got {env_id}")
+        if not hasattr(env_id, "__index__") or not 0 <= env_id < self.env_num:
+            raise ValueError(f"env_id must be in [0, {self.env_num}), got {env_id!r}")
         return self.init_pools[env_id]
 
     def _log_clear(self, what: str, every: int) -> None:

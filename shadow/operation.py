@@ -6,7 +6,6 @@ everything after it (comparison, judgement, reports, later replay) consumes obse
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 Kind = Literal["get", "set", "clear"]
@@ -63,7 +62,7 @@ class Observation(NamedTuple):
     A named tuple and not a dataclass: it is made on the hot path, and this costs a third of a frozen dataclass.
 
     Attributes:
-        index: Ordinal of the operation on this cache, from 0.
+        op_index: Ordinal of the operation on this cache, from 0.
         operation: What was called.
         env_id: Environment, or None where the operation has none.
         key: 64-bit cache key, or None for a clear.
@@ -75,7 +74,7 @@ class Observation(NamedTuple):
         candidate_ns: The same of the candidate.
     """
 
-    index: int
+    op_index: int
     operation: Operation
     env_id: int | None
     key: int | None
@@ -90,8 +89,16 @@ class Observation(NamedTuple):
 class Observer(Protocol):
     """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator."""
 
-    def before_set(self, operation: Operation, env_id: int | None, key: int, entry: Any) -> None:
-        """See a set before either side does, while the input is still what the host handed over."""
+    def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
+        """See a set or a clear before either side does.
+
+        Args:
+            operation: What is about to be called.
+            env_id: Environment, or None.
+            key: Cache key, or None.
+            entry: What the host stores, as the primary will get it; None for a clear.
+            staged: The private copy that the secondary will get; None for a clear.
+        """
 
     def observed(self, observation: Observation) -> None:
         """See what both sides did."""
@@ -102,8 +109,8 @@ class Observer(Protocol):
     def faulted(self, fault: Exception) -> None:
         """Learn that the harness itself failed in one of the calls above; the host never does."""
 
+    def meddled(self, changed: list[str]) -> None:
+        """Learn that the secondary changed process-wide state, by name; it has been put back."""
+
     def copied(self, control: Any, candidate: Any) -> Observer:
         """Return the observer for a deep copy of the shadow (a target network, say)."""
-
-
-Clock = Callable[[], int]

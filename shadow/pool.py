@@ -5,10 +5,9 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from shadow.entry import KeysValues, checked_leaves
 from shadow.interface import positive
@@ -20,6 +19,11 @@ class EvictionStrategy(Enum):
     FIFO = "fifo"  # the one inserted first; an update in place keeps its age
     LRU = "lru"  # the one neither read nor written for longest
     PRIORITY = "priority"  # the one of least priority, the oldest of these
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        known = ", ".join(repr(strategy.value) for strategy in cls)
+        raise ValueError(f"eviction strategy must be one of {known}, got {value!r}")
 
 
 @dataclass(slots=True)
@@ -174,9 +178,14 @@ class KVCachePool:
         self._priorities.clear()
         self._heap.clear()
 
-    def live_entries(self) -> Mapping[int, KeysValues]:
-        """Return what is held, without counting lookups. The entries are the pool's own: read, never write."""
-        return {key: self._stored(index) for key, index in self._key_to_index.items()}
+    def peek(self, cache_key: int) -> KeysValues | None:
+        """Return the stored entry itself without counting a lookup or touching an age: read it, never write it."""
+        index = self._key_to_index.get(cache_key)
+        return None if index is None else self._stored(index)
+
+    def live_keys(self) -> list[int]:
+        """List the keys that are held; under FIFO and LRU the next to give way comes first."""
+        return list(self._key_to_index)
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -60,12 +61,13 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in typing.get_args(hint):
             return None
         options = [option for option in typing.get_args(hint) if option is not type(None)]
-        for option in options[:-1]:
-            try:
+        if len(options) == 1:
+            return _checked(options[0], value, where)
+        for option in options:
+            with contextlib.suppress(SettingsError):
                 return _checked(option, value, where)
-            except SettingsError:
-                continue
-        return _checked(options[-1], value, where)
+        expected = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+        raise SettingsError(f"{where}: expected {expected}, got {value!r} ({type(value).__name__})")
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
             allowed = ", ".join(repr(option) for option in typing.get_args(hint))

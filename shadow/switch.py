@@ -71,8 +71,8 @@ def build_cache(config: Any, env_num: int, validation: Validation | None = None,
     Raises:
         ValueError: If a setting is impossible or an implementation can't be found.
     """
-    use_new = bool(read_field(config, "use_new_cache_manager", False))
-    if not read_field(config, "cache_validation_mode", False):
+    use_new = _switch(config, "use_new_cache_manager")
+    if not _switch(config, "cache_validation_mode"):
         cache = implementation("new" if use_new else "legacy")(config=config, env_num=env_num)
         system = f"Using {'NEW KV cache manager' if use_new else 'OLD cache system'} ({type(cache).__name__})"
         logger.info(system)
@@ -99,18 +99,28 @@ def implementation(name: str) -> Callable[..., Any]:
     Raises:
         ValueError: If there is none of that name.
     """
-    if name in IMPLEMENTATIONS:
+    if isinstance(name, str) and name in IMPLEMENTATIONS:
         return IMPLEMENTATIONS[name]
-    module, colon, attribute = str(name).partition(":")
+    module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     try:
-        if not colon:
-            raise ImportError("no colon between module and class")
+        if not module or not attribute or module.startswith("."):
+            raise ImportError("no full module name before, or no class after, a colon")
         found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        if not callable(found):
+            raise ImportError(f"{attribute} is no class but of type {type(found).__name__}")
     except (ImportError, AttributeError) as problem:
         raise ValueError(
             f"no cache implementation {name!r}: expected 'legacy', 'new' or 'package.module:Class' ({problem})"
         ) from None
     return found
+
+
+def _switch(config: Any, name: str) -> bool:
+    # Not bool(): bool("False") is True, and a mistyped switch would turn the new cache on.
+    value = read_field(config, name, False)
+    if value is not None and value not in (True, False):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def _installed_validation(settings: Any) -> Validation:

@@ -28,26 +28,6 @@ def midpoint(index: int) -> float:
     return (8 + mantissa) * width + width / 2
 
 
-class Histogram:
-    """Counts per bucket."""
-
-    __slots__ = ("counts",)
-
-    def __init__(self) -> None:
-        self.counts = [0] * BUCKETS
-
-    def add(self, value: int) -> None:
-        """Count one duration, nanoseconds."""
-        self.counts[bucket(value)] += 1
-
-    def drain(self) -> dict[str, int]:
-        """Return the non-empty buckets by number as text, and start counting anew."""
-        found = {str(index): count for index, count in enumerate(self.counts) if count}
-        if found:
-            self.counts = [0] * BUCKETS
-        return found
-
-
 def percentile(counts: Mapping[str, int], share: float) -> float | None:
     """Return the duration that a share of the counted ones do not exceed.
 

@@ -99,12 +99,15 @@ class Cause(str, Enum):
     ALIASED_ON_GET = "aliased on get"
     SHARED_SLOT = "two entries share storage"
     INPUT_EDITED = "input edited"
+    MEDDLED = "process-wide state changed"
     # when it was stored
     STALE_WEIGHTS = "hit crosses a weight update"
     STALE_EPISODE = "hit crosses an episode end"
     EPISODE_NOT_CLEARED = "episode end left entries alive"
     SEARCH_NOT_CLEARED = "search began without a clear"
     # the rest
+    POLICY_DIFFERS = "declared policies differ"
+    BAD_ENV = "env id out of range"
     RAISED = "raised"
     UNKNOWN = "unknown"
 
@@ -234,7 +237,7 @@ class Window:
         divergences: Divergences by ``dimension|cause|fault``; repeats of one fault are counted here, written once.
         coverage: What was exercised, by name: ``overwrites, evictions, ring_wraps, clears_all, clears_init, ...``.
         envs: Lookups by env id as text.
-        latency_ns: Log-scale histograms by ``side.kind.pool``: bucket number as text to count; see ``Histogram``.
+        latency_ns: Log-scale histograms by ``side.kind.pool``: bucket number as text to count; see ``histogram``.
         bytes_held: Bytes by side at the end of the window; not a difference.
         harness_ns: Time beyond the primary's own, nanoseconds.
         dropped: What was not looked at or not written, by reason.

@@ -1,0 +1,54 @@
+# Every target sets itself up: on a fresh machine Python 3.10+ and make are enough.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= runs
+# The CPU wheel comes first: a bare torch pulls gigabytes of CUDA on Linux. The index below offers it as 2.13.0+cpu,
+# which pip prefers; where there is none (macOS) the plain wheel of the package index is taken.
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help venv validate test lint types learn bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@echo "  PYTHON=$(PYTHON) VENV=$(VENV) OUT=$(OUT) can be overridden, as in: make test PYTHON=python3.12"
+
+venv: $(STAMP) ## make the virtual environment and install everything into it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "kv-lockstep needs Python 3.10 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
+		echo "Name another one, as in: make venv PYTHON=python3.12"; exit 2; }
+	@echo "Setting up $(VENV) (once, some minutes)"
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "No virtual environment could be made; on Debian and Ubuntu run: apt install python3-venv"; exit 2; }
+	@$(PIP) install --retries 1 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
+	@$(PIP) install --editable '.[train,dev]'
+	@touch $@
+
+validate: $(STAMP) ## train a small world model with both caches in lockstep, and judge
+	@$(BIN)/kv-lockstep train --config configs/validate.toml --out $(OUT)
+
+test: $(STAMP) ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP) ## check types
+	@$(BIN)/mypy
+
+learn: $(STAMP) ## show that the embedded host learns CartPole (up to 10 minutes)
+	@$(BIN)/python benchmarks/learn.py
+
+bench: $(STAMP) ## run every benchmark
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+
+clean: ## remove the virtual environment and caches (never runs)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

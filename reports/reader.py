@@ -1,0 +1,224 @@
+"""What a run directory holds: read as far as it can be read, with a sentence for everything that can't.
+
+Nothing in a run directory is trusted. Links that leave it are not followed, counts are checked before they are added,
+and a run whose records disagree with each other says so in ``problems``, with which no run passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from reports.consistency import absent_ranks, disagreements, schema_problems, state_of, uncounted
+from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.lines import read_lines
+from validator.records import Divergence
+from validator.run import Run, fold
+
+_RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
+
+
+class RunUnreadable(Exception):
+    """A path holds no run at all: what was expected, and what to do."""
+
+
+def read_run(path: Path | str) -> Run:
+    """Read one run directory.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
+        closed and the process that the manifest names lives on this machine; else ``crashed``.
+
+    Raises:
+        RunUnreadable: If nothing of a run is there.
+    """
+    path = Path(path)
+    problems: list[str] = []
+    files = _rank_files(path, problems)
+    manifest = _json_file(path, RUN_FILE, problems)
+    is_run = manifest is not None and "run_id" in manifest and "schema" in manifest
+    if not files and not is_run:
+        raise RunUnreadable(_no_run(path))
+    if manifest is None:
+        manifest = {}
+        if not problems or RUN_FILE not in problems[-1]:
+            problems.append(f"{RUN_FILE} is missing: what ran is unknown")
+    elif not is_run:
+        problems.append(f"{RUN_FILE} is not of a run: it lacks schema or run_id")
+    problems += schema_problems(RUN_FILE, manifest)
+
+    ranks = []
+    with _collector_paused():
+        for rank, file in sorted(files.items()):
+            try:
+                ranks.append(read_lines(file, rank))
+            except OSError as fault:
+                problems.append(f"{file.name} can't be opened: {fault.strerror}")
+    problems += absent_ranks(manifest, {lines.rank for lines in ranks})
+    summary = _json_file(path, SUMMARY_FILE, problems)
+    state = state_of(manifest, summary, ranks)
+    for lines in ranks:
+        problems += lines.problems
+        if lines.cut_off and state != "in progress":
+            problems.append(f"{rank_file(lines.rank)}: the last line is cut off")
+        if lines.close is None and state != "in progress":
+            problems.append(f"{rank_file(lines.rank)}: no close, so rank {lines.rank} did not end in order")
+
+    run = Run(path, state, manifest, summary, problems=problems)
+    for lines in ranks:
+        run.caches += lines.caches
+        run.windows += lines.windows
+        run.divergences += lines.divergences
+        run.events += lines.events
+    run.totals = fold(run.windows)
+    run.divergences = _with_evidence(path, run.divergences, problems)
+    if summary is not None:
+        problems += schema_problems(SUMMARY_FILE, summary)
+        problems += disagreements(summary, manifest, run.totals, ranks)
+    elif state != "in progress":
+        problems.append(f"{SUMMARY_FILE} is missing or unreadable: the run did not end in order")
+    if state == "complete":
+        problems += uncounted(run)
+    return run
+
+
+def find_runs(path: Path | str) -> list[Path]:
+    """Find runs.
+
+    Args:
+        path: A run directory, or a directory of run directories.
+
+    Returns:
+        The run itself, or all runs directly below, oldest first; never an empty list.
+
+    Raises:
+        RunUnreadable: If there is none.
+    """
+    path = Path(path)
+    if _looks_like_run(path):
+        return [path]
+    try:
+        below = [child for child in path.iterdir() if not child.is_symlink() and _looks_like_run(child)]
+    except OSError:
+        below = []
+    if not below:
+        raise RunUnreadable(_no_run(path))
+    return sorted(below, key=lambda child: (_created(child), child.name))
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the cycle collector from looking at every record again and again: more than half of the reading time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _no_run(path: Path) -> str:
+    if not path.exists():
+        found = "there is nothing"
+    elif not path.is_dir():
+        found = "found a file"
+    else:
+        found = f"found a directory with neither a {RUN_FILE} of a run nor rank-NNNN.jsonl"
+    return f"{path}: {found}; expected a run directory, <out>/<run_id>/ of a validated training: check the path"
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return sorted(child.name for child in path.iterdir())
+    except OSError:
+        return []
+
+
+def _looks_like_run(path: Path) -> bool:
+    names = _names(path)
+    if any(_RANK_FILE.fullmatch(name) for name in names):
+        return True
+    manifest = _json_file(path, RUN_FILE, []) if RUN_FILE in names else None
+    return manifest is not None and "run_id" in manifest and "schema" in manifest
+
+
+def _created(path: Path) -> float:
+    said = (_json_file(path, RUN_FILE, []) or {}).get("created")
+    try:
+        if isinstance(said, str):
+            moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        if isinstance(said, (int, float)):
+            return float(said)
+    except (ValueError, OverflowError):
+        pass
+    return path.stat().st_mtime
+
+
+def _rank_files(path: Path, problems: list[str]) -> dict[int, Path]:
+    files: dict[int, Path] = {}
+    for name in _names(path):
+        if match := _RANK_FILE.fullmatch(name):
+            if _inside(path, name):
+                files.setdefault(int(match[1]), path / name)
+            else:
+                problems.append(f"{name} is no plain file inside the run directory; not read")
+    return files
+
+
+def _inside(path: Path, name: str) -> bool:
+    """Say whether a name leads to a regular file that lies in the directory; links out of it are not followed."""
+    try:
+        target = (path / name).resolve(strict=True)
+        return target.is_relative_to(path.resolve()) and stat.S_ISREG(target.stat().st_mode)
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _json_file(path: Path, name: str, problems: list[str]) -> dict[str, Any] | None:
+    if not os.path.lexists(path / name):
+        return None
+    if not _inside(path, name):
+        problems.append(f"{name} is no plain file inside the run directory; not read")
+        return None
+    try:
+        content = json.loads((path / name).read_bytes().decode())
+    except (OSError, ValueError, RecursionError) as fault:
+        problems.append(f"{name} can't be read as JSON: {fault!s:.120}")
+        return None
+    if not isinstance(content, dict):
+        problems.append(f"{name} holds no object")
+        return None
+    return content
+
+
+def _with_evidence(path: Path, divergences: list[Divergence], problems: list[str]) -> list[Divergence]:
+    """Blank evidence that is absent or lies elsewhere, so that nobody downstream opens it."""
+    known: dict[str, bool] = {}
+    checked, lost = [], []
+    for divergence in divergences:
+        name = divergence.evidence
+        if name:
+            if name not in known:
+                known[name] = name.startswith(f"{EVIDENCE_DIR}/") and _inside(path, name)
+            if not known[name]:
+                lost.append(name)
+                note = f"{name!r:.100} is no file of this run"
+                divergence = replace(divergence, evidence="", evidence_note=note)
+        checked.append(divergence)
+    if lost:
+        problems.append(f"evidence of {len(lost)} divergences is no file of this run, the first is {lost[0]!r:.100}")
+    return checked

@@ -1,0 +1,89 @@
+"""One divergence in full, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from reports.page import Page
+from reports.text import number, seconds
+from validator.records import Divergence, LeafDifference
+
+_MAX_LEAVES = 12
+_MAX_HISTORY = 20
+_MAX_TEXT = 1200
+
+
+def show_divergence(page: Page, divergence: Divergence) -> None:
+    """Print everything that is known of one divergence: what, where, when, which tensors, after what."""
+    page.prose(page.text(divergence.explanation, "bold", _MAX_TEXT, lines=True))
+    page.facts(_place(page, divergence))
+    if divergence.leaves:
+        _leaves(page, divergence.leaves)
+    if divergence.history:
+        page.facts([("history", "oldest first")])
+        older = len(divergence.history) - _MAX_HISTORY
+        lines = [f"({older} older ones not shown)"] if older > 0 else []
+        page.points(page.text(operation, limit=300) for operation in (*lines, *divergence.history[-_MAX_HISTORY:]))
+
+
+def _place(page: Page, divergence: Divergence) -> Iterator[tuple[str, Text | str]]:
+    where = [f"op {divergence.op_index:,}", divergence.operation, f"cache {divergence.cache}"]
+    where += [f"pool {divergence.pool}"]
+    where += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
+    where += [f"key {divergence.key}"] if divergence.key else []
+    yield "where", " · ".join(where)
+    when = [f"train iter {divergence.train_iter:,}"] if divergence.train_iter >= 0 else []
+    when += [f"env step {divergence.env_step:,}"] if divergence.env_step >= 0 else []
+    when += [f"episode {divergence.episode:,}"] if divergence.episode >= 0 else []
+    yield (
+        "when",
+        " · ".join([*when, f"weights {divergence.weight_version:,}", f"{seconds(divergence.t_s)} into the run"]),
+    )
+    if divergence.outcome is not None:
+        yield "outcome", divergence.outcome.value.replace("_", " ")
+    for side in ("control", "candidate"):
+        if error := getattr(divergence, f"{side}_error"):
+            yield f"{side} raised"[:10].rstrip(), page.text(f"raised {error}", limit=_MAX_TEXT, lines=True)
+    yield "evidence", divergence.evidence or (f"none: {divergence.evidence_note}" if divergence.evidence_note else "")
+    if divergence.evidence and divergence.evidence_note:
+        yield "", divergence.evidence_note
+
+
+def _leaves(page: Page, leaves: tuple[LeafDifference, ...]) -> None:
+    columns = ["tensor", "rung", "mismatched", "max abs", "at", "max rel"]
+    columns += ["at"] if page.wide else []
+    with_special = any(
+        leaf.n_nan_control or leaf.n_nan_candidate or leaf.n_inf_control or leaf.n_inf_candidate for leaf in leaves
+    )
+    columns += ["NaN\nctl/cand", "Inf\nctl/cand"] if with_special else []
+    page.table(columns, (_leaf(leaf, page.wide, with_special) for leaf in leaves[:_MAX_LEAVES]), n_names=2)
+    if len(leaves) > _MAX_LEAVES:
+        page.prose(page.text(f"and {len(leaves) - _MAX_LEAVES} more tensors that differ", "dim"))
+    described: dict[tuple[str, str], list[str]] = {}
+    for leaf in leaves[:_MAX_LEAVES]:
+        described.setdefault((leaf.control, leaf.candidate), []).append(f"L{leaf.layer} {leaf.part}")
+    for (control, candidate), names in described.items():
+        which = f"{', '.join(names)}: " if len(described) > 1 else ""
+        if control == candidate:
+            page.facts([("both", f"{which}{control}")])
+        else:
+            page.facts([("control", f"{which}{control}"), ("candidate", f"{which}{candidate}")])
+
+
+def _leaf(leaf: LeafDifference, wide: bool, with_special: bool) -> list[str]:
+    compared = f"{leaf.n_mismatched:,}/{leaf.n_elements:,}" if leaf.n_elements else "not compared"
+    cells = [f"L{leaf.layer} {leaf.part}", leaf.rung, compared]
+    cells += [number(leaf.max_abs_diff), _index(leaf.max_abs_index), number(leaf.max_rel_diff)]
+    cells += [_index(leaf.max_rel_index)] if wide else []
+    if with_special:
+        cells += [
+            f"{leaf.n_nan_control:,}/{leaf.n_nan_candidate:,}",
+            f"{leaf.n_inf_control:,}/{leaf.n_inf_candidate:,}",
+        ]
+    return cells
+
+
+def _index(index: tuple[int, ...] | None) -> str:
+    return "-" if index is None else f"[{','.join(map(str, index))}]"

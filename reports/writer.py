@@ -1,0 +1,246 @@
+"""What a training process leaves on disk: the run directory, written so that nothing here can hurt the training.
+
+Once a writer exists, nothing it does raises: a full disk, a directory removed under it or an object that is no JSON
+costs the line it happened to, is counted under its reason in ``faults``, and the next line is tried again. Lines go
+straight to the kernel, so what was written survives a SIGKILL. NaN and infinities are written as null: JSON has no word
+for them. Imports neither torch nor anything that draws (pandas, rich, jinja2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
+from reports.process import identity
+from validator.records import SCHEMA, Divergence, Window, to_json
+
+
+class RunDirectoryError(OSError):
+    """A run directory can't be made: what was found, and what to do."""
+
+
+class RunWriter:
+    """One rank's pen. Made by ``create``; safe to use from several threads; silent in a forked child.
+
+    Attributes:
+        path: The run directory.
+        rank: Rank of this process.
+        faults: What went wrong, reason to count.
+        lost_lines: Lines that are not on disk as a whole.
+        evidence_reason: Why the last ``evidence`` returned nothing, or empty.
+        evidence_bytes: Bytes of evidence written.
+    """
+
+    def __init__(self, path: Path, fd: int, rank: int, evidence_limit_bytes: int) -> None:
+        self.path = path
+        self.rank = rank
+        self.faults: dict[str, int] = {}
+        self.lost_lines = 0
+        self.evidence_reason = ""
+        self.evidence_bytes = 0
+        self._limit = evidence_limit_bytes
+        self._fd = fd
+        self._pid = os.getpid()
+        self._begin = time.monotonic()
+        # Reentrant: a signal handler that closes the run may interrupt a write of the same thread.
+        self._lock = threading.RLock()
+        self._lines = 0
+        self._torn = False
+        self._closed: bool | None = None
+
+    @classmethod
+    def create(
+        cls, out: Path, run_id: str, manifest: Mapping[str, Any], *, rank: int = 0, evidence_limit_bytes: int
+    ) -> RunWriter:
+        """Make ``<out>/<run_id>/`` and open it; the only place that raises, and it does so before training starts.
+
+        Args:
+            out: Directory of runs; made if missing.
+            run_id: Plain directory name of this run.
+            manifest: What ran, for ``run.json``, written by rank 0 alone. ``schema, run_id, rank, world_size, created,
+                pid, pid_started, host`` are filled in where it lacks them; what is no JSON is described by its
+                ``repr``.
+            rank: Rank of this process.
+            evidence_limit_bytes: Space for this rank's evidence.
+
+        Returns:
+            The writer.
+
+        Raises:
+            RunDirectoryError: If the directory can't be written or holds another run.
+        """
+        if run_id in ("", ".", "..") or any(bad in run_id for bad in "/\\\0"):
+            raise RunDirectoryError(f"run id {run_id!r}: expected a plain directory name, without separators")
+        path = Path(out).absolute() / run_id  # the host may change its directory later
+        advice = "choose another output directory or run id, or move the old run away"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        fd = -1
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if (path / RUN_FILE).exists() and (rank == 0 or _run_id_of(path) != run_id):
+                raise RunDirectoryError(f"{path}: holds run {_run_id_of(path) or 'of unknown id'} already; {advice}")
+            fd = os.open(path / rank_file(rank), flags, 0o644)  # O_EXCL: of two processes, one wins
+            if rank == 0:
+                filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
+                filled = {"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}
+                write_atomically(path / RUN_FILE, encoded(described(filled), indent=1))
+        except RunDirectoryError:
+            raise
+        except FileExistsError as found:
+            what = f"{found.filename} is there already, perhaps of an earlier run; {advice}"
+            raise RunDirectoryError(f"{path}: {what}") from None
+        except (OSError, ValueError, TypeError) as problem:
+            if fd >= 0:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    (path / rank_file(rank)).unlink()
+            what = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
+            raise RunDirectoryError(
+                f"{path}: {what}; expected a directory that can be written; mend it, or choose another one"
+            ) from problem
+        return cls(path, fd, rank, evidence_limit_bytes)
+
+    def elapsed_s(self) -> float:
+        """Return seconds since the run began, the clock of every ``t_s``."""
+        return time.monotonic() - self._begin
+
+    def cache(self, name: str, **about: Any) -> bool:
+        """Write that a pair is shadowed: ``control``, ``candidate`` class names, ``primary``, ``policy``."""
+        return self._line("cache", lambda: {**about, "cache": name})
+
+    def window(self, window: Window) -> bool:
+        """Write one window of counters; False if that line is lost."""
+        return self._line("window", lambda: to_json(window))
+
+    def divergence(self, divergence: Divergence) -> bool:
+        """Write one divergence in full; False if that line is lost."""
+        return self._line("divergence", lambda: to_json(divergence))
+
+    def event(self, name: str, detail: str = "") -> bool:
+        """Write that something happened in the life of the host or of the harness."""
+        return self._line("event", lambda: {"event": name, "detail": detail})
+
+    def evidence(self, file_name: str, blob: bytes) -> str:
+        """Keep the serialised tensors of one divergence.
+
+        Args:
+            file_name: Wanted name; anything but letters, digits, dot, dash and underscore is replaced.
+            blob: safetensors bytes.
+
+        Returns:
+            Path relative to the run directory, or empty: ``evidence_reason`` then says why.
+        """
+        self.evidence_reason = ""
+        if os.getpid() != self._pid:
+            return ""
+        with self._lock:
+            try:
+                if self.evidence_bytes + len(blob) > self._limit:
+                    self.evidence_reason = (
+                        f"not kept: {len(blob)} bytes beyond the limit of {self._limit} for this rank's evidence"
+                    )
+                    return ""
+                clean = re.sub(r"[^A-Za-z0-9._-]+", "_", file_name).lstrip(".")[-120:] or "unnamed"
+                relative = f"{EVIDENCE_DIR}/r{self.rank}-{clean}"
+                (self.path / EVIDENCE_DIR).mkdir(exist_ok=True)
+                if (self.path / relative).exists():
+                    raise FileExistsError(f"{relative} is there already")
+                write_atomically(self.path / relative, blob, sync=False)
+                self.evidence_bytes += len(blob)
+                return relative
+            except Exception as problem:
+                self.evidence_reason = f"not kept: {self._fault('evidence', problem)}"
+                return ""
+
+    def close(self, summary: Mapping[str, Any]) -> bool:
+        """End the run: a last line, and for rank 0 ``summary.json``; a second call changes nothing.
+
+        Args:
+            summary: What ``validator.run.summarise`` made. ``writer`` (faults and lost lines) is added.
+
+        Returns:
+            Whether everything this writer was ever given is on disk.
+        """
+        if os.getpid() != self._pid:
+            return True
+        with self._lock:
+            if self._closed is not None:
+                return self._closed
+            self._line("close", self._account)
+            self._closed = False
+            for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
+                try:
+                    step()
+                except Exception as problem:
+                    self._fault(name, problem)
+            self._closed = not self.faults
+            return self._closed
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._fd)
+        finally:
+            os.close(self._fd)
+
+    def _summarise(self, summary: Mapping[str, Any]) -> None:
+        if self.rank == 0:
+            whole = encoded({**summary, "writer": self._account()}, indent=1)
+            write_atomically(self.path / SUMMARY_FILE, whole)
+
+    def _account(self) -> dict[str, Any]:
+        return {"lines": self._lines, "lost_lines": self.lost_lines, "faults": dict(self.faults)}
+
+    def _line(self, kind: str, make: Callable[[], dict[str, Any]]) -> bool:
+        if os.getpid() != self._pid:
+            return True
+        with self._lock:
+            try:
+                if self._closed is not None:
+                    raise ValueError("written after the close")
+                line = {"type": kind, "t_s": None, **make()}
+                if not isinstance(line["t_s"], Real) or not math.isfinite(line["t_s"]):
+                    line["t_s"] = round(self.elapsed_s(), 6)
+                self._append(encoded(line) + b"\n")
+                self._lines += 1
+                return True
+            except Exception as problem:
+                self.lost_lines += 1
+                self._fault("line", problem)
+                return False
+
+    def _append(self, data: bytes) -> None:
+        if os.fstat(self._fd).st_nlink == 0:  # writing to a removed file succeeds, and is lost
+            raise OSError(f"{rank_file(self.rank)} was removed")
+        # After a torn line the next begins with a newline: one torn line is one lost line.
+        rest = memoryview(b"\n" + data if self._torn else data)
+        while rest:
+            self._torn = True  # also if an interrupt strikes between these lines
+            count = os.write(self._fd, rest)
+            self._torn = rest[count - 1] != 0x0A
+            rest = rest[count:]
+
+    def _fault(self, what: str, problem: Exception) -> str:
+        said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem) or "no reason given"
+        reason = f"{what}: {type(problem).__name__}: {said:.200}"
+        if reason not in self.faults and len(self.faults) >= 32:
+            reason = f"{what}: further reasons"
+        self.faults[reason] = self.faults.get(reason, 0) + 1
+        return reason
+
+
+def _run_id_of(path: Path) -> str:
+    try:
+        return str(json.loads((path / RUN_FILE).read_bytes())["run_id"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""

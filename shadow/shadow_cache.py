@@ -1,0 +1,218 @@
+"""The lockstep wrapper: one cache to the host, two underneath."""
+
+from __future__ import annotations
+
+import copy
+import random
+import threading
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from shadow.operation import (
+    CLEAR_ALL,
+    CLEAR_INIT,
+    CLEAR_INIT_ENV,
+    CLEAR_RECUR,
+    GET_HIERARCHICAL,
+    GET_INIT,
+    GET_RECUR,
+    GET_WM,
+    SET_INIT,
+    SET_RECUR,
+    SET_WM,
+    Observation,
+    Observer,
+    Operation,
+)
+from shadow.staging import Staging
+from shadow.surroundings import Surroundings
+
+
+class ShadowCache:
+    """Sends every operation to both sides and answers with the primary's own object.
+
+    The host can't tell it from the primary alone: it receives the very object the primary returned and the exception
+    the primary raised. The secondary works on private copies of what the host stores; what it raises is recorded and
+    goes no further, and neither does a fault of the observer. Which side is called first is drawn for each operation
+    from a private generator, so that neither always finds the processor's caches warm.
+
+    Made by ``Lockstep.shadow``; the interface is that of ``CacheStore``.
+
+    Args:
+        control: The trusted cache.
+        candidate: The new one.
+        observer: Told of every operation.
+        primary: ``control`` or ``candidate``: whose answers the host receives.
+        seed: Seed of the private generator.
+
+    Raises:
+        ValueError: If ``primary`` is neither, or both sides are one object.
+    """
+
+    def __init__(
+        self, control: Any, candidate: Any, observer: Observer, primary: str = "control", seed: int = 0
+    ) -> None:
+        if primary not in ("control", "candidate"):
+            raise ValueError(f"primary must be 'control' or 'candidate', got {primary!r}")
+        if control is candidate:
+            raise ValueError("control and candidate are the same object; it would only be compared with itself")
+        self._control = control
+        self._candidate = candidate
+        self._observer = observer
+        self._control_is_primary = primary == "control"
+        self._primary = control if self._control_is_primary else candidate
+        self._secondary = candidate if self._control_is_primary else control
+        self._seed = seed
+        self._draw = random.Random(seed).random
+        self._staging = Staging()
+        self._surroundings = Surroundings()
+        self._lock = threading.RLock()
+        self._index = 0
+
+    def get_init_cache(self, env_id: int, cache_key: int) -> Any:
+        """Look up a root entry of one env on both sides; return the primary's answer."""
+        return self._run(GET_INIT, env_id, cache_key, (env_id, cache_key))
+
+    def get_recur_cache(self, cache_key: int) -> Any:
+        """Look up a search node's entry on both sides; return the primary's answer."""
+        return self._run(GET_RECUR, None, cache_key, (cache_key,))
+
+    def get_wm_cache(self, cache_key: int) -> Any:
+        """Look up a batch copy on both sides; return the primary's answer."""
+        return self._run(GET_WM, None, cache_key, (cache_key,))
+
+    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
+        """Look in the init pool of an env, then in the recurrent pool, on both sides; return the primary's answer."""
+        return self._run(GET_HIERARCHICAL, env_id, cache_key, (env_id, cache_key))
+
+    def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any) -> Any:
+        """Store a root entry of one env on both sides; return the primary's answer."""
+        return self._run(SET_INIT, env_id, cache_key, (env_id, cache_key, kv_cache))
+
+    def set_recur_cache(self, cache_key: int, kv_cache: Any) -> Any:
+        """Store a search node's entry on both sides; return the primary's answer."""
+        return self._run(SET_RECUR, None, cache_key, (cache_key, kv_cache))
+
+    def set_wm_cache(self, cache_key: int, kv_cache: Any) -> Any:
+        """Store a batch copy on both sides; return the primary's answer."""
+        return self._run(SET_WM, None, cache_key, (cache_key, kv_cache))
+
+    def clear_all(self) -> None:
+        """Clear every pool of both sides."""
+        self._run(CLEAR_ALL, None, None, ())
+
+    def clear_init_caches(self) -> None:
+        """Clear the init pools of all envs on both sides."""
+        self._run(CLEAR_INIT, None, None, ())
+
+    def clear_init_cache(self, env_id: int) -> None:
+        """Clear the init pool of one env on both sides."""
+        self._run(CLEAR_INIT_ENV, env_id, None, (env_id,))
+
+    def clear_recur_cache(self) -> None:
+        """Clear the recurrent pool of both sides."""
+        self._run(CLEAR_RECUR, None, None, ())
+
+    def get_stats_summary(self) -> dict[str, Any]:
+        """Return the primary's own statistics; hit rates of both sides are in the run directory."""
+        found: dict[str, Any] = self._primary.get_stats_summary()
+        return found
+
+    def reset_stats(self) -> None:
+        """Reset the statistics of both sides."""
+        self._primary.reset_stats()
+        self._contained(self._secondary.reset_stats)
+
+    @property
+    def keys_values_wm_list(self) -> list[Any]:
+        """The primary's scratch list of batch entries."""
+        found: list[Any] = self._primary.keys_values_wm_list
+        return found
+
+    @property
+    def keys_values_wm_size_list(self) -> list[int]:
+        """The primary's scratch list of batch lengths."""
+        found: list[int] = self._primary.keys_values_wm_size_list
+        return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ShadowCache:
+        with self._lock:
+            control, candidate = copy.deepcopy(self._control, memo), copy.deepcopy(self._candidate, memo)
+            primary = "control" if self._control_is_primary else "candidate"
+            observer = self._observer.copied(control, candidate)
+            return ShadowCache(control, candidate, observer, primary, self._seed)
+
+    def __repr__(self) -> str:
+        names = (type(self._control).__name__, type(self._candidate).__name__)
+        return f"ShadowCache(control={names[0]}, candidate={names[1]}, primary={type(self._primary).__name__})"
+
+    def _run(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
+        with self._lock:
+            began = perf_counter_ns()
+            observer = self._observer
+            secondary_args = args
+            if operation.kind != "get":
+                try:
+                    if operation.kind == "set":
+                        staged = self._staging.stage(args[-1])
+                        secondary_args = (*args[:-1], staged)
+                        observer.before(operation, env_id, key, args[-1], staged)
+                    else:
+                        observer.before(operation, env_id, key, None, None)
+                except Exception as fault:
+                    observer.faulted(fault)
+                    if secondary_args is args:  # no copy, so the secondary must not see the host's own
+                        secondary_args = copy.deepcopy(args)
+            method = operation.method
+            if self._draw() < 0.5:
+                own, own_error, own_ns = _attempt(self._primary, method, args)
+                other, other_error, other_ns = self._secondary_call(method, secondary_args)
+            else:
+                other, other_error, other_ns = self._secondary_call(method, secondary_args)
+                own, own_error, own_ns = _attempt(self._primary, method, args)
+            index = self._index
+            self._index = index + 1
+            error = (
+                own_error if own_error is None or isinstance(own_error, Exception) else RuntimeError(repr(own_error))
+            )
+            try:
+                observer.observed(
+                    Observation(index, operation, env_id, key, own, other, error, other_error, own_ns, other_ns)
+                    if self._control_is_primary
+                    else Observation(index, operation, env_id, key, other, own, other_error, error, other_ns, own_ns)
+                )
+            except Exception as fault:
+                observer.faulted(fault)
+            observer.spent(perf_counter_ns() - began - own_ns)
+            if own_error is not None:
+                raise own_error
+            return own
+
+    def _secondary_call(self, method: str, args: tuple[Any, ...]) -> tuple[Any, Exception | None, int]:
+        surroundings = self._surroundings
+        surroundings.enter()
+        value, error, spent = _attempt(self._secondary, method, args)
+        changed = surroundings.leave()
+        if changed:
+            self._observer.meddled(changed)
+        if isinstance(error, KeyboardInterrupt):
+            raise error  # the person at the keyboard, not the cache
+        if error is not None and not isinstance(error, Exception):
+            error = RuntimeError(f"raised {error!r}")
+        return value, error, spent
+
+    def _contained(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as fault:
+            self._observer.faulted(fault)
+
+
+def _attempt(side: Any, method: str, args: tuple[Any, ...]) -> tuple[Any, BaseException | None, int]:
+    began = perf_counter_ns()
+    try:
+        value = getattr(side, method)(*args)
+    except BaseException as error:
+        return None, error, perf_counter_ns() - began
+    return value, None, perf_counter_ns() - began

@@ -1,0 +1,202 @@
+"""The reference of the host's tests: the same network without any cache, recomputing whole histories.
+
+A history is all tokens an env saw, and for each of them how far back it could see when it was computed. Trimming a
+context is nothing but newer tokens seeing less far back, so a history never forgets and one full forward with the
+right mask says what a cached step must have answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shadow.hosts.unizero.config import WorldModelConfig
+from shadow.hosts.unizero.network import Network, build_network
+from shadow.hosts.unizero.scaling import expected
+from shadow.hosts.unizero.world_model import StepOutput, WorldModel
+from shadow.switch import BuiltCache, build_cache
+
+OBSERVATION_DIM, NUM_ACTIONS = 4, 2
+SMALL: dict[str, Any] = dict(
+    embed_dim=32, num_heads=2, num_layers=3, hidden_dim=32, value_bound=10, max_tokens=64, context_length=16,
+    num_simulations=8,
+)  # fmt: skip
+CLOSE: dict[str, Any] = dict(rtol=1e-3, atol=1e-4)
+
+
+def lively_network(config: WorldModelConfig, seed: int = 0) -> Network:
+    """Build a network in which every weight matters, also those that training starts at zero."""
+    network = build_network(config, OBSERVATION_DIM, NUM_ACTIONS, seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        network.transformer.distance_bias.normal_(0.0, 2.0, generator=generator)
+    return network
+
+
+def make_model(
+    new_cache: bool = False, env_num: int = 3, seed: int = 0, cache: Any = None, validation: Any = None, **sizes: Any
+) -> WorldModel:
+    """Build a small world model; the cache is one of the two built-in ones unless another one is given."""
+    config = WorldModelConfig(**{**SMALL, **sizes}, use_new_cache_manager=new_cache)
+    built = build_cache(config, env_num)
+    built = BuiltCache(built.cache if cache is None else cache, validation, built.system)
+    return WorldModel(lively_network(config, seed), config, built)
+
+
+def observations(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Draw observations ``(count, OBSERVATION_DIM)``."""
+    return np.random.default_rng(seed).normal(size=(count, OBSERVATION_DIM)).astype(np.float32)
+
+
+@dataclass
+class History:
+    """All tokens of one env, and from where on each of them could see.
+
+    Attributes:
+        network: Weights.
+        capacity: Tokens a context can hold.
+        tokens: ``(embed_dim,)`` each.
+        sees_from: Index of the oldest token each one saw.
+        start: Index of the oldest token the next one will see.
+    """
+
+    network: Network
+    capacity: int
+    tokens: list[Tensor] = field(default_factory=list)
+    sees_from: list[int] = field(default_factory=list)
+    start: int = 0
+
+    def fork(self) -> History:
+        return History(self.network, self.capacity, list(self.tokens), list(self.sees_from), self.start)
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens) - self.start
+
+    def make_room(self) -> None:
+        """Drop the oldest pair if another pair would not fit, as a node of the search does."""
+        while self.length + 2 > self.capacity:
+            self.start += 2
+
+    def trim(self, kept: int) -> None:
+        self.start += self.length - kept
+
+    @torch.no_grad()
+    def observe(self, observation: np.ndarray[Any, Any]) -> None:
+        self.imagine(self.network.encode(torch.as_tensor(observation)))
+
+    @torch.no_grad()
+    def imagine(self, latent: Tensor) -> None:
+        self._append(self.network.latent_token(latent))
+
+    @torch.no_grad()
+    def act(self, action: int) -> None:
+        self._append(self.network.action_token(torch.tensor(action)))
+
+    @torch.no_grad()
+    def hidden(self) -> Tensor:
+        """Run all tokens at once and return what the last one leads to ``(embed_dim,)``."""
+        n = len(self.tokens)
+        visible = torch.arange(n)[None, :] >= torch.tensor(self.sees_from)[:, None]
+        found: Tensor = self.network.transformer(torch.stack(self.tokens)[None], visible)[0, -1]
+        return found
+
+    @torch.no_grad()
+    def prior_and_value(self) -> tuple[list[float], float]:
+        hidden = self.hidden()
+        logits = self.network.value_head(hidden)
+        priors: list[float] = self.network.policy_head(hidden).softmax(-1).tolist()
+        return priors, float(expected(logits, (len(logits) - 1) // 2))
+
+    @torch.no_grad()
+    def step(self, action: int) -> tuple[Tensor, float, list[float], float]:
+        """Take an action in imagination: next latent, reward, prior, value."""
+        self.make_room()
+        self.act(action)
+        hidden = self.hidden()
+        latent = self.network.normalise(self.network.next_latent_head(hidden))
+        reward = float(self.network.reward_head(hidden))
+        self.imagine(latent)
+        return latent, reward, *self.prior_and_value()
+
+    def _append(self, token: Tensor) -> None:
+        self.tokens.append(token)
+        self.sees_from.append(self.start)
+
+
+class UncachedModel:
+    """A model for the search that recomputes every node from its whole history.
+
+    Args:
+        histories: History of each env's root.
+        roots: Latent of each env's root.
+    """
+
+    def __init__(self, histories: dict[int, History], roots: dict[int, Any]) -> None:
+        self.nodes = {(env_id, roots[env_id].tobytes()): history for env_id, history in histories.items()}
+
+    def recurrent_inference(self, env_ids: Sequence[int], latents: Any, actions: Sequence[int]) -> StepOutput:
+        answers = []
+        for env_id, latent, action in zip(env_ids, latents, actions, strict=True):
+            history = self.nodes[env_id, latent.tobytes()].fork()
+            answers.append(history.step(action))
+            self.nodes[env_id, answers[-1][0].numpy().tobytes()] = history
+        found, rewards, priors, values = zip(*answers, strict=True)
+        return StepOutput(torch.stack(found).numpy(), list(rewards), list(priors), list(values))
+
+
+def assert_step(output: StepOutput, row: int, expected_step: tuple[Tensor, float, list[float], float]) -> None:
+    """Assert that a row of a cached step answers what the reference does."""
+    latent, reward, priors, value = expected_step
+    np.testing.assert_allclose(output.latents[row], latent.numpy(), **CLOSE, err_msg="next latent")
+    np.testing.assert_allclose(output.rewards[row], reward, **CLOSE, err_msg="reward")
+    np.testing.assert_allclose(output.priors[row], priors, **CLOSE, err_msg="prior")
+    np.testing.assert_allclose(output.values[row], value, **CLOSE, err_msg="value")
+
+
+class Recorder:
+    """A cache that passes everything on and notes it, and hears of the life cycle.
+
+    Args:
+        cache: The real one.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+        self.calls: list[tuple[Any, ...]] = []
+        self.found: list[tuple[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.cache, name)
+
+        def call(*arguments: Any) -> Any:
+            plain = [argument for argument in arguments if isinstance(argument, int)]
+            self.calls.append((name, *plain))
+            answer = method(*arguments)
+            if "get" in name:
+                self.found.append((name, answer))
+            return answer
+
+        return call
+
+    def names(self) -> list[str]:
+        return [call[0] for call in self.calls]
+
+    def weights_updated(self) -> None:
+        self.calls.append(("weights_updated",))
+
+    def episode_ended(self, env_id: int) -> None:
+        self.calls.append(("episode_ended", env_id))
+
+    def search_started(self) -> None:
+        self.calls.append(("search_started",))
+
+    def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
+        self.calls.append(("progress", train_iter, env_step))

@@ -1,0 +1,149 @@
+"""The command line: the one place where arguments are declared, and where what went wrong becomes an exit code.
+
+Nothing heavy is imported before a command needs it: ``report``, ``gate`` and ``--help`` work without torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+
+from reports.reader import RunUnreadable
+from reports.writer import RunDirectoryError
+from validator.errors import LockstepError
+from validator.records import EXIT_HARNESS, EXIT_USAGE
+
+_EXIT_CODES = "exit codes: 0 PASS, 1 FAIL, 2 usage or unreadable input, 3 fault of kv-lockstep itself, 5 INCONCLUSIVE"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; None for those of the process.
+
+    Returns:
+        The exit code: 0 PASS, 1 FAIL, 2 usage or unreadable input, 3 a fault of the harness itself, 5 INCONCLUSIVE.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        # A command is a module of its own name with a function ``main``, imported when it is asked for.
+        code: int = import_module(f"validator.commands.{arguments.command}").main(arguments)
+        sys.stdout.flush()
+        return code
+    except (LockstepError, RunUnreadable, RunDirectoryError) as problem:
+        print(f"kv-lockstep {arguments.command}: {problem}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print(f"kv-lockstep {arguments.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output went away, as 'head' does; nothing may be written while the interpreter shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as fault:
+        if arguments.traceback:
+            traceback.print_exc()
+        print(
+            f"kv-lockstep {arguments.command}: unexpected {type(fault).__name__}: {fault}\n"
+            "This is a fault of kv-lockstep or of the training it ran, and no verdict on the candidate.\n"
+            "Run the command again with --traceback and report its output; CONTRIBUTING.md says where and with what.",
+            file=sys.stderr,
+        )
+        return EXIT_HARNESS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kv-lockstep",
+        description="Run a trusted and a new KV cache in lockstep while training; say whether the new one may ship.",
+        epilog=f"example:\n  kv-lockstep train --config configs/validate.toml\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = _command(
+        commands,
+        "train",
+        "train the embedded UniZero-style agent, both caches in lockstep, and judge",
+        [
+            "kv-lockstep train --config configs/validate.toml",
+            "kv-lockstep train --config configs/validate.toml --primary new --set total_env_steps=400",
+        ],
+    )
+    train.add_argument("--config", type=Path, required=True, metavar="FILE", help="what to train, TOML")
+    train.add_argument("--out", metavar="DIR", help="directory under which the run directory is made (default: runs)")
+    train.add_argument("--seed", type=int, metavar="N", help="seed of the training")
+    train.add_argument(
+        "--primary",
+        choices=("legacy", "new"),
+        help="whose answers the model receives: legacy (the control: shadow stage) or new (the candidate: canary)",
+    )
+    implementation = "legacy, new or module:Class"
+    train.add_argument("--control", metavar="CACHE", help=f"the trusted cache: {implementation} (default: legacy)")
+    train.add_argument("--candidate", metavar="CACHE", help=f"the cache on trial: {implementation} (default: new)")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change one setting of the file, such as world_model_cfg.num_simulations=25; repeatable",
+    )
+    train.add_argument("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
+    train.add_argument("--quiet", action="store_true", help="print only the verdict and where the run is")
+
+    report = _command(
+        commands,
+        "report",
+        "show one run: verdict, outcomes, latency, memory, divergences",
+        [
+            "kv-lockstep report runs",
+        ],
+        "exit codes: 0 shown, whatever the verdict, 2 usage or unreadable input, 3 fault of kv-lockstep itself",
+    )
+    report.add_argument(
+        "run", type=Path, metavar="RUN", help="run directory, or a directory of runs for the latest one"
+    )
+
+    gate = _command(commands, "gate", "judge runs by a policy: may the candidate ship?", ["kv-lockstep gate runs"])
+    gate.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="run directory, or a directory of runs for all of them"
+    )
+    gate.add_argument("--policy", type=Path, metavar="FILE", help="what is demanded, TOML (default: built in)")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    examples: Sequence[str],
+    exit_codes: str = _EXIT_CODES,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n  ".join(("example:", *examples)) + f"\n\n{exit_codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--traceback", action="store_true", help="show the traceback of an unexpected error")
+    return command
+
+
+def _version() -> str:
+    try:
+        return f"kv-lockstep {metadata.version('kv-lockstep')}"
+    except metadata.PackageNotFoundError:
+        return "kv-lockstep, not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What is equal: structure, then bits, then closeness, for every key and value tensor of two entries.
+
+A cache copies, so bits must be equal; that is also the fast path. A tolerance is for stores that are lossy by design.
+``torch.allclose`` is not used: it broadcasts, calls ``(0,)`` close to ``(1,)``, raises on mixed dtypes and calls NaN
+unequal to itself. Only valid regions are read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from shadow.entry import Leaf, describe
+from validator.records import LeafDifference
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_memcmp.restype = ctypes.c_int
+
+_INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
+
+
+class Tolerance(NamedTuple):
+    """When unequal bits still count as equal: ``|candidate - control| <= atol + rtol * |control|``."""
+
+    rtol: float
+    atol: float
+
+
+def valid(leaf: Leaf) -> Tensor:
+    """Return the valid region ``(B, num_heads, size, head_dim)`` of a leaf, detached."""
+    tensor, size = leaf
+    tensor = tensor.detach()
+    return tensor[:, :, :size] if tensor.ndim == 4 and 0 <= size < tensor.shape[2] else tensor
+
+
+def rung(control: Leaf, candidate: Leaf) -> str | None:
+    """Return the first step of structure on which two leaves differ, or None.
+
+    The capacity of the buffers counts as shape: a host that appends to what it was given would meet it.
+    """
+    one, other = control.tensor, candidate.tensor
+    if one.shape != other.shape:
+        return "shape"
+    if one.dtype != other.dtype:
+        return "dtype"
+    if one.device != other.device:
+        return "device"
+    if control.size != candidate.size:
+        return "length"
+    return None
+
+
+def equal(control: Sequence[Leaf], candidate: Sequence[Leaf]) -> bool:
+    """Tell whether two entries have the same structure and the same bits in their valid regions."""
+    if len(control) != len(candidate):
+        return False
+    for one, other in zip(control, candidate, strict=True):
+        if (
+            one.size != other.size
+            or one.tensor.shape != other.tensor.shape
+            or one.tensor.dtype != other.tensor.dtype
+            or one.tensor.device != other.tensor.device
+            or not equal_bits(one, other)
+        ):
+            return False
+    return True
+
+
+def equal_bits(one: Leaf, other: Leaf) -> bool:
+    """Tell whether the valid regions of two leaves of one structure hold the same bits."""
+    a, b = one.tensor, other.tensor
+    size = one.size
+    if a.device.type == "cpu" and a.ndim == 4 and a.is_contiguous() and b.is_contiguous():
+        batch, heads, capacity, head_dim = a.shape
+        row = a.element_size() * head_dim
+        if size == capacity:
+            return not _memcmp(a.data_ptr(), b.data_ptr(), row * capacity * batch * heads)
+        if batch * heads <= 4:
+            start, stop, step = 0, row * capacity * batch * heads, row * capacity
+            p, q, n = a.data_ptr(), b.data_ptr(), row * max(0, size)
+            return not any(_memcmp(p + offset, q + offset, n) for offset in range(start, stop, step))
+    return torch.equal(_bits(valid(one)), _bits(valid(other)))
+
+
+def differences(
+    control: Sequence[Leaf], candidate: Sequence[Leaf], tolerance: Tolerance | None = None
+) -> tuple[LeafDifference, ...]:
+    """List every leaf that differs, with counts and greatest distances.
+
+    Args:
+        control: Leaves of the control's entry.
+        candidate: Leaves of the candidate's entry.
+        tolerance: None for bitwise equality.
+
+    Returns:
+        One record per differing leaf in order of layer, K before V; empty if the entries are equal.
+    """
+    found = []
+    for index in range(max(len(control), len(candidate))):
+        one = control[index] if index < len(control) else None
+        other = candidate[index] if index < len(candidate) else None
+        difference = _leaf_difference(index, one, other, tolerance)
+        if difference is not None:
+            found.append(difference)
+    return tuple(found)
+
+
+def _leaf_difference(
+    index: int, one: Leaf | None, other: Leaf | None, tolerance: Tolerance | None
+) -> LeafDifference | None:
+    layer, part = index // 2, "KV"[index % 2]
+    if one is None or other is None:
+        return LeafDifference(layer, part, "layers", _text(one), _text(other))
+    broken = rung(one, other)
+    comparable = valid(one).shape == valid(other).shape
+    if broken is None and equal_bits(one, other):
+        return None
+    if broken is not None and not comparable:
+        return LeafDifference(layer, part, broken, _text(one), _text(other))
+    statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
+    if broken is None and not statistics["n_mismatched"]:
+        return None
+    return LeafDifference(layer, part, broken or "bits", _text(one), _text(other), **statistics)  # type: ignore[arg-type]
+
+
+def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:
+    shape = tuple(one.shape)
+    exact = one.dtype == other.dtype and one.device == other.device and tolerance is None
+    a, b = one.cpu().reshape(-1), other.cpu().reshape(-1)
+    mismatched = nan_a = nan_b = inf_a = inf_b = 0
+    greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
+    for start in range(0, a.numel(), _BLOCK):
+        x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
+        u, v = _real(x), _real(y)
+        distance = (u - v).abs()
+        scale = u.abs()
+        if exact:
+            unequal = _bits(x) != _bits(y)
+        else:
+            bound = tolerance or Tolerance(0.0, 0.0)
+            close = (distance <= bound.atol + bound.rtol * scale) | (u == v) | (u.isnan() & v.isnan())
+            unequal = ~close
+        mismatched += int(unequal.sum())
+        nan_a, nan_b = nan_a + int(u.isnan().sum()), nan_b + int(v.isnan().sum())
+        inf_a, inf_b = inf_a + int(u.isinf().sum()), inf_b + int(v.isinf().sum())
+        relative = distance / scale
+        for name, values in (("abs", distance), ("rel", relative)):
+            # NaN and Inf are counted apart; the greatest distance is over what has one.
+            finite = torch.where(unequal & values.isfinite(), values, values.new_full((), -1.0))
+            top = float(finite.max()) if finite.numel() else -1.0
+            best = greatest[name]
+            if top >= 0 and (best is None or top > best[0]):
+                greatest[name] = (top, start + int(finite.argmax()))
+    result: dict[str, object] = {
+        "n_elements": a.numel(),
+        "n_mismatched": mismatched,
+        "n_nan_control": nan_a,
+        "n_nan_candidate": nan_b,
+        "n_inf_control": inf_a,
+        "n_inf_candidate": inf_b,
+    }
+    for name, best in greatest.items():
+        if best is not None:
+            result[f"max_{name}_diff"] = best[0]
+            result[f"max_{name}_index"] = _unravel(best[1], shape)
+    return result
+
+
+def _real(values: Tensor) -> Tensor:
+    return (torch.view_as_real(values).norm(dim=-1) if values.is_complex() else values).to(torch.float64)
+
+
+def _bits(values: Tensor) -> Tensor:
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    return values.view(_INTEGER_OF_SIZE[values.element_size()])
+
+
+def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    index = []
+    for extent in reversed(shape):
+        flat, position = divmod(flat, extent)
+        index.append(position)
+    return tuple(reversed(index))
+
+
+def _text(leaf: Leaf | None) -> str:
+    return "absent" if leaf is None else f"{describe(leaf.tensor)}, {leaf.size} valid"

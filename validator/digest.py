@@ -1,0 +1,54 @@
+"""Order-sensitive digests of what an entry holds: one 64-bit hash (xxh3) per key and value tensor, valid region only.
+
+Norms and XOR sums are blind to permuted tokens and swapped heads. Structure is part of the digest: the same bytes in
+another shape, dtype or length are another entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import xxhash
+
+from shadow.entry import Leaf
+from validator.compare import valid
+
+
+class Digest(NamedTuple):
+    """What an entry held at one moment.
+
+    Attributes:
+        contents: One hash per leaf, K then V, layer by layer.
+        layout: Per leaf ``(shape, dtype, device, valid length)``.
+    """
+
+    contents: tuple[int, ...]
+    layout: tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
+
+
+def digest(entry_leaves: Sequence[Leaf]) -> Digest:
+    """Digest an entry.
+
+    Args:
+        entry_leaves: Its leaves; tensors on an accelerator are copied to the host, which waits for them.
+
+    Returns:
+        The digest.
+    """
+    contents = []
+    layout = []
+    for leaf in entry_leaves:
+        tensor, size = leaf
+        layout.append((tuple(tensor.shape), tensor.dtype, tensor.device, size))
+        region = valid(leaf)
+        if not region.is_cpu:
+            region = region.cpu()
+        if not region.is_contiguous():
+            region = region.contiguous()
+        if region.dtype == torch.bfloat16:  # NumPy has no such type; only the bytes matter
+            region = region.view(torch.int16)
+        array: Any = region.numpy()  # xxhash takes any contiguous buffer; its stubs are too narrow
+        contents.append(xxhash.xxh3_64_intdigest(array) if region.numel() else 0)
+    return Digest(tuple(contents), tuple(layout))

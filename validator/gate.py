@@ -1,0 +1,84 @@
+"""May it ship? Judges recorded runs by a policy; reads nothing, writes nothing.
+
+Each rule makes demands, each with a verdict of its own: PASS if the demand is shown to hold, FAIL if it is shown not
+to, INCONCLUSIVE if the evidence is missing. The judgement is the worst of them: FAIL, then INCONCLUSIVE, then PASS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from validator.policy import GatePolicy
+from validator.records import EXIT_CODE, Outcome, Verdict
+from validator.rules import RULES, Demand, n_divergences
+from validator.run import Run
+
+__all__ = ["Demand", "Judgement", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a set of runs.
+
+    Attributes:
+        verdict: FAIL before INCONCLUSIVE before PASS.
+        demands: Every demand that was looked at.
+        reasons: What the verdict rests on, one sentence each: what failed, what is missing, or the evidence of a PASS.
+        policy: Name of the policy.
+    """
+
+    verdict: Verdict
+    demands: tuple[Demand, ...]
+    reasons: tuple[str, ...]
+    policy: str = "default"
+
+    @property
+    def exit_code(self) -> int:
+        """0 for PASS, 1 for FAIL, 5 for INCONCLUSIVE."""
+        return EXIT_CODE[self.verdict]
+
+    def __str__(self) -> str:
+        return "\n  ".join((self.verdict.value, *self.reasons))
+
+
+def judge(runs: Sequence[Run], policy: GatePolicy | None = None) -> Judgement:
+    """Judge runs by a policy.
+
+    Args:
+        runs: What was recorded; finished, running or crashed.
+        policy: What is demanded of them; None for the default policy.
+
+    Returns:
+        The verdict with every demand and its reasons. Without runs it is INCONCLUSIVE: no evidence is never a PASS.
+    """
+    policy = policy or GatePolicy()
+    demands = tuple(demand for rule in RULES for demand in rule(runs, policy))
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        reasons = [str(demand) for demand in demands if demand.verdict is verdict]
+        if reasons:
+            rest = sum(demand.verdict is Verdict.INCONCLUSIVE for demand in demands)
+            if verdict is Verdict.FAIL and rest:
+                reasons.append(f"besides, evidence is missing for {rest} of {len(demands)} demands")
+            return Judgement(verdict, demands, tuple(reasons), policy.name)
+    return Judgement(Verdict.PASS, demands, tuple(_evidence(runs)), policy.name)
+
+
+def _evidence(runs: Sequence[Run]) -> Iterator[str]:
+    lookups = sum(run.totals.n_lookups for run in runs)
+    diverged = sum(n_divergences(run) for run in runs)
+    if diverged:
+        yield f"{diverged:,} divergences in {lookups:,} lookups, which the policy allows"
+    else:
+        # Rule of three: with no event in N independent trials, 3/N is the upper end of a 95 % interval for the rate.
+        yield f"0 divergences in {lookups:,} lookups: rate below 3/{lookups:,} = {3 / lookups:.1e} at 95 %"
+    equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)
+    close = sum(run.totals.coverage.get("equal only within tolerance", 0) for run in runs)
+    bits = f"; {close:,} of these are equal within the tolerance only, not in their bits" if close else ""
+    yield f"{equal:,} of them answered by both sides, with equal entries{bits}"
+    pairs = {(str(line.get("control")), str(line.get("candidate"))) for run in runs for line in run.caches}
+    for control, candidate in sorted(pairs):
+        if control == candidate:
+            yield f"candidate and control are both {control}: this says nothing about a new cache"
+        else:
+            yield f"{candidate} judged against {control}"

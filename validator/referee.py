@@ -1,0 +1,200 @@
+"""Who is wrong about one lookup: holds each side against its own model, then the two against each other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from shadow.entry import Leaf
+from shadow.operation import Observation, Pool
+from validator.compare import Tolerance, differences
+from validator.diagnose import QUIRKS, Finding, wrong_value, wrongly_missing, wrongly_present
+from validator.digest import digest
+from validator.models import Reason, Stored
+from validator.records import Cause, Dimension, Fault, LeafDifference
+from validator.side import SideView, entry_leaves
+
+_FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
+
+
+class Charge(NamedTuple):
+    """One thing that must not have happened, and who did it.
+
+    Attributes:
+        dimension: In what respect.
+        cause: Why.
+        fault: Who.
+        explanation: One sentence.
+        leaves: Tensors that differ.
+        by_policy: Whether both sides do what they declare, and differ because of that.
+    """
+
+    dimension: Dimension
+    cause: Cause
+    fault: Fault
+    explanation: str
+    leaves: tuple[LeafDifference, ...] = ()
+    by_policy: bool = False
+
+
+class Referee:
+    """Judges one pair.
+
+    Args:
+        control: The trusted side.
+        candidate: The new side.
+        tolerance: When unequal bits still count as equal; None for never.
+    """
+
+    def __init__(self, control: SideView, candidate: SideView, tolerance: Tolerance | None) -> None:
+        self.control = control
+        self.candidate = candidate
+        self.tolerance = tolerance
+        self.clears: deque[tuple[int, str, int | None]] = deque(maxlen=64)
+        # Where a side is known to hold something else than its model, and the charge it was for: repeats, not news.
+        self.parted: dict[tuple[str, Pool, int | None, int | None], Charge] = {}
+        # Storages of what each side was given lately: a wrong answer that lives in one was stored by reference.
+        self.given: dict[str, deque[set[int]]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
+
+    def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
+        """Name everything that is wrong with one lookup.
+
+        Args:
+            seen: The lookup.
+            expected: What the models of control and candidate hold there.
+
+        Returns:
+            One charge per side that departs from its own model, both in one if they do the same; if neither does but
+            they differ, one for the policy that explains it. Empty if nothing is wrong.
+        """
+        answers = (seen.control, seen.candidate)
+        leaves = tuple(None if answer is None else entry_leaves(answer) for answer in answers)
+        errors = (seen.control_error, seen.candidate_error)
+        findings: list[Finding | None] = []
+        for index, side in enumerate((self.control, self.candidate)):
+            truth = self._truth(leaves[1 - index], expected[index])
+            findings.append(
+                self._finding(side, seen, answers[index], leaves[index], errors[index], expected[index], truth)
+            )
+        leaf_differences: tuple[LeafDifference, ...] = ()
+        if leaves[0] is not None and leaves[1] is not None:
+            leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
+        one, other = findings
+        if one is not None and other is not None and one.cause is other.cause:
+            return [Charge(one.dimension, one.cause, Fault.BOTH, f"Both sides: {one.text}.", leaf_differences)]
+        charges = [
+            Charge(
+                finding.dimension,
+                finding.cause,
+                _FAULT[side.name],
+                f"The {side.name} ({type(side.cache).__name__}) {finding.text}.",
+                leaf_differences,
+            )
+            for side, finding in ((self.control, one), (self.candidate, other))
+            if finding is not None
+        ]
+        if charges:
+            return charges
+        hits = [answer is not None for answer in answers]
+        if hits[0] == hits[1] and not leaf_differences:
+            return []
+        return [self._policies_part(seen, hits, leaf_differences)._replace(by_policy=True)]
+
+    def _finding(
+        self,
+        side: SideView,
+        seen: Observation,
+        answer: Any,
+        leaves: list[Leaf] | None,
+        error: Exception | None,
+        expected: Stored | None,
+        truth: Sequence[Leaf] | None,
+    ) -> Finding | None:
+        pool, env_id, key = seen.operation.pool, seen.env_id, seen.key
+        assert key is not None
+        if error is not None:
+            return Finding(Dimension.ERROR, Cause.RAISED, f"raised {type(error).__name__} instead of answering")
+        if answer is None:
+            if expected is None:
+                return None
+            return wrongly_missing(side, expected.pool, expected, tuple(self.clears), seen=True)
+        if leaves is None:
+            return Finding(
+                Dimension.STRUCTURE, Cause.SHAPE_OFF, f"answered a {type(answer).__name__}, which is no entry"
+            )
+        found = digest(leaves)
+        if expected is None:
+            return wrongly_present(side, pool, env_id, key, found)
+        if found == expected.digest:
+            return None
+        if self.lossy(truth, leaves):
+            return None
+        finding = wrong_value(side, pool, env_id, expected, leaves, truth)
+        if self.lives_in_input(side, leaves):
+            return Finding(
+                Dimension.ISOLATION,
+                Cause.ALIASED_ON_SET,
+                "stored a reference to its input instead of a copy, and the input changed since",
+            )
+        return finding
+
+    def lossy(self, truth: Sequence[Leaf] | None, answer: Sequence[Leaf]) -> bool:
+        """Tell whether an answer is only as far from what was stored as the tolerance allows."""
+        return self.tolerance is not None and truth is not None and not differences(truth, answer, self.tolerance)
+
+    def lives_in_input(self, side: SideView, leaves: Sequence[Leaf]) -> bool:
+        """Tell whether an answer shares memory with something this side was given to store."""
+        own = {leaf.tensor.untyped_storage().data_ptr() for leaf in leaves if leaf.tensor.numel()}
+        return any(own & given for given in self.given[side.name])
+
+    def _truth(self, leaves: list[Leaf] | None, expected: Stored | None) -> list[Leaf] | None:
+        if leaves is None or expected is None or digest(leaves) != expected.digest:
+            return None
+        return leaves
+
+    def _policies_part(self, seen: Observation, hits: list[bool], leaves: tuple[LeafDifference, ...]) -> Charge:
+        key, env_id = seen.key, seen.env_id
+        assert key is not None
+        pools: tuple[Pool, ...] = ("init", "recur") if seen.operation.pool == "hierarchical" else (seen.operation.pool,)
+        for index, side in enumerate((self.control, self.candidate)):
+            if side.model.policy.kind != "legacy_ring":
+                continue
+            for pool in pools:
+                gone = side.model.pool(pool, env_id if pool == "init" else None).gone.get(key)
+                if gone is not None and gone.reason in QUIRKS and (not hits[index] or leaves):
+                    cause, text = QUIRKS[gone.reason]
+                    return Charge(
+                        Dimension.PRESENCE,
+                        cause,
+                        _FAULT[side.name],
+                        f"The {side.name} ({type(side.cache).__name__}) {text}; it happened at operation "
+                        f"{gone.op_index}.",
+                        leaves,
+                    )
+            if hits[index] and not hits[1 - index]:
+                cause, _ = QUIRKS[Reason.AGE_REFRESHED]
+                return Charge(
+                    Dimension.PRESENCE,
+                    cause,
+                    _FAULT[side.name],
+                    f"The {side.name} ({type(side.cache).__name__}) gave this key a new age when it was set "
+                    "again, and still holds it although it should have given way (L2).",
+                    leaves,
+                )
+        if hits[0] and hits[1]:
+            return Charge(
+                Dimension.VALUE,
+                Cause.UNKNOWN,
+                Fault.UNKNOWN,
+                "Both sides answer what they were last found to hold, and that differs.",
+                leaves,
+            )
+        kinds = f"{self.control.model.policy.kind} (control) and {self.candidate.model.policy.kind} (candidate)"
+        return Charge(
+            Dimension.PRESENCE,
+            Cause.POLICY_DIFFERS,
+            Fault.UNKNOWN,
+            f"Both sides do what they declare, and {kinds} keep different keys alive.",
+            leaves,
+        )

@@ -1,0 +1,350 @@
+"""The composition root: one ``Lockstep`` joins shadows, their judgement and the run directory."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from reports.reader import read_run
+from reports.writer import RunWriter
+from shadow.shadow_cache import ShadowCache
+from validator.config import ValidationConfig
+from validator.evidence import evidence
+from validator.gate import Judgement, judge
+from validator.pair import Pair
+from validator.provenance import provenance
+from validator.records import SCHEMA, Divergence, Window
+from validator.referee import Charge
+from validator.run import Totals, fold, summarise
+
+logger = logging.getLogger(__name__)
+
+_PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
+
+
+class Lockstep:
+    """One validation run.
+
+    Use it as a context manager, or call ``close``. If the process ends without either, the run is closed at exit; if
+    it is killed, what was recorded stays readable and counts as incomplete.
+
+    Args:
+        out: Directory of runs; this run gets a directory of its own in it.
+        config: Settings; ``config.out`` is not used here.
+        about: What the host wants in the manifest: ``seed``, ``switches``, ``config``, ...
+
+    Raises:
+        OSError: If the run directory can't be made; better before the training than a week after.
+
+    Example:
+        >>> with Lockstep("runs/mine", ValidationConfig()) as lockstep:  # doctest: +SKIP
+        ...     cache = lockstep.shadow(control=LegacyKVCache(cfg, 8), candidate=KVCacheManager(cfg, 8))
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        config: ValidationConfig | None = None,
+        *,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.config = config or ValidationConfig()
+        self.run_id = self.config.run_id or _run_id()
+        self.train_iter = -1
+        self.env_step = -1
+        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        manifest = {
+            "schema": SCHEMA,
+            "run_id": self.run_id,
+            "created": time.time(),
+            "rank": rank,
+            "world_size": world_size,
+            **provenance(),
+            "validation": asdict(self.config),
+            **(about or {}),
+        }
+        self._writer = RunWriter.create(
+            Path(out),
+            self.run_id,
+            manifest,
+            rank=rank,
+            evidence_limit_bytes=int(self.config.evidence_mb * 1e6),
+        )
+        self.run_dir = self._writer.path
+        self.pairs: list[Pair] = []
+        self._lock = threading.RLock()
+        self._windows: list[Window] = []
+        self._next_window: dict[str, float] = {}
+        self._n_divergences = 0
+        self._per_group: dict[str, int] = {}
+        self._first: Divergence | None = None
+        self._faults: dict[str, int] = {}
+        self._closed = False
+        self._failed = False
+        self._pid = os.getpid()
+        self._hook = sys.excepthook
+        sys.excepthook = self._excepthook
+        atexit.register(self._at_exit)
+
+    # -- what users and hosts call ------------------------------------------------------------------------------------
+
+    def shadow(self, *, control: Any, candidate: Any, primary: str = "control", name: str = "") -> ShadowCache:
+        """Put both caches behind one.
+
+        Args:
+            control: Trusted cache.
+            candidate: New cache; any object with the interface of ``shadow.CacheStore``.
+            primary: ``control`` (shadow stage) or ``candidate`` (canary stage): whose answers the host receives.
+            name: What the report calls this pair; ``cache``, ``cache-2``, ... where empty.
+
+        Returns:
+            The cache to use in their place.
+
+        Raises:
+            ValueError: If both are one object, ``primary`` is neither, or nothing says how large the caches are.
+        """
+        with self._lock:
+            pair = self._register(name or "cache", control, candidate, primary)
+            return ShadowCache(control, candidate, pair, primary, self.config.seed)
+
+    def weights_updated(self) -> None:
+        """Tell that the weights moved: entries stored before are of an older version."""
+        for pair in self.pairs:
+            self._contained(pair, pair.weights_updated)
+
+    def episode_ended(self, env_id: int) -> None:
+        """Tell that an env's episode is over and its cleanup is done."""
+        for pair in self.pairs:
+            self._contained(pair, partial(pair.episode_ended, env_id))
+
+    def search_started(self) -> None:
+        """Tell that a new tree search begins and its recurrent pool has been cleared."""
+        for pair in self.pairs:
+            self._contained(pair, pair.search_started)
+
+    def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
+        """Tell where the training stands; stamped on what is recorded from here on."""
+        if train_iter is not None:
+            self.train_iter = train_iter
+        if env_step is not None:
+            self.env_step = env_step
+
+    def event(self, name: str, detail: str = "") -> None:
+        """Write that something happened in the life of the host."""
+        self._writer.event(name, detail)
+
+    def totals(self) -> Totals:
+        """Return what was counted up to the last window of each pair."""
+        return fold(self._windows)
+
+    @property
+    def verdict(self) -> Judgement:
+        """The default policy's judgement on what is on disk; before ``close`` the run counts as incomplete."""
+        return judge([read_run(self.run_dir)])
+
+    def close(self, state: str = "complete") -> None:
+        """Audit everything once more, write the last windows and the summary. A second call changes nothing.
+
+        Args:
+            state: ``complete``, or why the host ended before its time, such as ``interrupted``.
+        """
+        with self._lock:
+            if self._closed or os.getpid() != self._pid:
+                return
+            self._closed = True
+            for pair in self.pairs:
+                self._contained(pair, pair.auditor.audit_all)
+                self.window(pair, force=True)
+            totals = fold(self._windows)
+            first = self._first
+            self._writer.close(
+                summarise(
+                    totals,
+                    schema=SCHEMA,
+                    run_id=self.run_id,
+                    state=state,
+                    first_divergence=None if first is None else {"id": first.id, "explanation": first.explanation},
+                    harness_faults=self._faults,
+                )
+            )
+            atexit.unregister(self._at_exit)
+            if sys.excepthook == self._excepthook:
+                sys.excepthook = self._hook
+
+    def __enter__(self) -> Lockstep:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._writer.event("host_failed", f"{type(error).__name__}: {error}")
+        self.close("complete" if error is None else "interrupted" if kind is KeyboardInterrupt else "crashed")
+
+    # -- what pairs call ----------------------------------------------------------------------------------------------
+
+    def diverged(self, pair: Pair, charge: Charge, about: dict[str, Any], answers: tuple[Any, Any]) -> bool:
+        """Record one divergence, at once; False if only its count is kept."""
+        with self._lock:
+            group = f"{charge.dimension}|{charge.cause}|{charge.fault}"
+            self._per_group[group] = self._per_group.get(group, 0) + 1
+            if self._per_group[group] > _PER_GROUP or self._n_divergences >= self.config.max_divergences:
+                return False
+            ident = self._n_divergences
+            self._n_divergences += 1
+            file, note = "", ""
+            if any(answer is not None for answer in answers):
+                blob, note = evidence(*answers, limit_bytes=int(self.config.evidence_each_mb * 1e6))
+                if blob:
+                    file = self._writer.evidence(f"divergence-{ident:06d}.safetensors", blob)
+                    note = note or self._writer.evidence_reason
+            control_error, candidate_error = about.pop("errors")
+            key = about.pop("key")
+            divergence = Divergence(
+                id=ident,
+                cache=pair.name,
+                key=None if key is None else f"{key & (1 << 64) - 1:016x}",
+                dimension=charge.dimension,
+                cause=charge.cause,
+                fault=charge.fault,
+                explanation=charge.explanation,
+                leaves=charge.leaves,
+                control_error=_error_text(control_error),
+                candidate_error=_error_text(candidate_error),
+                train_iter=self.train_iter,
+                env_step=self.env_step,
+                evidence=file,
+                evidence_note=note,
+                t_s=self._writer.elapsed_s(),
+                **about,
+            )
+            self._first = self._first or divergence
+            self._writer.divergence(divergence)
+            if self.config.on_divergence == "log":
+                logger.warning("KV cache divergence %d: %s", ident, charge.explanation)
+            return True
+
+    def window(self, pair: Pair, *, force: bool) -> None:
+        """Write a window, at once or if it is due."""
+        now = self._writer.elapsed_s()
+        due = now >= self._next_window[pair.name] or sum(pair.counters.ops.values()) >= self.config.window_ops
+        if not (force or due):
+            return
+        self._next_window[pair.name] = now + self.config.window_s
+        window = pair.drain(now)
+        self._writer.window(window)
+        # Kept folded: the memory of the harness must not grow with the length of the run.
+        self._windows.append(window)
+        if len(self._windows) > 64:
+            self._windows = [_merged(self._windows)]
+
+    def fault(self, fault: Exception) -> None:
+        """Note that the harness itself failed; the first time each kind does, with the place."""
+        kind = type(fault).__name__
+        self._faults[kind] = self._faults.get(kind, 0) + 1
+        if self._faults[kind] == 1:
+            detail = "".join(traceback.format_exception(fault)[-6:])
+            self._writer.event("harness_fault", detail)
+            logger.error("kv-lockstep itself failed, training goes on, this run can't pass: %s", detail)
+
+    def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
+        """Register a deep copy of a pair under a name of its own."""
+        with self._lock:
+            return self._register(f"{pair.name}-copy", control, candidate, pair.primary)
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _register(self, name: str, control: Any, candidate: Any, primary: str) -> Pair:
+        taken = {pair.name for pair in self.pairs}
+        unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+        pair = Pair(unique, control, candidate, primary, self.config, self)
+        self.pairs.append(pair)
+        self._next_window[unique] = self._writer.elapsed_s() + self.config.window_s
+        policies = {side.name: asdict(side.model.policy) for side in (pair.control, pair.candidate)}
+        self._writer.cache(
+            unique,
+            control=_class_name(control),
+            candidate=_class_name(candidate),
+            primary=primary,
+            policy=policies,
+            env_num=pair.env_num,
+            assumed=pair.assumed,
+        )
+        return pair
+
+    def _contained(self, pair: Pair, call: Any) -> None:
+        try:
+            call()
+        except Exception as fault:
+            pair.faulted(fault)
+
+    def _excepthook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        self._failed = True
+        self._hook(kind, error, trace)
+
+    def _at_exit(self) -> None:
+        if not self._closed and os.getpid() == self._pid:
+            self._writer.event("closed_at_exit", "the host never called close()")
+            self.close("crashed" if self._failed else "complete")
+
+
+def open_from_settings(settings: Any) -> Lockstep:
+    """Open the session of a host that only set ``cache_validation_mode``; found by entry point, see ``shadow.switch``.
+
+    Args:
+        settings: The ``cache_validation`` table of its world model config.
+
+    Returns:
+        A session that is closed when the process ends, or by the host.
+
+    Raises:
+        SettingsError: If a setting is unknown or impossible.
+    """
+    config = ValidationConfig.from_mapping(dict(settings))
+    return Lockstep(config.out, config)
+
+
+def _run_id() -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    host = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:24]
+    return f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def _class_name(cache: Any) -> str:
+    kind = type(cache)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _error_text(error: Exception | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {error}"[:4000]
+
+
+def _merged(windows: list[Window]) -> Window:
+    total = fold(windows)
+    return Window(
+        cache="",
+        seq=0,
+        t_s=total.t_s,
+        ops=total.ops,
+        lookups=total.lookups,
+        divergences=total.divergences,
+        coverage=total.coverage,
+        envs=total.envs,
+        latency_ns=total.latency_ns,
+        bytes_held=total.bytes_held,
+        harness_ns=total.harness_ns,
+        dropped=total.dropped,
+    )
