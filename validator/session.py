@@ -151,6 +151,16 @@ class Lockstep:
         return fold(self._windows)
 
     @property
+    def divergences_so_far(self) -> int:
+        """Divergences recorded or counted so far, repeats included."""
+        live = sum(sum(pair.counters.divergences.values()) for pair in self.pairs)
+        return live + self.totals().n_divergences
+
+    def hit_rates_so_far(self) -> dict[str, float | None]:
+        """Return the hit rate of each side up to the last window of each pair."""
+        return self.totals().hit_rate()
+
+    @property
     def verdict(self) -> Judgement:
         """The default policy's judgement on what is on disk; before ``close`` the run counts as incomplete."""
         return judge([read_run(self.run_dir)])

@@ -46,7 +46,7 @@ def test_gate_passes_a_sound_run_with_0(tmp_path: Path, capsys: pytest.CaptureFi
 
     printed = capsys.readouterr().out
     assert code == 0
-    assert printed.startswith("PASS by policy 'default'\n  - 0 divergences in 300 lookups: rate below 3/300")
+    assert printed.startswith("PASS by policy 'default'\n  • 0 divergences in 300 lookups: rate below 3/300")
     assert "no divergence" in printed
 
 
@@ -57,7 +57,7 @@ def test_gate_fails_one_planted_divergence_with_1(tmp_path: Path, capsys: pytest
     code = main(["gate", str(run)])
 
     assert code == 1
-    assert "FAIL by policy 'default'\n  - no divergence: found 1 (candidate at fault in 1)" in capsys.readouterr().out
+    assert "FAIL by policy 'default'\n  • no divergence: found 1 (candidate at fault in 1)" in capsys.readouterr().out
 
 
 def test_gate_finds_an_empty_run_inconclusive_with_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +97,7 @@ def test_gate_judges_by_a_policy_file(tmp_path: Path, capsys: pytest.CaptureFixt
     policy.write_text("[coverage]\nlookups = 20_000\n")
 
     assert main(["gate", str(run), "--policy", str(policy)]) == 5
-    assert "INCONCLUSIVE by policy 'strict'\n  - at least 20000 lookups: found 300" in capsys.readouterr().out
+    assert "INCONCLUSIVE by policy 'strict'\n  • at least 20000 lookups: found 300" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["gate", "report"])

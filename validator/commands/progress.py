@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from validator.run import Totals
+
 if TYPE_CHECKING:
     from shadow.hosts.unizero import Progress as Standing
-    from validator.session import Lockstep
 
 _PLAIN_EVERY_S = 10.0
 
 
 @contextmanager
 def display(
-    out: Console, total_env_steps: int, lockstep: Lockstep | None, quiet: bool
+    out: Console, total_env_steps: int, totals: Callable[[], Totals] | None, quiet: bool
 ) -> Iterator[Callable[[Standing], None] | None]:
     """Show how a training goes.
 
     Args:
         out: Where to.
         total_env_steps: Env steps until the end.
-        lockstep: Asked for what the validation counted so far; None without validation.
+        totals: Asked for what the validation counted so far; None without validation.
         quiet: Show nothing.
 
     Yields:
@@ -38,7 +39,7 @@ def display(
         columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=out, transient=True) as bar:
             task = bar.add_task("starting", total=total_env_steps)
-            yield lambda now: bar.update(task, completed=now.env_steps, description=_line(now, lockstep))
+            yield lambda now: bar.update(task, completed=now.env_steps, description=_line(now, totals))
     else:
         shown_at = time.monotonic()
 
@@ -46,19 +47,20 @@ def display(
             nonlocal shown_at
             if time.monotonic() - shown_at >= _PLAIN_EVERY_S or now.env_steps >= now.total_env_steps:
                 shown_at = time.monotonic()
-                out.print(_line(now, lockstep), markup=False, soft_wrap=True)
+                out.print(_line(now, totals), markup=False, soft_wrap=True)
 
         yield show
 
 
-def _line(now: Standing, lockstep: Lockstep | None) -> str:
+def _line(now: Standing, totals: Callable[[], Totals] | None) -> str:
     parts = [
         f"env steps {now.env_steps:,}/{now.total_env_steps:,}",
         "return -" if now.recent_return is None else f"return {now.recent_return:.1f}",
         "loss -" if now.losses is None else f"loss {now.losses.total:.3f}",
     ]
-    if lockstep is not None:
-        rates = lockstep.hit_rates_so_far()
+    if totals is not None:
+        counted = totals()
+        rates = counted.hit_rate()
         shown = (f"{side} -" if rate is None else f"{side} {rate:.1%}" for side, rate in rates.items())
-        parts += [f"hit rate {' '.join(shown)}", f"divergences {lockstep.divergences_so_far:,}"]
+        parts += [f"hit rate {' '.join(shown)}", f"divergences {counted.n_divergences:,}"]
     return "  ".join(parts)

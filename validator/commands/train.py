@@ -45,9 +45,9 @@ def main(arguments: Namespace) -> int:
 
 
 def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out: Console, err: Console) -> int:
-    with Lockstep(settings.out, settings, about=_what_ran(config)) as lockstep:
+    with Lockstep(settings.out, settings, manifest_extra=_what_ran(config)) as lockstep:
         try:
-            with display(err, config.total_env_steps, lockstep, quiet) as shown:
+            with display(err, config.total_env_steps, lockstep.totals, quiet) as shown:
                 train(config, validation=lockstep, on_progress=shown)
         except KeyboardInterrupt:
             lockstep.close(state="interrupted")
@@ -62,7 +62,7 @@ def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out
         err.print(str(problem), markup=False, soft_wrap=True)
         return EXIT_CODE[Verdict.INCONCLUSIVE]
     judgement = judge([run])
-    out.print(first_lines(run, judgement))
+    first_lines(run, judgement, out)
     out.print(f"run directory: {lockstep.run_dir}", markup=False, soft_wrap=True)
     return judgement.exit_code
 
