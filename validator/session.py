@@ -44,7 +44,7 @@ class Lockstep:
     Args:
         out: Directory of runs; this run gets a directory of its own in it.
         config: Settings; ``config.out`` is not used here.
-        about: What the host wants in the manifest: ``seed``, ``switches``, ``config``, ...
+        manifest_extra: What the host wants in the manifest: ``seed``, ``switches``, ``config``, ...
 
     Raises:
         OSError: If the run directory can't be made; better before the training than a week after.
@@ -59,7 +59,7 @@ class Lockstep:
         out: str | Path,
         config: ValidationConfig | None = None,
         *,
-        about: Mapping[str, Any] | None = None,
+        manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
         self.run_id = self.config.run_id or _run_id()
@@ -74,7 +74,7 @@ class Lockstep:
             "world_size": world_size,
             **provenance(),
             "validation": asdict(self.config),
-            **(about or {}),
+            **(manifest_extra or {}),
         }
         self._writer = RunWriter.create(
             Path(out),
