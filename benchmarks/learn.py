@@ -18,7 +18,7 @@ from shadow.hosts.unizero import Progress, load_config, train
 
 EPISODES = 20
 WANTED_RATIO = 3.0
-COLUMNS = f"{'seed':>4}  {'first 20':>8}  {'last 20':>8}  {'ratio':>6}  {'episodes':>8}  {'env steps':>9}  {'wall s':>6}"
+COLUMNS = "seed  first 20   last 20   ratio  episodes  env steps  wall s"
 
 
 def main() -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +17,8 @@ from validator.records import Verdict
 STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 _PROSE = 116  # longer lines tire the eye; tables may be wider
 _LABEL = 10
+_NAME = 12
+_NARROWEST = 80  # tables keep this width on a narrower terminal, which then breaks their lines
 _ASCII = str.maketrans({"µ": "u", "·": "|", "•": "*"})
 
 
@@ -47,23 +51,28 @@ class Page:
     def heading(self, title: str, remark: str = "") -> None:
         """Print the heading of a section."""
         self._console.print()
-        self._console.print(Text.assemble(self.text(title, "bold"), "  ", self.text(remark, "dim")))
+        gap = "  " if remark else ""
+        self._console.print(Text.assemble(self.text(title, "bold underline"), gap, self.text(remark, "dim")))
 
-    def bar(self, text: Text) -> None:
-        """Print one line at the left edge."""
+    def flush_left(self, text: Text) -> None:
+        """Print at the left edge."""
         self._console.print(text)
+
+    def space(self) -> None:
+        """Print an empty line."""
+        self._console.print()
 
     def prose(self, text: Text) -> None:
         """Print a paragraph."""
         self._indented(text)
 
-    def points(self, texts: Iterable[Text]) -> None:
-        """Print a list with bullets."""
+    def points(self, texts: Iterable[Text], bullet: str = "•") -> None:
+        """Print a list, the continued lines of each item further in than its first."""
         grid = Table.grid(padding=(0, 1, 0, 0))
-        grid.add_column(width=1)
+        grid.add_column(width=len(bullet))
         grid.add_column()
         for text in texts:
-            grid.add_row(self.text("•"), text)
+            grid.add_row(self.text(bullet), text)
         self._indented(grid)
 
     def facts(self, rows: Iterable[tuple[str, Text | str]]) -> None:
@@ -86,20 +95,32 @@ class Page:
             rows: Cells.
             n_names: How many columns at the left hold names; the others hold numbers and stand at the right.
         """
+        cells = [[self.text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="cyan")
         for position, title in enumerate(columns):
-            name = position < n_names
-            table.add_column(
-                self.text(title, lines=True),
-                justify="left" if name else "right",
-                vertical="top" if name else "bottom",
-                no_wrap=not name,
-                overflow="fold",
-            )
-        for row in rows:
-            table.add_row(*(self.text(cell) if isinstance(cell, str) else cell for cell in row))
-        self._console.print(Padding(table, (0, 0, 0, 2)))
+            heading = self.text(title, lines=True)
+            lines = [*heading.plain.split("\n"), *(row[position].plain for row in cells)]
+            longest = max(map(cell_len, lines))
+            if position < n_names:
+                table.add_column(heading, min_width=min(longest, _NAME), overflow="fold")
+            else:  # A number is never cut: half of one is another number.
+                table.add_column(heading, justify="right", no_wrap=True, min_width=longest)
+        for row in cells:
+            table.add_row(*row)
+        self._console.print(_Uncut(Padding(table, (0, 0, 0, 2))), crop=False)
 
     def _indented(self, what: Text | Table) -> None:
         width = min(self._console.width, _PROSE)
         self._console.print(Padding(what, (0, 0, 0, 2), expand=False), width=width)
+
+
+class _Uncut:
+    """A table that grows beyond a terminal too narrow for its numbers, and lets that break the lines."""
+
+    def __init__(self, table: Padding) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(options.max_width, _NARROWEST)
+        least = Measurement.get(console, options.update(width=_NARROWEST * 10), self._table).minimum
+        yield from console.render(self._table, options.update(width=max(width, least)))

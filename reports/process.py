@@ -10,8 +10,8 @@ from typing import Any
 
 
 def identity() -> dict[str, Any]:
-    """Return ``pid``, ``pid_started`` and ``host`` (the machine) of this process, for ``run.json``."""
-    return {"pid": os.getpid(), "pid_started": started(os.getpid()), "host": socket.gethostname()}
+    """Return ``pid``, ``pid_started`` and ``hostname`` of this process, for ``run.json``."""
+    return {"pid": os.getpid(), "pid_started": started(os.getpid()), "hostname": socket.gethostname()}
 
 
 def started(pid: int) -> int | None:
@@ -36,7 +36,7 @@ def alive(manifest: Mapping[str, Any]) -> bool | None:
 
     Args:
         manifest: ``run.json``. Reads ``pid``, ``pid_started`` (optional, guards against a reused number) and the
-            machine's name ``host``.
+            machine's name, ``hostname`` or else ``host`` (which may also name the program that was watched).
 
     Returns:
         True or False; None if that can't be told from here, because another machine ran it or it names no process.
@@ -44,7 +44,7 @@ def alive(manifest: Mapping[str, Any]) -> bool | None:
     pid = manifest.get("pid")
     if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 2**31:
         return None
-    if manifest.get("host") != socket.gethostname():
+    if manifest.get("hostname", manifest.get("host")) != socket.gethostname():
         return None
     if Path("/proc/self/stat").exists():
         ticks, claimed = started(pid), manifest.get("pid_started")

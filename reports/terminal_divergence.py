@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from reports.page import Page
-from reports.text import number, seconds
+from reports.text import line, number, seconds
 from validator.records import Divergence, LeafDifference
 
 _MAX_LEAVES = 12
 _MAX_HISTORY = 20
 _MAX_TEXT = 1200
+_MAX_NAME = 80
 
 
 def show_divergence(page: Page, divergence: Divergence) -> None:
@@ -22,30 +23,29 @@ def show_divergence(page: Page, divergence: Divergence) -> None:
     if divergence.leaves:
         _leaves(page, divergence.leaves)
     if divergence.history:
-        page.facts([("history", "oldest first")])
         older = len(divergence.history) - _MAX_HISTORY
-        lines = [f"({older} older ones not shown)"] if older > 0 else []
-        page.points(page.text(operation, limit=300) for operation in (*lines, *divergence.history[-_MAX_HISTORY:]))
+        remark = f"oldest first, after {older} that are not shown" if older > 0 else "oldest first"
+        page.facts([("history", remark)])
+        page.points((page.text(operation, limit=300) for operation in divergence.history[-_MAX_HISTORY:]), bullet="  •")
 
 
 def _place(page: Page, divergence: Divergence) -> Iterator[tuple[str, Text | str]]:
-    where = [f"op {divergence.op_index:,}", divergence.operation, f"cache {divergence.cache}"]
-    where += [f"pool {divergence.pool}"]
-    where += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
-    where += [f"key {divergence.key}"] if divergence.key else []
-    yield "where", " · ".join(where)
-    when = [f"train iter {divergence.train_iter:,}"] if divergence.train_iter >= 0 else []
+    names = {name: line(getattr(divergence, name), _MAX_NAME) for name in ("operation", "cache", "pool", "key")}
+    yield "where", f"op {divergence.op_index:,} · {names['operation']} · cache {names['cache']}"
+    entry = [f"pool {names['pool']}"]
+    entry += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
+    entry += [f"key {names['key']}"] if divergence.key else []
+    yield "", " · ".join(entry)
+    when = [seconds(divergence.t_s)]
+    when += [f"train iter {divergence.train_iter:,}"] if divergence.train_iter >= 0 else []
     when += [f"env step {divergence.env_step:,}"] if divergence.env_step >= 0 else []
     when += [f"episode {divergence.episode:,}"] if divergence.episode >= 0 else []
-    yield (
-        "when",
-        " · ".join([*when, f"weights {divergence.weight_version:,}", f"{seconds(divergence.t_s)} into the run"]),
-    )
+    yield "when", " · ".join([*when, f"weights {divergence.weight_version:,}"])
     if divergence.outcome is not None:
         yield "outcome", divergence.outcome.value.replace("_", " ")
-    for side in ("control", "candidate"):
-        if error := getattr(divergence, f"{side}_error"):
-            yield f"{side} raised"[:10].rstrip(), page.text(f"raised {error}", limit=_MAX_TEXT, lines=True)
+    for side, error in (("control", divergence.control_error), ("candidate", divergence.candidate_error)):
+        if error:
+            yield side, page.text(f"raised {error}", limit=_MAX_TEXT, lines=True)
     yield "evidence", divergence.evidence or (f"none: {divergence.evidence_note}" if divergence.evidence_note else "")
     if divergence.evidence and divergence.evidence_note:
         yield "", divergence.evidence_note
@@ -63,7 +63,8 @@ def _leaves(page: Page, leaves: tuple[LeafDifference, ...]) -> None:
         page.prose(page.text(f"and {len(leaves) - _MAX_LEAVES} more tensors that differ", "dim"))
     described: dict[tuple[str, str], list[str]] = {}
     for leaf in leaves[:_MAX_LEAVES]:
-        described.setdefault((leaf.control, leaf.candidate), []).append(f"L{leaf.layer} {leaf.part}")
+        sides = line(leaf.control, 2 * _MAX_NAME), line(leaf.candidate, 2 * _MAX_NAME)
+        described.setdefault(sides, []).append(f"L{leaf.layer} {leaf.part}")
     for (control, candidate), names in described.items():
         which = f"{', '.join(names)}: " if len(described) > 1 else ""
         if control == candidate:

@@ -34,11 +34,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def short(count: int) -> str:
-    """Return a count in at most seven characters; exact below a million, where single ones matter."""
-    for unit, size in (("G", 10**9), ("M", 10**6)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:,}"
+    """Return a count in at most six characters; exact below 100,000, where single ones matter."""
+    if count < 100_000:
+        return f"{count:,}"
+    for unit, size in (("k", 10**3), ("M", 10**6), ("G", 10**9)):
+        if count < size * 1000:
+            return f"{count / size:.0f} {unit}" if count >= size * 99.95 else f"{count / size:.1f} {unit}"
+    return f"{count:.1e}"
 
 
 def share(part: float | None) -> str:
@@ -46,10 +48,10 @@ def share(part: float | None) -> str:
     if part is None:
         return "-"
     if 0 < part < 0.0001:
-        return "<0.01 %"
+        return "<0.01%"
     if 0.9999 < part < 1:
-        return ">99.99 %"
-    return f"{part:.2%}".replace("%", " %")
+        return ">99.99%"
+    return f"{part:.2%}"
 
 
 def micros(nanoseconds: float | None) -> str:

@@ -69,7 +69,7 @@ class RunWriter:
             out: Directory of runs; made if missing.
             run_id: Plain directory name of this run.
             manifest: What ran, for ``run.json``, written by rank 0 alone. ``schema, run_id, rank, world_size, created,
-                pid, pid_started, host`` are filled in where it lacks them; what is no JSON is described by its
+                pid, pid_started, hostname`` are filled in where it lacks them; what is no JSON is described by its
                 ``repr``.
             rank: Rank of this process.
             evidence_limit_bytes: Space for this rank's evidence.

@@ -76,6 +76,7 @@ class Cause(str, Enum):
     WRONG_EVICTION = "wrong eviction"
     CAPACITY_OFF = "capacity off"
     SET_IGNORED = "set ignored"
+    MISSED = "missed an entry it holds"
     RESET_IGNORED = "re-set ignored"
     PHANTOM = "answers a key that was never stored"
     WRONG_POOL_ORDER = "wrong pool order"

@@ -99,7 +99,7 @@ class Referee:
         hits = [answer is not None for answer in answers]
         if hits[0] == hits[1] and not leaf_differences:
             return []
-        return [self._policies_part(seen, hits, leaf_differences)._replace(by_policy=True)]
+        return [self._policies_part(seen, expected, hits, leaf_differences)._replace(by_policy=True)]
 
     def _finding(
         self,
@@ -153,7 +153,13 @@ class Referee:
             return None
         return leaves
 
-    def _policies_part(self, seen: Observation, hits: list[bool], leaves: tuple[LeafDifference, ...]) -> Charge:
+    def _policies_part(
+        self,
+        seen: Observation,
+        expected: tuple[Stored | None, Stored | None],
+        hits: list[bool],
+        leaves: tuple[LeafDifference, ...],
+    ) -> Charge:
         key, env_id = seen.key, seen.env_id
         assert key is not None
         pools: tuple[Pool, ...] = ("init", "recur") if seen.operation.pool == "hierarchical" else (seen.operation.pool,)
@@ -172,7 +178,8 @@ class Referee:
                         f"{gone.op_index}.",
                         leaves,
                     )
-            if hits[index] and not hits[1 - index]:
+            own, other = expected[index], expected[1 - index]
+            if own is not None and (other is None or (own.pool, other.pool) == ("init", "recur")):
                 cause, _ = QUIRKS[Reason.AGE_REFRESHED]
                 return Charge(
                     Dimension.PRESENCE,

@@ -66,7 +66,7 @@ class Demand:
     remedy: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.demanded}: found {self.found}"
+        text = f"{self.demanded}, found {self.found}"
         text += f" in {self.where}" if self.where else ""
         return f"{text}; {self.remedy}" if self.remedy else text
 
@@ -176,7 +176,7 @@ def _at_least(
     found, run = min(((count(run.totals), run) for run in runs), key=lambda pair: pair[0])
     enough = found >= least
     verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
-    yield Demand(f"at least {least} {called}", str(found), verdict, str(run.path), "" if enough else remedy)
+    yield Demand(f"{called}: at least {least:,}", f"{found:,}", verdict, str(run.path), "" if enough else remedy)
 
 
 def _every_env(runs: Sequence[Run], policy: GatePolicy) -> Iterator[Demand]:

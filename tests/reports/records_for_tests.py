@@ -85,7 +85,7 @@ def window(seq: int = 0, **changes: Any) -> Window:
         "ops": {"get.init": 40, "set.init": 20, "get.recur": 30, "set.recur": 8, "clear.recur": 2},
         "lookups": {
             "init": {"both_hit_equal": 36, "both_miss": 4},
-            "recur": {"both_hit_equal": 20, "control_only": 1, "both_miss": 9},
+            "recur": {"both_hit_equal": 20, "both_miss": 10},
         },
         "coverage": {"overwrites": 5, "evictions": 8, "ring_wraps": 1, "clears_init": 0},
         "envs": {"0": 30, "1": 40},

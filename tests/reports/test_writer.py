@@ -62,7 +62,7 @@ class TestCreate:
         assert manifest["run_id"] == "r1"
         assert manifest["world_size"] == 1
         assert manifest["pid"] == os.getpid()
-        assert manifest["host"] == socket.gethostname()
+        assert manifest["hostname"] == socket.gethostname()
         assert not list(writer.path.glob(".*"))
 
     def test_describes_what_is_no_json(self, tmp_path: Path) -> None:

@@ -357,6 +357,15 @@ def test_a_clone_is_detached() -> None:
     assert [leaf.tensor.requires_grad for leaf in leaves(entry.clone())] == [False, False]
 
 
+def test_copying_reads_and_writes_only_what_is_valid() -> None:
+    target = make_entry(0, size=4)
+    for leaf in leaves(target):
+        leaf.tensor.fill_(7)
+    target.copy_from(leaves(make_entry(1, size=3)))
+    assert_equal_entries(target, make_entry(1, size=3))
+    assert [leaf.tensor[:, :, 3:].unique().tolist() for leaf in leaves(target)] == [[7]] * 4
+
+
 def test_fits_tells_number_shape_dtype_and_device_apart() -> None:
     entry = make_entry(1)
     assert entry.fits(leaves(make_entry(2, size=1)))

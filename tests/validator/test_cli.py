@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -57,14 +58,14 @@ def test_gate_fails_one_planted_divergence_with_1(tmp_path: Path, capsys: pytest
     code = main(["gate", str(run)])
 
     assert code == 1
-    assert "FAIL by policy 'default'\n  • no divergence: found 1 (candidate at fault in 1)" in capsys.readouterr().out
+    assert "FAIL by policy 'default'\n  • no divergence, found 1 (candidate at fault in 1)" in capsys.readouterr().out
 
 
 def test_gate_finds_an_empty_run_inconclusive_with_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["gate", str(write_run(tmp_path))])
 
     assert code == 5
-    assert "at least 1 lookups: found 0" in capsys.readouterr().out
+    assert "lookups: at least 1, found 0" in capsys.readouterr().out
 
 
 def test_gate_finds_a_run_that_never_closed_inconclusive(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_gate_counts_a_run_named_twice_once(tmp_path: Path, capsys: pytest.Captu
     run = str(write_run(tmp_path, "one", window()))
 
     assert main(["gate", run, run]) == 5
-    assert "every run once: found one more than once" in capsys.readouterr().out
+    assert "every run once, found one more than once" in capsys.readouterr().out
 
 
 def test_gate_judges_by_a_policy_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +98,7 @@ def test_gate_judges_by_a_policy_file(tmp_path: Path, capsys: pytest.CaptureFixt
     policy.write_text("[coverage]\nlookups = 20_000\n")
 
     assert main(["gate", str(run), "--policy", str(policy)]) == 5
-    assert "INCONCLUSIVE by policy 'strict'\n  • at least 20000 lookups: found 300" in capsys.readouterr().out
+    assert "INCONCLUSIVE by policy 'strict'\n  • lookups: at least 20,000, found 300" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["gate", "report"])
@@ -136,7 +137,7 @@ def test_text_from_a_run_reaches_the_terminal_harmless(tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "\r" not in printed
-    assert "key \\x1b[2J[bold]x" in printed
+    assert "key\\x1b[2J[bold]x" in "".join(printed.split())  # wherever lines were broken
 
 
 def test_report_shows_the_latest_run_and_never_judges_by_its_exit_code(
@@ -388,7 +389,7 @@ def test_without_a_terminal_the_progress_is_plain_lines(
     said = capsys.readouterr().err
     assert "Validating KV caches in lockstep, shadow stage" in said
     last = [line for line in said.splitlines() if line.startswith("env steps ")][-1]
-    assert "env steps 60/60  return" in last
+    assert re.match(r"env steps \d+/60  return \d+\.\d  loss \d+\.\d+  hit rate control ", last)
     assert "divergences" in last
     assert "\x1b" not in said
 

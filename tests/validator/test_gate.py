@@ -90,7 +90,7 @@ def test_no_runs_are_no_evidence() -> None:
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.exit_code == 5
     assert judgement.reasons == (
-        "at least 1 run: found 0; record one: kv-lockstep train --config configs/validate.toml",
+        "at least 1 run, found 0; record one: kv-lockstep train --config configs/validate.toml",
     )
 
 
@@ -166,8 +166,8 @@ def test_no_lookups_are_inconclusive() -> None:
     missing = [demand.demanded for demand in judgement.demands if demand.verdict is Verdict.INCONCLUSIVE]
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert missing == [
-        "at least 1 lookups",
-        "at least 1 lookups that both sides answered equally",
+        "lookups: at least 1",
+        "lookups that both sides answered equally: at least 1",
         "every env of every pair looked up",
     ]
 
@@ -179,7 +179,7 @@ def test_the_number_of_lookups_alone_can_decide() -> None:
 
     (missing,) = judgement.reasons
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert missing.startswith("at least 301 lookups: found 300 in runs/one; train longer")
+    assert missing.startswith("lookups: at least 301, found 300 in runs/one; train longer")
 
 
 def test_lookups_that_compared_no_value_are_inconclusive() -> None:
@@ -187,16 +187,16 @@ def test_lookups_that_compared_no_value_are_inconclusive() -> None:
 
     demand = deciding(run, Verdict.INCONCLUSIVE)
 
-    assert demand.demanded == "at least 1 lookups that both sides answered equally"
+    assert demand.demanded == "lookups that both sides answered equally: at least 1"
 
 
 @pytest.mark.parametrize(
     ("counter", "demanded"),
     [
-        ("overwrites", "at least 1 overwrites"),
-        ("evictions", "at least 1 evictions"),
-        ("clears_recur", "at least 1 clears"),
-        ("weight_updates", "at least 1 weight updates"),
+        ("overwrites", "overwrites: at least 1"),
+        ("evictions", "evictions: at least 1"),
+        ("clears_recur", "clears: at least 1"),
+        ("weight_updates", "weight updates: at least 1"),
     ],
 )
 def test_what_was_not_exercised_is_inconclusive_and_says_what_would_supply_it(counter: str, demanded: str) -> None:
@@ -277,7 +277,7 @@ def test_a_good_run_does_not_cover_for_one_that_saw_nothing() -> None:
 
     (missing,) = judgement.reasons
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert missing.startswith("at least 1 evictions: found 0 in runs/idle")
+    assert missing.startswith("evictions: at least 1, found 0 in runs/idle")
 
 
 def test_one_bad_run_among_good_ones_fails_and_is_named() -> None:
@@ -294,7 +294,7 @@ def test_the_same_run_twice_is_not_two_runs() -> None:
     judgement = judge([run_of(), run_of()])
 
     assert judgement.verdict is Verdict.INCONCLUSIVE
-    assert judgement.reasons == ("every run once: found one more than once; name each run once",)
+    assert judgement.reasons == ("every run once, found one more than once; name each run once",)
 
 
 def test_a_policy_may_allow_some_divergences_and_the_pass_says_so() -> None:

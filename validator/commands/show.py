@@ -36,7 +36,7 @@ def show_judgement(judgement: Judgement, out: Console) -> None:
     """
     page = Page(out)
     by = page.text(f" by policy {judgement.policy!r}")
-    page.bar(Text.assemble((judgement.verdict.value, STYLES[judgement.verdict]), by))
+    page.flush_left(Text.assemble((judgement.verdict.value, STYLES[judgement.verdict]), by))
     page.points(page.text(reason, limit=1000) for reason in judgement.reasons)
     page.heading("Demands")
     page.table(

@@ -1,0 +1,158 @@
+"""Proves on planted faults that the harness would notice: each must be detected, named, and charged to the right side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shadow.interface import CacheCapacities
+from shadow.legacy import LegacyKVCache
+from shadow.manager import KVCacheManager
+from validator.faults import FAULTS, Fault
+from validator.records import Cause
+from validator.records import Fault as Side
+from validator.stream import Terrain, steps
+from validator.trial import Trial
+
+ENV_NUM = 3
+CONFIG = {"num_simulations": 2, "max_cache_size": 4}
+TERRAIN = Terrain(ENV_NUM, CacheCapacities.from_config(CONFIG, ENV_NUM))
+_CONSEQUENCES = {Cause.RAISED}
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """What came of one planted fault.
+
+    Attributes:
+        name: What was planted.
+        family: Its family.
+        where: ``candidate``, ``control`` or ``both``.
+        primary: Whose answers the host received.
+        detected: Whether anything was charged.
+        cause_right: Whether the cause named most often, or first, is one that fits.
+        side_right: Whether nobody was charged who is innocent.
+        named: Causes and sides that were charged, most frequent first.
+    """
+
+    name: str
+    family: str
+    where: str
+    primary: str
+    detected: bool
+    cause_right: bool
+    side_right: bool
+    named: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """The outcome of a self-test.
+
+    Attributes:
+        planted: One record per planted fault.
+        false_alarms: Charges raised by sound pairs.
+        sound_operations: Operations of sound pairs.
+        harness_faults: What the harness itself raised, as text.
+    """
+
+    planted: tuple[Planted, ...]
+    false_alarms: int
+    sound_operations: int
+    harness_faults: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all faults were detected and nobody innocent was charged, 95 % with the right cause."""
+        planted = self.planted
+        return (
+            bool(planted)
+            and all(p.detected and p.side_right for p in planted)
+            and sum(p.cause_right for p in planted) >= 0.95 * len(planted)
+            and not self.false_alarms
+            and not self.harness_faults
+        )
+
+
+def selftest(faults: Sequence[Fault] = FAULTS, operations: int = 1500, seed: int = 0, full: bool = True) -> SelfTest:
+    """Plant every fault, and play sound pairs beside.
+
+    Args:
+        faults: What to plant.
+        operations: Cache operations per planted fault.
+        seed: Seed of the streams.
+        full: Plant on either side, on both, and with either primary; else only in the candidate, control as primary.
+
+    Returns:
+        What came of it.
+    """
+    planted = []
+    problems: list[str] = []
+    for fault in faults:
+        for where, primary in _places(full):
+            trial = _plant(fault, where, primary)
+            trial.play(steps(seed, operations, _terrain(fault, where)))
+            trial.finish()
+            problems += [f"{fault.name}: {problem!r}" for problem in trial.faults[:1]]
+            planted.append(_judged(fault, where, primary, trial))
+    alarms = sound = 0
+    for trial, terrain in _sound_pairs():
+        trial.play(steps(seed, operations * 4, terrain))
+        trial.finish()
+        alarms += len(trial.charges)
+        sound += trial.operations
+        problems += [repr(problem) for problem in trial.faults[:1]]
+    return SelfTest(tuple(planted), alarms, sound, tuple(problems))
+
+
+def manager() -> KVCacheManager:
+    """Make a sound manager of the self-test's sizes."""
+    return KVCacheManager(CONFIG, ENV_NUM)
+
+
+def legacy() -> LegacyKVCache:
+    """Make a sound legacy store of the self-test's sizes."""
+    return LegacyKVCache(CONFIG, ENV_NUM)
+
+
+def _places(full: bool) -> Iterator[tuple[str, str]]:
+    yield "candidate", "control"
+    if full:
+        yield from (("candidate", "candidate"), ("control", "control"), ("control", "candidate"), ("both", "control"))
+
+
+def _plant(fault: Fault, where: str, primary: str) -> Trial:
+    sound = manager if fault.manager_only or where == "candidate" else legacy
+    # The sound partner is of the same kind, so that nothing but the fault can make a difference.
+    control: Any = fault.make(sound()) if where in ("control", "both") else sound()
+    candidate: Any = fault.make(sound()) if where in ("candidate", "both") else sound()
+    return Trial(control, candidate, primary)
+
+
+def _terrain(fault: Fault, where: str) -> Terrain:
+    one_layout = not (fault.manager_only or where == "candidate")
+    return Terrain(TERRAIN.env_num, TERRAIN.capacities, one_layout=one_layout,
+                   batches=(2,) if one_layout else TERRAIN.batches)
+
+
+def _judged(fault: Fault, where: str, primary: str, trial: Trial) -> Planted:
+    causes = trial.causes()
+    ordered = [pair for pair, _ in causes.most_common()]
+    first = trial.charges[0].cause if trial.charges else None
+    guilty = {"candidate": {Side.CANDIDATE}, "control": {Side.CONTROL},
+              "both": {Side.BOTH, Side.CONTROL, Side.CANDIDATE, Side.HOST}}[where]
+    return Planted(
+        fault.name, fault.family, where, primary,
+        detected=bool(trial.charges),
+        cause_right=bool(ordered) and (ordered[0][0] in fault.causes or first in fault.causes),
+        side_right=all(side in guilty or side is Side.UNKNOWN for _, side in causes),
+        named=tuple(f"{cause.value} ({side.value}) x{causes[(cause, side)]}" for cause, side in ordered),
+    )
+
+
+def _sound_pairs() -> Iterator[tuple[Trial, Terrain]]:
+    one = Terrain(TERRAIN.env_num, TERRAIN.capacities, one_layout=True)
+    for primary in ("control", "candidate"):
+        yield Trial(manager(), manager(), primary), TERRAIN
+        yield Trial(legacy(), legacy(), primary), one

@@ -1,0 +1,73 @@
+"""A validation without a disk: one pair, a stream, and what was charged. For self-test and conformance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from shadow.shadow_cache import ShadowCache
+from validator.config import ValidationConfig
+from validator.pair import Pair
+from validator.records import Cause, Fault
+from validator.referee import Charge
+from validator.stream import Player, Step
+
+
+class Trial:
+    """Runs one pair in memory.
+
+    Args:
+        control: Trusted cache.
+        candidate: New cache.
+        primary: Whose answers the player receives.
+        config: Settings.
+
+    Attributes:
+        charges: The charges in the order they came, repeats of one fault left out.
+        operations: Cache operations played.
+        faults: What the harness itself raised; anything here is a bug of ours.
+    """
+
+    train_iter = -1
+    env_step = -1
+
+    def __init__(
+        self, control: Any, candidate: Any, primary: str = "control", config: ValidationConfig | None = None
+    ) -> None:
+        self.charges: list[Charge] = []
+        self.abouts: list[dict[str, Any]] = []
+        self.faults: list[Exception] = []
+        self.operations = 0
+        config = config or ValidationConfig()
+        self.pair = Pair("trial", control, candidate, primary, config, self)
+        self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed)
+
+    def play(self, stream: Iterable[Step]) -> None:
+        """Play a stream through both sides."""
+        self.operations += Player(self.cache, self.pair).play_all(stream)
+
+    def finish(self) -> None:
+        """Audit everything, as a session does at its close."""
+        self.pair.auditor.audit_all()
+
+    def causes(self) -> Counter[tuple[Cause, Fault]]:
+        """Count charges by cause and side."""
+        return Counter((charge.cause, charge.fault) for charge in self.charges)
+
+    def diverged(self, pair: Pair, charge: Charge, about: dict[str, Any], answers: tuple[Any, Any]) -> bool:
+        """Keep a charge."""
+        self.charges.append(charge)
+        self.abouts.append(about)
+        return True
+
+    def window(self, pair: Pair, *, force: bool) -> None:
+        """Nothing to write."""
+
+    def fault(self, fault: Exception) -> None:
+        """Keep a fault of the harness."""
+        self.faults.append(fault)
+
+    def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
+        """Copies are not observed here."""
+        return Pair("trial-copy", control, candidate, pair.primary, pair.config, self)
