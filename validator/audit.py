@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from shadow.entry import Leaf
 from shadow.operation import Pool
-from validator.diagnose import wrong_value, wrongly_missing, wrongly_present
+from validator.diagnose import lost, not_stored, uncalled
 from validator.digest import digest
+from validator.findings import Finding, wrong_value
 from validator.models import PoolModel, Stored
 from validator.records import Cause, Dimension, Fault
 from validator.referee import Charge
@@ -66,13 +67,27 @@ class Auditor:
                     recent = list(model.gone)[-4:]
                     self._look_for_extra(side, pool, env, model, recent)
 
-    def after_set(self, stored: Stored, entry: Any, staged: Any) -> None:
-        """Look for shared memory after a set, and audit the next entries of the rotation."""
+    def after_set(self, stored: Stored, entry: Any, staged: Any, raised: tuple[bool, bool]) -> None:
+        """Look whether a set arrived, for shared memory, and at the next entries of the rotation.
+
+        Args:
+            stored: The set.
+            entry: What the primary was given.
+            staged: What the secondary was given.
+            raised: Whether control and candidate raised.
+        """
         self._sets += 1
-        share = self._pair.config.audit_share
-        self._credit += share
-        if self._sets <= _ALWAYS or self._credit >= 1:
-            self._look_at_set(stored, entry, staged)
+        self._credit += self._pair.config.audit_share
+        closely = self._sets <= _ALWAYS or self._credit >= 1
+        for side, failed in zip(self._sides(), raised, strict=True):
+            if failed or self._is_parted(side, stored.pool, stored.env_id, stored.key):
+                continue
+            held = side.read(stored.pool, stored.env_id, stored.key) if closely or not side.reads_copies else entry
+            if held is None:
+                if side.may_ask:
+                    self._charge(side, stored, not_stored(side, stored))
+            elif closely:
+                self._look_at_set(side, stored, held, entry if side.name == self._pair.primary else staged)
         while self._credit >= 1:
             self._credit -= 1
             self._audit_next()
@@ -118,67 +133,51 @@ class Auditor:
     def _audit_pool(self, side: SideView, pool: Pool, env_id: int | None, model: PoolModel) -> None:
         if self._is_parted(side, pool, env_id, None):
             return
-        for stored in list(model.live()):
-            self._audit_entry(side, pool, env_id, stored)
+        # First everything is looked at, then named, then repaired: a repair would change what the next name rests on.
+        found = [(stored, finding) for stored in model.live() if (finding := self._examine(side, stored)) is not None]
         keys = side.keys(pool, env_id)
         if keys is not None:
             self._look_for_extra(side, pool, env_id, model, [key for key in keys if model.peek(key) is None])
+        for stored, finding in found:
+            self._charge(side, stored, finding)
 
-    def _audit_entry(self, side: SideView, pool: Pool, env_id: int | None, stored: Stored) -> None:
+    def _examine(self, side: SideView, stored: Stored) -> Finding | None:
+        """Hold what a side keeps under a live key against what was stored there."""
         pair = self._pair
-        if self._is_parted(side, pool, env_id, stored.key):
-            return
+        pool, env_id, key = stored.pool, stored.env_id, stored.key
+        if self._is_parted(side, pool, env_id, key):
+            return None
         pair.counters.coverage["entries_audited"] += 1
-        entry = side.read(pool, env_id, stored.key)
+        entry = side.read(pool, env_id, key)
         if entry is None:
-            if side.may_ask:
-                clears = tuple(pair.referee.clears)
-                self._charge(side, stored, wrongly_missing(side, pool, stored, clears, seen=False))
-            return
+            return lost(side, stored, tuple(pair.referee.clears)) if side.may_ask else None
         found = entry_leaves(entry)
         if found is not None and digest(found) == stored.digest:
-            return
-        asked = side.ask(pool, env_id, stored.key)
+            return None
+        asked = side.ask(pool, env_id, key)
         answer = None if asked is None else entry_leaves(asked)
         if answer is not None and digest(answer) == stored.digest:
             side.distrust_peek()  # it looks elsewhere than the cache answers from
-            return
+            return None
         if found is None:
-            return
+            text = f"holds a {type(entry).__name__}, which is no entry"
+            return Finding(Dimension.STRUCTURE, Cause.SHAPE_OFF, text)
         other = pair.candidate if side is pair.control else pair.control
-        theirs = other.read(pool, env_id, stored.key)
+        theirs = other.read(pool, env_id, key)
         truth = None if theirs is None else entry_leaves(theirs)
         if truth is not None and digest(truth) != stored.digest:
             truth = None
         if pair.referee.lossy(truth, found):
-            return
-        finding = wrong_value(side, pool, env_id, stored, found, truth)
+            return None
         if pair.referee.lives_in_input(side, found):
-            finding = finding._replace(
-                dimension=Dimension.ISOLATION,
-                cause=Cause.ALIASED_ON_SET,
-                text="stored a reference to its input instead of a copy, and the input changed",
-            )
-        elif side.name == pair.primary and answer is not None and storages(answer) & storages(found):
-            # It hands out what it stores, and only the host had that in its hands.
-            documented = side.model.policy.live_results
+            text = "stored a reference to its input instead of a copy, and the input changed"
+            return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
+        if side.name == pair.primary and answer is not None and storages(answer) & storages(found):
             text = (
-                f"An entry of {side.name} ({type(side.cache).__name__}) changed after operation {stored.op_index} "
-                "stored it: a get hands out the stored object, and the host wrote into it."
+                f"hands out what it stores, and the host wrote into the entry that operation {stored.op_index} stored"
             )
-            pair.charge(
-                Charge(Dimension.ISOLATION, Cause.ALIASED_ON_GET, Fault.HOST if documented else Fault(side.name), text),
-                stored.op_index,
-                "audit",
-                pool,
-                env_id,
-                stored.key,
-            )
-            pair.referee.parted[(side.name, pool, env_id, stored.key)] = Charge(
-                Dimension.ISOLATION, Cause.ALIASED_ON_GET, Fault.HOST if documented else Fault(side.name), text
-            )
-            return
-        self._charge(side, stored, finding)
+            return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_GET, text)
+        return wrong_value(side, pool, env_id, stored, found, truth)
 
     def _look_for_extra(
         self, side: SideView, pool: Pool, env_id: int | None, model: PoolModel, keys: list[int]
@@ -190,46 +189,34 @@ class Auditor:
             found = None if entry is None else entry_leaves(entry)
             if found is None:
                 continue
-            finding = wrongly_present(side, pool, env_id, key, digest(found))
+            finding = uncalled(side, pool, env_id, key, digest(found))
             charge = self._as_charge(side, finding)
             self._pair.charge(charge, -1, "audit", pool, env_id, key)
             self._pair.referee.parted[(side.name, pool, env_id, key)] = charge
 
-    def _look_at_set(self, stored: Stored, entry: Any, staged: Any) -> None:
-        pair = self._pair
-        for side in self._sides():
-            given = entry if side.name == pair.primary else staged
-            given_leaves = entry_leaves(given)
-            if given_leaves is None:
-                continue
-            if digest(given_leaves) != stored.digest:
-                text = (
-                    f"The {side.name} ({type(side.cache).__name__}) changed the entry it was given to store at "
-                    f"operation {stored.op_index}."
-                )
-                pair.charge(
-                    Charge(Dimension.ISOLATION, Cause.INPUT_EDITED, Fault(side.name), text),
-                    stored.op_index,
-                    f"set.{stored.pool}",
-                    stored.pool,
-                    stored.env_id,
-                    stored.key,
-                )
-            held = side.read(stored.pool, stored.env_id, stored.key)
-            found = None if held is None else entry_leaves(held)
-            if found is not None and storages(found) & storages(given_leaves):
-                text = (
-                    f"The {side.name} ({type(side.cache).__name__}) stored a reference to its input instead of a "
-                    f"copy at operation {stored.op_index}: both live in the same memory."
-                )
-                pair.charge(
-                    Charge(Dimension.ISOLATION, Cause.ALIASED_ON_SET, Fault(side.name), text),
-                    stored.op_index,
-                    f"set.{stored.pool}",
-                    stored.pool,
-                    stored.env_id,
-                    stored.key,
-                )
+    def _look_at_set(self, side: SideView, stored: Stored, held: Any, given: Any) -> None:
+        given_leaves, found = entry_leaves(given), entry_leaves(held)
+        if given_leaves is None:
+            return
+        finding = None
+        if digest(given_leaves) != stored.digest:
+            text = f"changed the entry it was given to store at operation {stored.op_index}"
+            finding = Finding(Dimension.ISOLATION, Cause.INPUT_EDITED, text)
+        elif found is not None and storages(found) & storages(given_leaves):
+            text = (
+                f"stored a reference to its input instead of a copy at operation {stored.op_index}: both live in the "
+                "same memory"
+            )
+            finding = Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
+        if finding is not None:
+            self._pair.charge(
+                self._as_charge(side, finding),
+                stored.op_index,
+                f"set.{stored.pool}",
+                stored.pool,
+                stored.env_id,
+                stored.key,
+            )
 
     def _look_for_sharing(self) -> None:
         """Look for two entries, of one side or of both, whose buffers begin at the same address."""
@@ -300,20 +287,25 @@ class Auditor:
             pool, env_id, key = place
             for side in self._sides():
                 stored = side.model.pool(pool, env_id).peek(key)
+                finding = None
                 if stored is not None and not self._is_parted(side, pool, env_id, None):
-                    self._audit_entry(side, pool, env_id, stored)
+                    finding = self._examine(side, stored)
+                if stored is not None and finding is not None:
+                    self._charge(side, stored, finding)
             return
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _charge(self, side: SideView, stored: Stored, finding: Any) -> None:
+    def _charge(self, side: SideView, stored: Stored, finding: Finding) -> None:
         charge = self._as_charge(side, finding)
         self._pair.charge(charge, stored.op_index, "audit", stored.pool, stored.env_id, stored.key)
         self._pair.repair(side, stored, charge)
 
-    def _as_charge(self, side: SideView, finding: Any) -> Charge:
+    def _as_charge(self, side: SideView, finding: Finding) -> Charge:
+        # A cache that says it hands out what it stores leaves it to the host to copy first.
+        documented = finding.cause is Cause.ALIASED_ON_GET and side.model.policy.live_results
         text = f"The {side.name} ({type(side.cache).__name__}) {finding.text}."
-        return Charge(finding.dimension, finding.cause, Fault(side.name), text)
+        return Charge(finding.dimension, finding.cause, Fault.HOST if documented else Fault(side.name), text)
 
     def _charge_host(self, cause: Cause, text: str, pool: Pool, env_id: int | None) -> None:
         self._pair.charge(Charge(Dimension.LIFE_CYCLE, cause, Fault.HOST, text), -1, "audit", pool, env_id, None)

@@ -88,6 +88,11 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
     return torch.equal(_bits(valid(one)), _bits(valid(other)))
 
 
+def same_bits(one: Tensor, other: Tensor) -> Tensor:
+    """Tell element by element whether two tensors of one shape and dtype hold the same bits."""
+    return _bits(one) == _bits(other)
+
+
 def differences(
     control: Sequence[Leaf], candidate: Sequence[Leaf], tolerance: Tolerance | None = None
 ) -> tuple[LeafDifference, ...]:

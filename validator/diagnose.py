@@ -1,37 +1,28 @@
-"""Who is wrong, and why: names the cause of one side's departure from its model.
+"""Why one side departs from its model about which keys it answers, and where to.
 
-Nothing here runs unless a difference was found. Every function answers with a cause and the half-sentence that
-explains it; ``UNKNOWN`` where the facts do not carry a name.
+Nothing here runs unless a difference was found. Every function answers with a cause and the clause that explains it;
+the names are only given where the facts carry them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-
-from shadow.entry import Leaf
-from shadow.operation import Pool
-from validator.compare import valid
+from shadow.operation import Observation, Pool
 from validator.digest import Digest, digest
-from validator.models import Reason, Stored
+from validator.findings import Finding, foreign, owner_of, pools_of, where
+from validator.models import PoolModel, Reason, Stored
 from validator.records import Cause, Dimension
-from validator.side import SideView
+from validator.side import SideView, entry_leaves
 
 
-class Finding(NamedTuple):
-    """What is wrong with one side's answer.
+class Clear(NamedTuple):
+    """A clear that was played: its operation, and what it was meant to empty."""
 
-    Attributes:
-        dimension: In what respect.
-        cause: Why.
-        text: Explanation, a clause whose subject is the side.
-    """
-
-    dimension: Dimension
-    cause: Cause
-    text: str
+    op_index: int
+    pool: Pool
+    env_id: int | None
 
 
 QUIRKS = {
@@ -54,73 +45,90 @@ QUIRKS = {
 }
 
 
-def wrongly_missing(
-    side: SideView, pool: Pool, expected: Stored, clears: Sequence[tuple[int, str, int | None]], seen: bool
-) -> Finding:
-    """Name why a side lacks an entry that its model holds.
+def unanswered(side: SideView, seen: Observation, expected: Stored, clears: Sequence[Clear]) -> Finding:
+    """Name why a side answered None although its model holds the entry.
 
     Args:
         side: The side.
-        pool: Pool that should hold it.
-        expected: What should be there.
-        clears: Recent clears as ``(op_index, pool, env_id)``, oldest first.
-        seen: Whether the side was ever seen to hold this set.
+        seen: The lookup.
+        expected: What it should have answered.
+        clears: Recent clears, oldest first.
     """
-    env_id, key = expected.env_id, expected.key
+    held = side.read(expected.pool, expected.env_id, expected.key)
+    found = None if held is None else entry_leaves(held)
+    if found is not None and digest(found) == expected.digest:
+        if seen.operation.pool == "hierarchical" and side.cache.hierarchical_get(seen.env_id, seen.key) is None:
+            return Finding(
+                Dimension.PRESENCE,
+                Cause.WRONG_POOL_ORDER,
+                f"does not find in a hierarchical lookup what {where(expected.pool, expected.env_id)} holds",
+            )
+        return Finding(Dimension.PRESENCE, Cause.MISSED, "answered nothing although it holds the entry")
+    return lost(side, expected, clears)
+
+
+def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
+    """Name why a side does not hold an entry that its model holds; it was there after the set.
+
+    Args:
+        side: The side.
+        expected: What should be there.
+        clears: Recent clears, oldest first.
+    """
+    pool, env_id = expected.pool, expected.env_id
     model = side.model.pool(pool, env_id)
-    live = [stored for stored in model.live() if stored.key != key]
+    live = list(model.live())
     held = {stored.key for stored in live if side.read(pool, env_id, stored.key) is not None}
-    missing = [stored for stored in live if stored.key not in held]
-    later_clears = [clear for clear in clears if clear[0] > expected.op_index]
-    older = [stored for stored in [*missing, expected] if later_clears and stored.op_index < later_clears[-1][0]]
-    survivors = [s for s in live if s.key in held and later_clears and s.op_index < later_clears[-1][0]]
-    listed = side.keys(pool, env_id)
-    extra = [k for k in listed or () if model.peek(k) is None]
-    if later_clears and older and not survivors and not extra:
-        op_index, cleared, cleared_env = later_clears[-1]
-        what = cleared if cleared_env is None else f"{cleared}[{cleared_env}]"
+    later = [clear for clear in clears if clear.op_index > expected.op_index]
+    if later and not any(stored.key in held and stored.op_index < later[-1].op_index for stored in live):
+        clear = later[-1]
         return Finding(
             Dimension.LIVE_KEYS,
             Cause.CLEAR_TOO_WIDE,
-            f"dropped this entry of {_name(pool, env_id)} when operation {op_index} cleared {what} only",
+            f"dropped an entry of {where(pool, env_id)} when operation {clear.op_index} cleared "
+            f"{where(clear.pool, clear.env_id)} only",
         )
-    evicts = model.capacity < len(model) + len(model.gone) or len(model) >= model.capacity
+    listed = side.keys(pool, env_id)
+    extra = [key for key in listed or () if model.peek(key) is None]
     if extra:
         return Finding(
             Dimension.LIVE_KEYS,
             Cause.WRONG_EVICTION,
-            f"evicted this key and kept {len(extra)} that should have given way before it",
+            f"evicted this key and kept {extra[0]:016x}, which should have given way before it",
         )
-    if evicts and missing and len(held) + 1 < model.capacity and _oldest_first(model.live(), held, key):
+    full = len(live) >= model.capacity
+    gone = [stored.key not in held for stored in live]
+    if full and gone == sorted(gone, reverse=True):
         return Finding(
             Dimension.LIVE_KEYS,
             Cause.CAPACITY_OFF,
             f"holds {len(held)} entries where {model.capacity} fit, and dropped the oldest too early",
         )
-    if not seen:
-        return Finding(Dimension.PRESENCE, Cause.SET_IGNORED, "never showed this entry although the set returned")
-    if len(model) >= model.capacity and len(held) + 1 == model.capacity:
-        oldest = next(iter(model.live())).key == key
-        if oldest:
-            return Finding(
-                Dimension.LIVE_KEYS,
-                Cause.CAPACITY_OFF,
-                f"holds {len(held)} entries where {model.capacity} fit, and dropped the oldest too early",
-            )
+    if full:
         return Finding(Dimension.LIVE_KEYS, Cause.WRONG_EVICTION, "evicted this key although an older one should go")
-    if len(model) >= model.capacity:
-        return Finding(Dimension.LIVE_KEYS, Cause.WRONG_EVICTION, "evicted this key although an older one should go")
-    return Finding(
-        Dimension.PRESENCE,
-        Cause.SET_IGNORED if not expected.previous else Cause.RESET_IGNORED,
-        "lost this entry although nothing evicted or cleared it",
-    )
+    return Finding(Dimension.PRESENCE, Cause.SET_IGNORED, "lost this entry although nothing evicted or cleared it")
 
 
-def wrongly_present(side: SideView, pool: Pool, env_id: int | None, key: int, answer: Digest) -> Finding:
-    """Name why a side answers a key that its model does not hold."""
-    for each in _pools(pool):
-        model = side.model.pool(each, env_id if each == "init" else None)
+def not_stored(side: SideView, stored: Stored) -> Finding:
+    """Name why a side does not hold what it was just given."""
+    held = stored.previous and stored.previous[0].alive
+    cause = Cause.RESET_IGNORED if held else Cause.SET_IGNORED
+    return Finding(Dimension.PRESENCE, cause, f"does not hold what operation {stored.op_index} gave it to store")
+
+
+def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: Digest) -> Finding:
+    """Name why a side answers a key that its model does not hold.
+
+    Args:
+        side: The side.
+        asked: Pool that was asked.
+        env_id: Environment that was asked, if any.
+        key: Key that was asked.
+        answer: Digest of what it answers.
+    """
+    for pool in pools_of(asked):
+        env = env_id if pool == "init" else None
+        model = side.model.pool(pool, env)
         gone = model.gone.get(key)
         if gone is None or gone.stored.digest.contents != answer.contents:
             continue
@@ -128,182 +136,25 @@ def wrongly_present(side: SideView, pool: Pool, env_id: int | None, key: int, an
             return Finding(
                 Dimension.LIVE_KEYS,
                 Cause.CLEAR_FORGOTTEN,
-                f"still answers an entry that operation {gone.op_index} cleared",
+                f"still holds an entry of {where(pool, env)} that operation {gone.op_index} cleared",
             )
-        listed = side.keys(each, env_id if each == "init" else None)
-        over = listed is not None and len(listed) > model.capacity
-        if over or listed is None:
-            return Finding(
-                Dimension.LIVE_KEYS,
-                Cause.CAPACITY_OFF,
-                f"still answers a key that operation {gone.op_index} should have evicted"
-                + (f", and holds {len(listed)} where {model.capacity} fit" if listed is not None else ""),
-            )
-        return Finding(
-            Dimension.LIVE_KEYS,
-            Cause.WRONG_EVICTION,
-            f"still answers a key that operation {gone.op_index} should have evicted",
-        )
-    owner = _owner(side, answer)
+        return _not_evicted(side, pool, env, model, gone.op_index)
+    owner = owner_of(side, answer)
     if owner is not None:
-        return _foreign(owner, pool, env_id, key)
+        return foreign(owner, asked, env_id, key)
     return Finding(Dimension.PRESENCE, Cause.PHANTOM, "answers a key that was never stored, or long gone")
 
 
-def wrong_value(
-    side: SideView,
-    asked: Pool,
-    env_id: int | None,
-    expected: Stored,
-    answer: Sequence[Leaf],
-    truth: Sequence[Leaf] | None,
-) -> Finding:
-    """Name why a side answers a key with something else than was stored.
-
-    Args:
-        side: The side.
-        asked: Pool that was asked.
-        env_id: Environment that was asked, if any.
-        expected: What was stored.
-        answer: Leaves of what it answers.
-        truth: Leaves of an entry that is what was stored, if the other side has one.
-    """
-    found, wanted = digest(answer), expected.digest
-    if expected.previous is not None and found.contents == expected.previous.contents:
-        return Finding(Dimension.VALUE, Cause.RESET_IGNORED, "answers what the key held before it was set again")
-    for each in _pools(asked):
-        gone = side.model.pool(each, env_id if each == "init" else None).gone.get(expected.key)
-        if gone is not None and gone.stored.digest.contents == found.contents:
-            return Finding(
-                Dimension.VALUE, Cause.STALE_VERSION, f"answers what operation {gone.stored.op_index} stored"
-            )
-    if asked == "hierarchical":
-        recur = side.model.recur.peek(expected.key)
-        if expected.pool == "init" and recur is not None and recur.digest.contents == found.contents:
-            return Finding(
-                Dimension.VALUE, Cause.WRONG_POOL_ORDER, "answers from the recurrent pool before the init pool"
-            )
-    owner = _owner(side, found)
-    if owner is not None and (owner.key, owner.pool, owner.env_id) != (expected.key, expected.pool, expected.env_id):
-        return _foreign(owner, asked, env_id, expected.key)
-    structure = _structure(wanted, found)
-    if structure is not None:
-        return structure
-    if found.contents != wanted.contents and _mixed(wanted, found):
-        return Finding(Dimension.VALUE, Cause.LAYER_MIXED, "has keys, values or layers in one another's place")
-    if truth is not None:
-        return _against_truth(answer, truth)
-    return Finding(Dimension.VALUE, Cause.CORRUPTED, "answers values that were never stored")
-
-
-def _structure(wanted: Digest, found: Digest) -> Finding | None:
-    if len(wanted.layout) != len(found.layout):
+def _not_evicted(side: SideView, pool: Pool, env_id: int | None, model: PoolModel, op_index: int) -> Finding:
+    listed = side.keys(pool, env_id)
+    holds = len(listed) if listed is not None else None
+    missing = [s.key for s in model.live() if side.read(pool, env_id, s.key) is None]
+    if (holds is not None and holds > model.capacity) or (holds is None and not missing):
         return Finding(
-            Dimension.STRUCTURE,
-            Cause.SHAPE_OFF,
-            f"answers {len(found.layout) // 2} layers where {len(wanted.layout) // 2} were stored",
+            Dimension.LIVE_KEYS,
+            Cause.CAPACITY_OFF,
+            f"still holds a key that operation {op_index} should have evicted, beyond the {model.capacity} that fit",
         )
-    for position, cause, what in (
-        (1, Cause.DTYPE_DRIFT, "dtype"),
-        (2, Cause.DEVICE_DRIFT, "device"),
-        (0, Cause.SHAPE_OFF, "shape"),
-        (3, Cause.LENGTH_OFF, "valid length"),
-    ):
-        for index, (one, other) in enumerate(zip(wanted.layout, found.layout, strict=True)):
-            if one[position] != other[position]:
-                if position == 3 and sorted(s[3] for s in wanted.layout) == sorted(s[3] for s in found.layout):
-                    return Finding(
-                        Dimension.VALUE, Cause.LAYER_MIXED, "has keys, values or layers in one another's place"
-                    )
-                return Finding(
-                    Dimension.STRUCTURE,
-                    cause,
-                    f"changed the {what} of layer {index // 2} "
-                    f"{'KV'[index % 2]} from {_plain(one[position])} to {_plain(other[position])}",
-                )
-    return None
-
-
-def _against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf]) -> Finding:
-    rounded = permuted = True
-    wrong_leaves, wrong_tokens = 0, 0
-    for one, other in zip(answer, truth, strict=True):
-        a, b = valid(one).cpu(), valid(other).cpu()
-        same = (a == b) | ((a != a) & (b != b))
-        if bool(same.all()):
-            continue
-        wrong_leaves += 1
-        per_token = (~same).flatten(3).any(-1).any(0).any(0)
-        wrong_tokens = max(wrong_tokens, int(per_token.sum()) if per_token.numel() < 2 or not per_token.all() else 0)
-        rounded = rounded and _is_rounding(a, b)
-        permuted = permuted and any(_is_permutation(a, b, dim) for dim in (2, 1, 0))
-    if permuted:
-        return Finding(Dimension.VALUE, Cause.TOKENS_PERMUTED, "holds the right values in another order")
-    if rounded:
-        return Finding(Dimension.VALUE, Cause.ROUNDING, "rounded the values, as a store of lower precision would")
-    if (wrong_leaves < len(answer) and wrong_leaves % 2 == 0) or wrong_tokens:
-        part = f"{wrong_leaves} of {len(answer)} tensors" + (f", {wrong_tokens} tokens of one" if wrong_tokens else "")
-        return Finding(Dimension.VALUE, Cause.CORRUPTED, f"answers values that were never stored, in {part}")
-    return Finding(Dimension.VALUE, Cause.CORRUPTED, "answers values that were never stored")
-
-
-def _is_rounding(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if not (a.is_floating_point() and b.is_floating_point()):
-        return False
-    return any(
-        torch.equal(b.to(low).to(b.dtype), a)
-        for low in (torch.bfloat16, torch.float16, torch.float32)
-        if low != b.dtype
-    ) or bool(torch.isclose(a.double(), b.double(), rtol=2**-7, atol=1e-6).all())
-
-
-def _is_permutation(a: torch.Tensor, b: torch.Tensor, dim: int) -> bool:
-    if a.shape[dim] < 2:
-        return False
-    rows = [
-        sorted(row.contiguous().view(torch.uint8).numpy().tobytes() for row in tensor.unbind(dim)) for tensor in (a, b)
-    ]
-    return rows[0] == rows[1]
-
-
-def _mixed(wanted: Digest, found: Digest) -> bool:
-    known = set(wanted.contents)
-    return all(content in known for content in found.contents)
-
-
-def _owner(side: SideView, answer: Digest) -> Stored | None:
-    for _, _, model in side.model.pools():
-        for stored in model.live():
-            if stored.digest.contents == answer.contents:
-                return stored
-    for _, _, model in side.model.pools():
-        for gone in model.gone.values():
-            if gone.stored.digest.contents == answer.contents:
-                return gone.stored
-    return None
-
-
-def _foreign(owner: Stored, asked: Pool, env_id: int | None, key: int) -> Finding:
-    where = _name(owner.pool, owner.env_id)
-    if owner.pool == "init" and env_id is not None and owner.env_id != env_id:
-        return Finding(Dimension.VALUE, Cause.OTHER_ENV, f"answers the entry of key {owner.key:016x} of {where}")
-    if owner.key == key:
-        return Finding(Dimension.VALUE, Cause.WRONG_POOL_ORDER, f"answers this key from {where}")
-    return Finding(Dimension.VALUE, Cause.OTHER_KEY, f"answers the entry of key {owner.key:016x} of {where}")
-
-
-def _oldest_first(live: Iterable[Stored], held: set[int], key: int) -> bool:
-    gone = [stored.key not in held or stored.key == key for stored in live]
-    return gone == sorted(gone, reverse=True)
-
-
-def _pools(asked: Pool) -> tuple[Pool, ...]:
-    return ("init", "recur") if asked == "hierarchical" else (asked,)
-
-
-def _name(pool: Pool, env_id: int | None) -> str:
-    return pool if env_id is None else f"{pool}[{env_id}]"
-
-
-def _plain(value: object) -> str:
-    return str(value).removeprefix("torch.")
+    return Finding(
+        Dimension.LIVE_KEYS, Cause.WRONG_EVICTION, f"still holds a key that operation {op_index} should have evicted"
+    )

@@ -17,6 +17,14 @@ from shadow.operation import Pool
 from validator.digest import Digest
 
 
+class Version(NamedTuple):
+    """What a key held before: since which operation, and whether it was alive when it was replaced."""
+
+    digest: Digest
+    op_index: int
+    alive: bool
+
+
 class Stored(NamedTuple):
     """One set, as remembered.
 
@@ -30,7 +38,7 @@ class Stored(NamedTuple):
         search: Searches that had begun before.
         env_step: Environment step, -1 if the host did not say.
         weight_version: Weight updates before.
-        previous: Digest that the key had before, if it was alive.
+        previous: What the key held before, youngest first, as far as it is remembered.
     """
 
     key: int
@@ -42,7 +50,7 @@ class Stored(NamedTuple):
     search: int
     env_step: int
     weight_version: int
-    previous: Digest | None
+    previous: tuple[Version, ...] = ()
 
 
 class Reason(Enum):
@@ -81,6 +89,9 @@ class PoolModel(Protocol):
 
     def clear(self, op_index: int) -> None:
         """Forget everything."""
+
+    def versions(self, key: int) -> tuple[Version, ...]:
+        """Tell what a key holds and held, youngest first, as far as it is remembered."""
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what a side was found to hold (None: nothing) under a live key, so that it is news only once."""
@@ -132,6 +143,10 @@ class BoundedModel:
         for stored in self._entries.values():
             remember(self.gone, Gone(stored, Reason.CLEARED, op_index), self.capacity)
         self._entries.clear()
+
+    def versions(self, key: int) -> tuple[Version, ...]:
+        """Tell what a key holds and held, youngest first."""
+        return versions(self.peek(key), self.gone.get(key))
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what the side was found to hold under a live key."""
@@ -206,6 +221,10 @@ class LegacyRingModel:
         self._right.clear()
         self._epoch += 1
 
+    def versions(self, key: int) -> tuple[Version, ...]:
+        """Tell what a key holds and held, youngest first."""
+        return versions(self.peek(key), self.gone.get(key))
+
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what the side was found to hold under a live key."""
         if stored is None:
@@ -233,6 +252,14 @@ class LegacyRingModel:
         if old not in self._right:
             return Reason.EVICTED
         return Reason.CAPACITY_EATEN if right_evicted is None else Reason.AGE_REFRESHED
+
+
+def versions(stored: Stored | None, gone: Gone | None) -> tuple[Version, ...]:
+    """Line up what a key holds, or held when it went, before what it held earlier; at most eight of them."""
+    last = stored or (None if gone is None else gone.stored)
+    if last is None:
+        return ()
+    return (Version(last.digest, last.op_index, stored is not None), *last.previous[:7])
 
 
 def remember(gone: OrderedDict[int, Gone], item: Gone, capacity: int) -> None:

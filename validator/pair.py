@@ -16,7 +16,9 @@ from validator.audit import Auditor
 from validator.compare import Tolerance, differences, equal
 from validator.config import ValidationConfig
 from validator.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES, Counters
+from validator.diagnose import Clear
 from validator.digest import Digest, digest
+from validator.findings import pools_of
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault, Window
 from validator.referee import Charge, Referee
@@ -277,7 +279,8 @@ class Pair:
         if pending is None:
             return
         control_pool = self.control.model.pool(pool, env_id)
-        previous = control_pool.peek(key) or self.candidate.model.pool(pool, env_id).peek(key)
+        overwritten = control_pool.peek(key) or self.candidate.model.pool(pool, env_id).peek(key)
+        previous = control_pool.versions(key) or self.candidate.model.pool(pool, env_id).versions(key)
         stored = Stored(
             key,
             pool,
@@ -288,10 +291,10 @@ class Pair:
             self.searches,
             self._sink.env_step,
             self.weight_version,
-            None if previous is None else previous.digest,
+            previous,
         )
         coverage = self.counters.coverage
-        if previous is not None:
+        if overwritten is not None:
             coverage["overwrites"] += 1
         for side, error in ((self.control, control_error), (self.candidate, candidate_error)):
             if error is None:
@@ -304,7 +307,8 @@ class Pair:
         if self._known:
             self._forget(pool, env_id, key)
         self._count_wrap(pool, env_id, control_pool.capacity)
-        self.auditor.after_set(stored, pending[1], pending[2])
+        raised = (control_error is not None, candidate_error is not None)
+        self.auditor.after_set(stored, pending[1], pending[2], raised)
 
     def _set_raised(self, seen: Observation) -> None:
         pool, env_id, key = seen.operation.pool, seen.env_id, seen.key
@@ -348,7 +352,7 @@ class Pair:
         operation, env_id = seen.operation, seen.env_id
         self._recent.append((seen.op_index, operation.name, env_id, None, ""))
         self.counters.coverage[operation.name.replace("clear.", "clears_")] += 1
-        self.referee.clears.append((seen.op_index, operation.pool, env_id))
+        self.referee.clears.append(Clear(seen.op_index, operation.pool, env_id))
         wiped = [each for each, model in enumerate(self.control.model.init) if len(model)]
         self._last_clear = (operation.name, env_id, wiped) if operation.pool in ("all", "init") else self._last_clear
         for side, error in ((self.control, seen.control_error), (self.candidate, seen.candidate_error)):
@@ -363,8 +367,12 @@ class Pair:
                 text = (
                     f"The {side.name} ({type(side.cache).__name__}) raised {type(error).__name__} instead of clearing."
                 )
+                charge = Charge(Dimension.ERROR, Cause.RAISED, Fault(side.name), text)
+                for place, env, _ in side.model.pools():
+                    if _within((side.name, place, env, None), operation.pool, env_id):
+                        self.referee.parted[(side.name, place, env, None)] = charge
                 self.charge(
-                    Charge(Dimension.ERROR, Cause.RAISED, Fault(side.name), text),
+                    charge,
                     seen.op_index,
                     operation.name,
                     operation.pool,
@@ -448,7 +456,7 @@ class Pair:
             return None
         sides = (charge.fault.value,) if charge.fault in (Fault.CONTROL, Fault.CANDIDATE) else ("control", "candidate")
         pool = seen.operation.pool
-        for each in ("init", "recur") if pool == "hierarchical" else (pool,):
+        for each in pools_of(pool):
             env_id = seen.env_id if each == "init" else None
             for side in sides:
                 for key in (seen.key, None):
@@ -466,7 +474,7 @@ class Pair:
         key = seen.key
         assert key is not None
         if charge.by_policy:
-            for each in ("init", "recur") if seen.operation.pool == "hierarchical" else (seen.operation.pool,):
+            for each in pools_of(seen.operation.pool):
                 for side in ("control", "candidate"):
                     self.referee.parted[(side, each, seen.env_id if each == "init" else None, key)] = charge
             return
@@ -486,11 +494,9 @@ class Pair:
             primary.model.pool(pool, env_id).rebase(key, None)
             self.referee.parted[(secondary.name, pool, env_id, key)] = charge
             return
-        base = (
-            own
-            or other
-            or Stored(key, pool, env_id, digest(found), seen.op_index, 0, self.searches, -1, self.weight_version, None)
-        )
+        base = own or other
+        if base is None:
+            base = Stored(key, pool, env_id, digest(found), seen.op_index, 0, self.searches, -1, self.weight_version)
         now = base._replace(digest=digest(found))
         primary.model.pool(pool, env_id).rebase(key, now)
         self._copy_to(secondary, now, found, charge)
@@ -509,10 +515,14 @@ class Pair:
     def _copy_to(self, secondary: SideView, stored: Stored, found: list[Leaf], charge: Charge) -> None:
         pool, env_id, key = stored.pool, stored.env_id, stored.key
         try:
+            held_before = secondary.read(pool, env_id, key) is not None
             copy = KeysValues.empty_like(found)
             copy.copy_from(found)
             getattr(secondary.cache, f"set_{pool}_cache")(*((env_id,) if pool == "init" else ()), key, copy)
-            secondary.model.pool(pool, env_id).set(key, stored)
+            model = secondary.model.pool(pool, env_id)
+            if not held_before:
+                model.rebase(key, None)  # it comes back as the youngest
+            model.set(key, stored)
             again = secondary.read(pool, env_id, key)
             held = None if again is None else entry_leaves(again)
             agreed = held is not None and digest(held) == stored.digest

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from shadow.entry import Leaf
 from shadow.operation import Observation, Pool
 from validator.compare import Tolerance, differences
-from validator.diagnose import QUIRKS, Finding, wrong_value, wrongly_missing, wrongly_present
+from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
 from validator.digest import digest
+from validator.findings import Finding, pools_of, wrong_value
 from validator.models import Reason, Stored
 from validator.records import Cause, Dimension, Fault, LeafDifference
 from validator.side import SideView, entry_leaves
@@ -51,7 +52,7 @@ class Referee:
         self.control = control
         self.candidate = candidate
         self.tolerance = tolerance
-        self.clears: deque[tuple[int, str, int | None]] = deque(maxlen=64)
+        self.clears: deque[Clear] = deque(maxlen=64)
         # Where a side is known to hold something else than its model, and the charge it was for: repeats, not news.
         self.parted: dict[tuple[str, Pool, int | None, int | None], Charge] = {}
         # Storages of what each side was given lately: a wrong answer that lives in one was stored by reference.
@@ -118,14 +119,14 @@ class Referee:
         if answer is None:
             if expected is None:
                 return None
-            return wrongly_missing(side, expected.pool, expected, tuple(self.clears), seen=True)
+            return unanswered(side, seen, expected, tuple(self.clears))
         if leaves is None:
             return Finding(
                 Dimension.STRUCTURE, Cause.SHAPE_OFF, f"answered a {type(answer).__name__}, which is no entry"
             )
         found = digest(leaves)
         if expected is None:
-            return wrongly_present(side, pool, env_id, key, found)
+            return uncalled(side, pool, env_id, key, found)
         if found == expected.digest:
             return None
         if self.lossy(truth, leaves):
@@ -162,7 +163,7 @@ class Referee:
     ) -> Charge:
         key, env_id = seen.key, seen.env_id
         assert key is not None
-        pools: tuple[Pool, ...] = ("init", "recur") if seen.operation.pool == "hierarchical" else (seen.operation.pool,)
+        pools = pools_of(seen.operation.pool)
         for index, side in enumerate((self.control, self.candidate)):
             if side.model.policy.kind != "legacy_ring":
                 continue

@@ -132,18 +132,25 @@ def _plant(fault: Fault, where: str, primary: str) -> Trial:
 
 def _terrain(fault: Fault, where: str) -> Terrain:
     one_layout = not (fault.manager_only or where == "candidate")
-    return Terrain(TERRAIN.env_num, TERRAIN.capacities, one_layout=one_layout,
-                   batches=(2,) if one_layout else TERRAIN.batches)
+    return Terrain(
+        TERRAIN.env_num, TERRAIN.capacities, one_layout=one_layout, batches=(2,) if one_layout else TERRAIN.batches
+    )
 
 
 def _judged(fault: Fault, where: str, primary: str, trial: Trial) -> Planted:
     causes = trial.causes()
     ordered = [pair for pair, _ in causes.most_common()]
     first = trial.charges[0].cause if trial.charges else None
-    guilty = {"candidate": {Side.CANDIDATE}, "control": {Side.CONTROL},
-              "both": {Side.BOTH, Side.CONTROL, Side.CANDIDATE, Side.HOST}}[where]
+    guilty = {
+        "candidate": {Side.CANDIDATE},
+        "control": {Side.CONTROL},
+        "both": {Side.BOTH, Side.CONTROL, Side.CANDIDATE, Side.HOST},
+    }[where]
     return Planted(
-        fault.name, fault.family, where, primary,
+        fault.name,
+        fault.family,
+        where,
+        primary,
         detected=bool(trial.charges),
         cause_right=bool(ordered) and (ordered[0][0] in fault.causes or first in fault.causes),
         side_right=all(side in guilty or side is Side.UNKNOWN for _, side in causes),

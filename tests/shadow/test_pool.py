@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from shadow.entry import Cache, KeysValues, leaves
 from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
-from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry, scribble_over, snapshot
+from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry, scribble_over
 
 FIFO, LRU, PRIORITY = EvictionStrategy.FIFO, EvictionStrategy.LRU, EvictionStrategy.PRIORITY
 
@@ -230,12 +230,14 @@ def test_infinite_priorities_are_taken() -> None:
     assert held(priority_pool(2, (1, inf), (2, -inf), (3, 0.0), (4, 0.0))) == {1, 4}
 
 
-def test_thousands_of_updates_do_not_grow_the_heap() -> None:
-    pool = priority_pool(4, (0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0))
+def test_thousands_of_updates_neither_grow_the_heap_nor_lose_the_key_that_none_touched() -> None:
+    pool = priority_pool(4, (0, 1.0), (1, 2.0), (2, 3.0), (3, 4.0))
     for step in range(2000):
-        pool.set(step % 4, make_entry(step), float(step % 7))
+        pool.set(1 + step % 3, make_entry(step), 5.0 + step % 7)
     assert len(pool._heap) <= 4 * pool.pool_size
     assert held(pool) == {0, 1, 2, 3}
+    pool.set(9, make_entry(9), 100.0)
+    assert held(pool) == {1, 2, 3, 9}
 
 
 @pytest.mark.parametrize(
@@ -608,22 +610,16 @@ class PoolMachine(RuleBasedStateMachine):
     @initialize(capacity=st.integers(1, 3))
     def start(self, capacity: int) -> None:
         self.pool = KVCachePool(capacity, self.strategy)
-        self.model: OrderedDict[int, Any] = OrderedDict()  # key -> contents, next victim first under FIFO and LRU
+        self.model: OrderedDict[int, Stamp] = OrderedDict()  # next victim first under FIFO and LRU
         self.rank: dict[int, tuple[float, int]] = {}
         self.number = 0
         self.counted = CacheStats()
 
-    @rule(sets=st.lists(st.tuples(keys, priorities), min_size=2, max_size=6))
-    def set_several(self, sets: list[tuple[int, int | None]]) -> None:
-        # Left to single rules, a clear comes too often for a pool to fill and evict.
-        for key, priority in sets:
-            self.set(key, size=1, batch=1, priority=priority)
-
-    @rule(key=keys, size=st.integers(0, 4), batch=st.integers(1, 2), priority=priorities)
+    @rule(key=keys, size=st.integers(0, 2), batch=st.integers(1, 2), priority=priorities)
     def set(self, key: int, size: int, batch: int, priority: int | None) -> None:
         self.number += 1
-        source = make_entry(self.number, size=size, batch=batch, layers=1)
-        expected = snapshot(source)
+        stamp = Stamp(self.number, size, batch)
+        source = stamp.entry()
         if self.strategy is PRIORITY:
             self.pool.set(key, source, priority)
         else:
@@ -639,34 +635,40 @@ class PoolMachine(RuleBasedStateMachine):
             self.rank[key] = (0 if priority is None else priority, self.number)
         elif priority is not None:
             self.rank[key] = (priority, self.rank[key][1])
-        self.model[key] = expected
+        self.model[key] = stamp
         if self.strategy is LRU:
             self.model.move_to_end(key)
+
+    @rule(sets=st.lists(st.tuples(keys, priorities), min_size=2, max_size=6))
+    def set_several(self, sets: list[tuple[int, int | None]]) -> None:
+        # Left to single sets, a clear comes too often for a pool to fill and evict.
+        for key, priority in sets:
+            self.set(key, size=1, batch=1, priority=priority)
 
     @rule(target=answers, key=keys)
-    def get(self, key: int) -> Any:
+    def get(self, key: int) -> tuple[Any, Stamp | None]:
         answer = self.pool.get(key)
-        if key not in self.model:
+        expected = self.model.get(key)
+        if expected is None:
             self.counted.misses += 1
             assert answer is None
-            return None, None
-        self.counted.hits += 1
-        if self.strategy is LRU:
-            self.model.move_to_end(key)
-        assert_equal_entries(answer, self.model[key])
-        return answer, self.model[key]
+        else:
+            self.counted.hits += 1
+            assert Stamp.of(answer) == expected
+            if self.strategy is LRU:
+                self.model.move_to_end(key)
+        return answer, expected
 
     @rule(held=answers)
-    def an_answer_given_before_is_still_what_it_was(self, held: Any) -> None:
+    def an_answer_given_before_is_still_what_it_was(self, held: tuple[Any, Stamp | None]) -> None:
         answer, expected = held
-        if answer is not None:
-            assert_equal_entries(answer, expected)
+        assert expected is None or Stamp.of(answer) == expected
 
     @rule(key=keys)
     def a_broken_set_changes_nothing(self, key: int) -> None:
-        broken = make_entry(0, layers=2)
-        broken[1]._v_cache._size = 5
-        with pytest.raises(ValueError, match="layer 1 V"):
+        broken = Stamp(0, 1, 1).entry()
+        broken[0]._v_cache._size = 5
+        with pytest.raises(ValueError, match="layer 0 V"):
             self.pool.set(key, broken)
 
     @rule()
@@ -683,15 +685,49 @@ class PoolMachine(RuleBasedStateMachine):
         assert sorted(live) == sorted(self.model)
         if self.strategy is not PRIORITY:
             assert live == list(self.model)
-        for key, expected in self.model.items():
-            assert_equal_entries(self.pool.peek(key), expected)
+        assert {key: Stamp.of(self.pool.peek(key)) for key in live} == dict(self.model)
         assert self.pool.stats == self.counted
         assert len(self.pool) == len(self.model) <= self.pool.pool_size
 
 
+class Stamp(NamedTuple):
+    """What a small entry of one layer holds: one number in all its valid cells, negated in V."""
+
+    number: float
+    size: int
+    batch: int
+
+    def entry(self) -> KeysValues:
+        entry = KeysValues(self.batch, 1, 2, 1, 1)
+        for cache, number in ((entry[0]._k_cache, self.number), (entry[0]._v_cache, -self.number)):
+            cache._cache.fill_(number)
+            cache._size = self.size
+        return entry
+
+    @classmethod
+    def of(cls, entry: Any) -> Stamp:
+        """Read the stamp of an entry; without valid cells there is no number, and its twin in the model has none."""
+        k, v = (leaf.tensor[:, :, : leaf.size] for leaf in leaves(entry))
+        assert k.shape == v.shape
+        numbers = {*k.flatten().tolist(), *(-v).flatten().tolist()}
+        assert len(numbers) <= 1
+        return cls(numbers.pop() if numbers else float("inf"), k.shape[2], k.shape[0])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stamp) and self[1:] == other[1:] and (not self.size or self.number == other.number)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def machine_test(strategy: EvictionStrategy) -> type:
     case = type(f"Pool{strategy.name.title()}Machine", (PoolMachine,), {"strategy": strategy}).TestCase
-    case.settings = settings(deadline=None, derandomize=True, database=None, max_examples=50, stateful_step_count=20)
+    # Without the phase that explains: after a failure it takes minutes and adds nothing to the program it found.
+    case.settings = settings(
+        max_examples=50, stateful_step_count=20, phases=(Phase.explicit, Phase.generate, Phase.shrink)
+    )
     return case
 
 

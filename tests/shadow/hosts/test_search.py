@@ -59,9 +59,9 @@ def test_a_prior_leads_until_values_tell_otherwise() -> None:
 
 
 def test_noise_comes_from_the_given_generator_alone() -> None:
-    np.random.seed(0)  # noqa: NPY002 - the global generator is what must not matter
+    np.random.seed(0)
     once = run(Corridor(), noise_share=0.5, simulations=10)
-    np.random.seed(1)  # noqa: NPY002
+    np.random.seed(1)
     again = run(Corridor(), noise_share=0.5, simulations=10)
     for a, b in zip(once, again, strict=True):
         np.testing.assert_array_equal(a.visits, b.visits)

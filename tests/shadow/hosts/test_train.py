@@ -121,10 +121,10 @@ def test_progress_is_told_after_each_burst() -> None:
 
 def test_global_generators_and_threads_are_left_alone() -> None:
     torch.manual_seed(7)
-    np.random.seed(7)  # noqa: NPY002 - the global generator is what must not move
-    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()  # noqa: NPY002
+    np.random.seed(7)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     train(smoke(total_env_steps=40))
-    after = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()  # noqa: NPY002
+    after = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     assert torch.equal(after[0], before[0])
     assert after[1:] == before[1:]
 

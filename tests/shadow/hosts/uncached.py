@@ -22,11 +22,17 @@ from shadow.hosts.unizero.world_model import StepOutput, WorldModel
 from shadow.switch import BuiltCache, build_cache
 
 OBSERVATION_DIM, NUM_ACTIONS = 4, 2
-SMALL: dict[str, Any] = dict(
-    embed_dim=32, num_heads=2, num_layers=3, hidden_dim=32, value_bound=10, max_tokens=64, context_length=16,
-    num_simulations=8,
-)  # fmt: skip
-CLOSE: dict[str, Any] = dict(rtol=1e-3, atol=1e-4)
+SMALL: dict[str, Any] = {
+    "embed_dim": 32,
+    "num_heads": 2,
+    "num_layers": 3,
+    "hidden_dim": 32,
+    "value_bound": 10,
+    "max_tokens": 64,
+    "context_length": 16,
+    "num_simulations": 8,
+}
+CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
 
 
 def lively_network(config: WorldModelConfig, seed: int = 0) -> Network:
