@@ -9,7 +9,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .PHONY: help venv validate test lint types learn bench clean
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once, some minutes)"
 	@$(PYTHON) -m venv $(VENV) || { \
 		echo "No virtual environment could be made; on Debian and Ubuntu run: apt install python3-venv"; exit 2; }
-	@$(PIP) install --retries 1 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
+	@$(PIP) install --retries 2 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
 	@$(PIP) install --editable '.[train,dev]'
 	@touch $@
 

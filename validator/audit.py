@@ -18,7 +18,7 @@ from validator.findings import Finding, wrong_value
 from validator.models import PoolModel, Stored
 from validator.records import Cause, Dimension, Fault
 from validator.referee import Charge
-from validator.side import SideView, entry_leaves, storages
+from validator.side import SideView, Unreadable, entry_leaves, storages
 
 if TYPE_CHECKING:
     from validator.pair import Pair
@@ -159,6 +159,9 @@ class Auditor:
         if answer is not None and digest(answer) == stored.digest:
             side.distrust_peek()  # it looks elsewhere than the cache answers from
             return None
+        if isinstance(entry, Unreadable):
+            text = f"raised {type(entry.error).__name__} when an entry was read back"
+            return Finding(Dimension.ERROR, Cause.RAISED, text)
         if found is None:
             text = f"holds a {type(entry).__name__}, which is no entry"
             return Finding(Dimension.STRUCTURE, Cause.SHAPE_OFF, text)

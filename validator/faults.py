@@ -284,15 +284,19 @@ class ByReference(Wrapped):
         pool[key] = self.keep(kv_cache)
         return 0
 
+    def of(self, place: tuple[Any, ...]) -> OrderedDict[int, Any]:
+        """Return the entries of one pool."""
+        return self.held.get(place, OrderedDict())
+
     def keep(self, kv_cache: Any) -> Any:
         """Return what is kept of an entry."""
         return kv_cache
 
     def answer(self, place: tuple[Any, ...], method: str, key: int) -> Any:
         if place[0] == "hierarchical":
-            found = self.held.get(("init", place[1]), {}).get(key)
-            return self.held.get(("recur",), {}).get(key) if found is None else found
-        return self.held.get(place, {}).get(key)
+            found = self.of(("init", place[1])).get(key)
+            return self.of(("recur",)).get(key) if found is None else found
+        return self.of(place).get(key)
 
     def clear_all(self) -> None:
         self.held.clear()
@@ -308,10 +312,10 @@ class ByReference(Wrapped):
         self.held.pop(("recur",), None)
 
     def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
-        return list(self.held.get((pool,) if env_id is None else (pool, env_id), {}))
+        return list(self.of((pool,) if env_id is None else (pool, env_id)))
 
     def peek(self, pool: str, env_id: int | None, key: int) -> Any:
-        return self.held.get((pool,) if env_id is None else (pool, env_id), {}).get(key)
+        return self.of((pool,) if env_id is None else (pool, env_id)).get(key)
 
 
 class ShallowCopy(ByReference):
@@ -604,7 +608,7 @@ FAULTS = (
     Fault("another key's entry is answered", "value", NeighbourAnswered, (Cause.OTHER_KEY,)),
     Fault("a set overwrites another key too", "value", SlotsCollide, (Cause.OTHER_KEY,)),
     Fault("a key that comes back holds its old entry", "value", StaleVersion, (Cause.STALE_VERSION,)),
-    Fault("lookups of the last env go to env 0", "value", EnvMixed, (Cause.OTHER_ENV,)),
+    Fault("lookups of the last env go to env 0", "value", EnvMixed, (Cause.OTHER_ENV, Cause.MISSED)),
     Fault("all envs share one pool", "value", EnvsShared, (Cause.OTHER_ENV,)),
     Fault("keys and values swapped", "value", storing(_swap_kv), (Cause.LAYER_MIXED,)),
     Fault("V of one layer stored from K", "value", storing(_v_from_k), (Cause.LAYER_MIXED,)),
@@ -614,7 +618,7 @@ FAULTS = (
     Fault("samples swapped", "value", answering(lambda e: _each(e, lambda r: r.flip(0))), (Cause.TOKENS_PERMUTED,)),
     Fault("rounded through bfloat16", "value", storing(_through(torch.bfloat16)), (Cause.ROUNDING,)),
     Fault("rounded through float16", "value", answering(_through(torch.float16)), (Cause.ROUNDING,)),
-    Fault("one bit flipped", "value", storing(_flip_one_bit), (Cause.CORRUPTED, Cause.ROUNDING)),
+    Fault("one bit flipped", "value", storing(_flip_one_bit), (Cause.CORRUPTED,)),
     Fault("the last token is not copied", "value", storing(_last_token_lost), (Cause.PARTIAL_COPY,)),
     Fault("only the first layer is copied", "value", FirstLayerOnly, (Cause.PARTIAL_COPY,)),
     Fault("NaN becomes 0", "value", storing(lambda e: _each(e, lambda r: r.nan_to_num(0.0))), (Cause.CORRUPTED,)),
@@ -622,7 +626,7 @@ FAULTS = (
         "negative zero becomes zero",
         "value",
         storing(lambda e: _each(e, lambda r: r + 0.0)),
-        (Cause.CORRUPTED, Cause.ROUNDING),
+        (Cause.CORRUPTED,),
     ),
     Fault("values scaled", "value", answering(lambda e: _each(e, lambda r: r * 1.5)), (Cause.CORRUPTED,)),
     Fault("one token cut off", "structure", storing(_lengths(-1)), (Cause.LENGTH_OFF,)),

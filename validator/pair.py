@@ -368,9 +368,9 @@ class Pair:
                     f"The {side.name} ({type(side.cache).__name__}) raised {type(error).__name__} instead of clearing."
                 )
                 charge = Charge(Dimension.ERROR, Cause.RAISED, Fault(side.name), text)
-                for place, env, _ in side.model.pools():
-                    if _within((side.name, place, env, None), operation.pool, env_id):
-                        self.referee.parted[(side.name, place, env, None)] = charge
+                for each, env, _ in side.model.pools():
+                    if _within((side.name, each, env, None), operation.pool, env_id):
+                        self.referee.parted[(side.name, each, env, None)] = charge
                 self.charge(
                     charge,
                     seen.op_index,

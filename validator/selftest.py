@@ -1,4 +1,4 @@
-"""Proves on planted faults that the harness would notice: each must be detected, named, and charged to the right side."""
+"""Proves on planted faults that the harness would notice: each is detected, named, and charged to the right side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.faults import FAULTS, Fault
-from validator.records import Cause
 from validator.records import Fault as Side
 from validator.stream import Terrain, steps
 from validator.trial import Trial
@@ -18,7 +17,6 @@ from validator.trial import Trial
 ENV_NUM = 3
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 TERRAIN = Terrain(ENV_NUM, CacheCapacities.from_config(CONFIG, ENV_NUM))
-_CONSEQUENCES = {Cause.RAISED}
 
 
 @dataclass(frozen=True, slots=True)

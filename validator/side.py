@@ -14,6 +14,13 @@ from validator.models import SideModel
 _GET = {"recur": "get_recur_cache", "wm": "get_wm_cache"}
 
 
+class Unreadable:
+    """Stands for an entry that a side raised about instead of showing it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class SideView:
     """One side: its cache, its model, and how to look into it.
 
@@ -57,9 +64,12 @@ class SideView:
         """Return what the side answers to a host's lookup, or None where asking would change it."""
         if not self.may_ask:
             return None
-        if pool == "init":
-            return self.cache.get_init_cache(env_id, key)
-        return getattr(self.cache, _GET[pool])(key)
+        try:
+            if pool == "init":
+                return self.cache.get_init_cache(env_id, key)
+            return getattr(self.cache, _GET[pool])(key)
+        except Exception as error:
+            return Unreadable(error)
 
     def keys(self, pool: Pool, env_id: int | None) -> list[int] | None:
         """List the keys a pool holds, or None if the side can't tell."""

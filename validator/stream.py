@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,16 @@ from shadow.interface import CacheCapacities
 
 LAYERS, HEADS, TOKENS, HEAD_DIM = 2, 2, 8, 4
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+_SETS = ("set_init_cache", "set_init_cache", "set_recur_cache", "set_recur_cache", "set_wm_cache")
+_GETS = (
+    "get_init_cache",
+    "get_init_cache",
+    "get_recur_cache",
+    "hierarchical_get",
+    "hierarchical_get",
+    "get_wm_cache",
+)
 
 
 class EntrySpec(NamedTuple):
@@ -74,7 +84,7 @@ class Terrain:
     """
 
     env_num: int = 3
-    capacities: CacheCapacities = CacheCapacities(init=4, recur=6, wm=3)
+    capacities: CacheCapacities = field(default_factory=lambda: CacheCapacities(init=4, recur=6, wm=3))
     payloads: tuple[str, ...] = ("plain", "plain", "plain", "nan", "inf", "zeros", "strided", "uneven")
     dtypes: tuple[str, ...] = ("float32", "float32", "float32", "bfloat16", "float64")
     batches: tuple[int, ...] = (1, 1, 1, 2, 3)
