@@ -227,6 +227,8 @@ class RunWriter:
         while rest:
             self._torn = True  # also if an interrupt strikes between these lines
             count = os.write(self._fd, rest)
+            if not count:
+                raise OSError("nothing could be written")
             self._torn = rest[count - 1] != 0x0A
             rest = rest[count:]
 

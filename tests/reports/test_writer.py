@@ -323,6 +323,24 @@ class TestAccidents:
         assert writer.lost_lines == 2
         assert "rank-0000.jsonl: line 2: no JSON" in run.problems
 
+    @needs_linux
+    def test_a_write_that_fails_at_once_leaves_nothing_to_complain_of(self, tmp_path: Path) -> None:
+        writer = create(tmp_path)
+        writer.event("first")
+        size = (writer.path / "rank-0000.jsonl").stat().st_size
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+            assert not writer.event("lost")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert writer.event("after")
+
+        run = read_run(writer.path)
+
+        assert [line["event"] for line in run.events] == ["first", "after"]
+        assert run.problems == []  # the loss itself is told by the close
+
     def test_a_removed_directory_is_noticed(self, tmp_path: Path) -> None:
         writer = create(tmp_path)
         assert writer.window(window())

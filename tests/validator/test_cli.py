@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -392,6 +393,22 @@ def test_without_a_terminal_the_progress_is_plain_lines(
     assert re.match(r"env steps \d+/60  return \d+\.\d  loss \d+\.\d+  hit rate control ", last)
     assert "divergences" in last
     assert "\x1b" not in said
+
+
+def test_on_a_terminal_the_figures_are_never_cut_off() -> None:
+    from rich.console import Console
+
+    from shadow.hosts.unizero import Progress
+    from validator.commands.progress import display
+
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=60)
+    with display(terminal, 60, lambda: fold([window()]), quiet=False) as shown:
+        assert shown is not None
+        shown(Progress(30, 60, 4, 2, 17.5, None, 1.0))
+
+    said = cast(io.StringIO, terminal.file).getvalue()
+    assert "env steps 30/60  return 17.5  loss -" in said
+    assert "divergences 0" in said
 
 
 # ---------------------------------------------------------------------------------------------------------------------

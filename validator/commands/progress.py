@@ -1,4 +1,4 @@
-"""What a person sees while a training runs: one live line on a terminal, an occasional plain one elsewhere."""
+"""What a person sees while a training runs: live figures and a bar on a terminal, an occasional plain one elsewhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
+from rich.text import Text
 
 from validator.run import Totals
 
@@ -36,10 +38,17 @@ def display(
     if quiet:
         yield None
     elif out.is_terminal:
-        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=out, transient=True) as bar:
-            task = bar.add_task("starting", total=total_env_steps)
-            yield lambda now: bar.update(task, completed=now.env_steps, description=_line(now, totals))
+        bar = Progress(BarColumn(), TimeElapsedColumn(), auto_refresh=False)
+        task = bar.add_task("", total=total_env_steps)
+        # The figures stand above the bar, where a narrow terminal breaks the line instead of cutting it off.
+        figures = Text("starting")
+        with Live(Group(figures, bar), console=out, transient=True):
+
+            def update(now: Standing) -> None:
+                bar.update(task, completed=now.env_steps)
+                figures.plain = _line(now, totals)
+
+            yield update
     else:
         shown_at = time.monotonic()
 

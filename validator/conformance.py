@@ -1,0 +1,164 @@
+"""Holds two caches against their models on adversarial streams, without training, and finds the shortest failing one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shadow.interface import CacheCapacities
+from validator.records import Cause, Fault
+from validator.stream import Step, Terrain, steps
+from validator.trial import Trial
+
+Make = Callable[[dict[str, int], int], Any]  # (config, env_num) -> cache
+Group = tuple[Cause, Fault]
+
+QUIRKS = (Cause.SLOT_LEAK, Cause.AGE_REFRESHED, Cause.CAPACITY_EATEN, Cause.REVERSE_MAP_SURVIVED)
+
+_CHUNK = 2000  # operations on one pair of fresh caches, so that a failing stream starts from nothing
+_CONFIGS: tuple[tuple[dict[str, int], int], ...] = (
+    ({"num_simulations": 2, "max_cache_size": 4}, 3),
+    ({"num_simulations": 3, "max_cache_size": 2}, 2),
+    ({"num_simulations": 1, "max_cache_size": 1}, 1),
+    ({"num_simulations": 8, "max_cache_size": 12}, 2),
+)
+
+
+@dataclass(slots=True)
+class Conformance:
+    """What came of it.
+
+    Attributes:
+        operations: Cache operations played.
+        charges: Charges by cause and side.
+        programs: The shortest stream found for each cause and side, and the explanation of its charge.
+        expected: Charges that the declared policy of a side implies (the legacy ring's L1..L4).
+        not_exercised: What a side's declared slots rule out, one sentence each.
+        harness_faults: What the harness itself raised, as text.
+    """
+
+    operations: int = 0
+    charges: Counter[Group] = field(default_factory=Counter)
+    programs: dict[Group, tuple[tuple[Step, ...], str]] = field(default_factory=dict)
+    expected: set[Group] = field(default_factory=set)
+    not_exercised: list[str] = field(default_factory=list)
+    harness_faults: list[str] = field(default_factory=list)
+
+    @property
+    def unexpected(self) -> list[Group]:
+        """Charges that no declared policy implies."""
+        return [group for group in self.charges if group not in self.expected]
+
+    @property
+    def conforms(self) -> bool:
+        """Whether both sides did what they declare, and the harness did not fail."""
+        return bool(self.operations) and not self.unexpected and not self.harness_faults
+
+
+def conformance(
+    control: Make,
+    candidate: Make,
+    operations: int,
+    seed: int = 0,
+    on_progress: Callable[[int], None] | None = None,
+) -> Conformance:
+    """Play streams on both caches under both primaries, and judge every answer.
+
+    Args:
+        control: Makes a trusted cache of a config and a number of envs.
+        candidate: Makes a new one.
+        operations: Cache operations in all.
+        seed: Same seed, same streams.
+        on_progress: Told now and then how many operations are done.
+
+    Returns:
+        What was charged, with a shortest stream for each cause and side.
+    """
+    result = Conformance()
+    for number, (config, env_num, primary) in enumerate(_chunks()):
+        if result.operations >= operations:
+            return result
+        trial, terrain = _trial(control, candidate, config, env_num, primary, result)
+        count = min(_CHUNK, operations - result.operations)
+        stream = list(steps(seed * 1_000_003 + number, count, terrain))
+        trial.play(stream)
+        trial.finish()
+        result.operations += trial.operations
+        result.charges.update(trial.causes())
+        result.harness_faults += [repr(fault) for fault in trial.faults[:1]]
+        for group in trial.causes():
+            if group not in result.programs:
+
+                def again(part: Sequence[Step], config: Any = config, envs: int = env_num, who: str = primary) -> Trial:
+                    return _replay(control, candidate, config, envs, who, part)
+
+                program = shrink(stream, lambda part, group=group, again=again: group in again(part).causes())  # type: ignore[misc]
+                text = next((c.explanation for c in again(program).charges if (c.cause, c.fault) == group), "")
+                result.programs[group] = (tuple(program), text)
+        if on_progress is not None:
+            on_progress(result.operations)
+    return result
+
+
+def shrink(stream: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
+    """Cut a failing stream down to one from which no step can be taken without its ceasing to fail.
+
+    Args:
+        stream: A stream that fails.
+        fails: Plays a stream on fresh caches and tells whether it still fails.
+
+    Returns:
+        The steps that are needed, in order.
+    """
+    # What comes after the first failure is not needed: find the shortest failing beginning by halving.
+    low, high = 0, len(stream)
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fails(stream[:middle]) else (middle, high)
+    needed = list(stream[:high])
+    size = max(1, len(needed) // 2)
+    while True:  # delta debugging by ever smaller pieces (Zeller and Hildebrandt 2002)
+        start, cut = 0, False
+        while start < len(needed):
+            shorter = needed[:start] + needed[start + size :]
+            if shorter and fails(shorter):
+                needed, cut = shorter, True
+            else:
+                start += size
+        if size == 1 and not cut:
+            return needed
+        if not cut or size > len(needed):
+            size = max(1, size // 2)
+
+
+def _chunks() -> Iterator[tuple[dict[str, int], int, str]]:
+    while True:
+        for config, env_num in _CONFIGS:
+            for primary in ("control", "candidate"):
+                yield config, env_num, primary
+
+
+def _trial(
+    control: Make, candidate: Make, config: dict[str, int], env_num: int, primary: str, result: Conformance
+) -> tuple[Trial, Terrain]:
+    trial = Trial(control(config, env_num), candidate(config, env_num), primary)
+    sides = (trial.pair.control, trial.pair.candidate)
+    fixed = [side.name for side in sides if side.model.policy.fixed_slots]
+    for side in sides:
+        if side.model.policy.kind == "legacy_ring":
+            result.expected |= {(cause, Fault(side.name)) for cause in QUIRKS}
+    note = f"mixed dtypes and batch sizes: slots of {' and '.join(fixed)} keep those of their first entry, as declared"
+    if fixed and note not in result.not_exercised:
+        result.not_exercised.append(note)
+    return trial, Terrain(env_num, CacheCapacities.from_config(config, env_num), one_layout=bool(fixed))
+
+
+def _replay(
+    control: Make, candidate: Make, config: dict[str, int], env_num: int, primary: str, part: Sequence[Step]
+) -> Trial:
+    trial = Trial(control(config, env_num), candidate(config, env_num), primary)
+    trial.play(part)
+    trial.finish()
+    return trial
