@@ -1,10 +1,33 @@
-"""What stands in the path of an operation: the entry type, both caches, the lockstep wrapper, the hosts."""
+"""What stands in the path of an operation: the entry type, both caches, the lockstep wrapper, the hosts.
 
-from shadow.entry import Cache, KeysValues, KVCache
-from shadow.interface import CacheCapacities, CachePolicy, CacheStore
-from shadow.legacy import LegacyKVCache
-from shadow.manager import KVCacheManager
-from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
+Names are loaded when first used: reading settings, as the gate does, needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shadow.entry import Cache, KeysValues, KVCache
+    from shadow.interface import CacheCapacities, CachePolicy, CacheStore
+    from shadow.legacy import LegacyKVCache
+    from shadow.manager import KVCacheManager
+    from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
+
+_WHERE = {
+    "Cache": "shadow.entry",
+    "CacheCapacities": "shadow.interface",
+    "CachePolicy": "shadow.interface",
+    "CacheStats": "shadow.pool",
+    "CacheStore": "shadow.interface",
+    "EvictionStrategy": "shadow.pool",
+    "KVCache": "shadow.entry",
+    "KVCacheManager": "shadow.manager",
+    "KVCachePool": "shadow.pool",
+    "KeysValues": "shadow.entry",
+    "LegacyKVCache": "shadow.legacy",
+}
 
 __all__ = [
     "Cache",
@@ -19,3 +42,9 @@ __all__ = [
     "KeysValues",
     "LegacyKVCache",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -90,14 +90,14 @@ class Observer(Protocol):
     """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator."""
 
     def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
-        """See a set or a clear before either side does.
+        """See an operation before either side does.
 
         Args:
             operation: What is about to be called.
             env_id: Environment, or None.
             key: Cache key, or None.
-            entry: What the host stores, as the primary will get it; None for a clear.
-            staged: The private copy that the secondary will get; None for a clear.
+            entry: What the host stores, as the primary will get it; None where nothing is stored.
+            staged: The private copy that the secondary will get; None where nothing is stored.
         """
 
     def observed(self, observation: Observation) -> None:
@@ -109,8 +109,11 @@ class Observer(Protocol):
     def faulted(self, fault: Exception) -> None:
         """Learn that the harness itself failed in one of the calls above; the host never does."""
 
-    def meddled(self, changed: list[str]) -> None:
-        """Learn that the secondary changed process-wide state, by name; it has been put back."""
+    def torn(self) -> None:
+        """Learn that an interrupt ended an operation half-way, perhaps on one side only."""
+
+    def meddled(self, changed: list[str], by_primary: bool) -> None:
+        """Learn that a side changed process-wide state, by name; the secondary's changes have been put back."""
 
     def copied(self, control: Any, candidate: Any) -> Observer:
         """Return the observer for a deep copy of the shadow (a target network, say)."""

@@ -66,7 +66,7 @@ class ShadowCache:
         self._seed = seed
         self._draw = random.Random(seed).random
         self._staging = Staging()
-        self._surroundings = Surroundings()
+        self._surroundings = {True: Surroundings(), False: Surroundings()}
         self._lock = threading.RLock()
         self._index = 0
 
@@ -149,57 +149,71 @@ class ShadowCache:
 
     def _run(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
         with self._lock:
-            began = perf_counter_ns()
-            observer = self._observer
-            secondary_args = args
-            if operation.kind != "get":
-                try:
-                    if operation.kind == "set":
-                        staged = self._staging.stage(args[-1])
-                        secondary_args = (*args[:-1], staged)
-                        observer.before(operation, env_id, key, args[-1], staged)
-                    else:
-                        observer.before(operation, env_id, key, None, None)
-                except Exception as fault:
-                    observer.faulted(fault)
-                    if secondary_args is args:  # no copy, so the secondary must not see the host's own
-                        secondary_args = copy.deepcopy(args)
-            method = operation.method
-            if self._draw() < 0.5:
-                own, own_error, own_ns = _attempt(self._primary, method, args)
-                other, other_error, other_ns = self._secondary_call(method, secondary_args)
-            else:
-                other, other_error, other_ns = self._secondary_call(method, secondary_args)
-                own, own_error, own_ns = _attempt(self._primary, method, args)
-            index = self._index
-            self._index = index + 1
-            error = (
-                own_error if own_error is None or isinstance(own_error, Exception) else RuntimeError(repr(own_error))
-            )
             try:
-                observer.observed(
-                    Observation(index, operation, env_id, key, own, other, error, other_error, own_ns, other_ns)
-                    if self._control_is_primary
-                    else Observation(index, operation, env_id, key, other, own, other_error, error, other_ns, own_ns)
-                )
-            except Exception as fault:
-                observer.faulted(fault)
-            observer.spent(perf_counter_ns() - began - own_ns)
-            if own_error is not None:
-                raise own_error
-            return own
+                value, error = self._both(operation, env_id, key, args)
+            except BaseException:  # an interrupt, and nobody knows what was done by then
+                self._observer.torn()
+                raise
+        if error is not None:
+            raise error
+        return value
 
-    def _secondary_call(self, method: str, args: tuple[Any, ...]) -> tuple[Any, Exception | None, int]:
-        surroundings = self._surroundings
-        surroundings.enter()
-        value, error, spent = _attempt(self._secondary, method, args)
-        changed = surroundings.leave()
-        if changed:
-            self._observer.meddled(changed)
-        if isinstance(error, KeyboardInterrupt):
-            raise error  # the person at the keyboard, not the cache
-        if error is not None and not isinstance(error, Exception):
-            error = RuntimeError(f"raised {error!r}")
+    def _both(
+        self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
+    ) -> tuple[Any, Exception | None]:
+        began = perf_counter_ns()
+        observer = self._observer
+        secondary_args = args
+        staged = entry = None
+        try:
+            if operation.kind == "set":
+                entry = args[-1]
+                staged = self._staging.stage(entry)
+                secondary_args = (*args[:-1], staged)
+            observer.before(operation, env_id, key, entry, staged)
+        except Exception as fault:
+            observer.faulted(fault)
+            if entry is not None and staged is None:  # the secondary must not see the host's own
+                secondary_args = copy.deepcopy(args)
+        if self._draw() < 0.5:
+            own, own_error, own_ns = self._guarded(self._primary, operation.method, args, True)
+            other, other_error, other_ns = self._guarded(self._secondary, operation.method, secondary_args, False)
+        else:
+            other, other_error, other_ns = self._guarded(self._secondary, operation.method, secondary_args, False)
+            own, own_error, own_ns = self._guarded(self._primary, operation.method, args, True)
+        index = self._index
+        self._index = index + 1
+        try:
+            observer.observed(
+                Observation(index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
+                if self._control_is_primary
+                else Observation(index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
+            )
+        except Exception as fault:
+            observer.faulted(fault)
+        observer.spent(perf_counter_ns() - began - own_ns)
+        return own, own_error
+
+    def _guarded(
+        self, side: Any, method: str, args: tuple[Any, ...], primary: bool
+    ) -> tuple[Any, Exception | None, int]:
+        surroundings = self._surroundings[primary]
+        looked = surroundings.enter()
+        value, error = None, None
+        began = perf_counter_ns()
+        try:
+            value = getattr(side, method)(*args)
+        except Exception as raised:
+            error = raised
+        except SystemExit as raised:
+            if primary:
+                raise
+            error = RuntimeError(f"tried to end the process: {raised!r}")
+        spent = perf_counter_ns() - began
+        if looked:
+            changed = surroundings.leave(restore=not primary)
+            if changed:
+                self._observer.meddled(changed, primary)
         return value, error, spent
 
     def _contained(self, call: Callable[[], Any]) -> None:
@@ -207,12 +221,3 @@ class ShadowCache:
             call()
         except Exception as fault:
             self._observer.faulted(fault)
-
-
-def _attempt(side: Any, method: str, args: tuple[Any, ...]) -> tuple[Any, BaseException | None, int]:
-    began = perf_counter_ns()
-    try:
-        value = getattr(side, method)(*args)
-    except BaseException as error:
-        return None, error, perf_counter_ns() - began
-    return value, None, perf_counter_ns() - began

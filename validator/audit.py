@@ -6,24 +6,24 @@ and close, and a rotating share of them in between.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from shadow.entry import Leaf
 from shadow.operation import Pool
 from validator.diagnose import lost, not_stored, uncalled
 from validator.digest import digest
 from validator.findings import Finding, wrong_value
+from validator.held import HeldResults
+from validator.ledger import Charge, Place, covers
 from validator.models import PoolModel, Stored
 from validator.records import Cause, Dimension, Fault
-from validator.referee import Charge
+from validator.settle import settle
 from validator.side import SideView, Unreadable, entry_leaves, storages
 
 if TYPE_CHECKING:
     from validator.pair import Pair
 
-_ALWAYS = 64  # sets of a pair that are always looked at for shared memory, before a share of them is
+_ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is
 
 
 class Auditor:
@@ -31,17 +31,19 @@ class Auditor:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
+        self._held = HeldResults(pair)
         self._sets = 0
         self._credit = 0.0
-        self._gets = 0
-        self._held: deque[tuple[SideView, list[Leaf], Stored]] = deque()
         self._rotation: Iterator[tuple[Pool, int | None, int]] = iter(())
+        self.before_operation = self._held.before_operation
+        self.after_operation = self._held.after_operation
+        self.answered = self._held.answered
 
     # -- when ---------------------------------------------------------------------------------------------------------
 
     def audit_all(self) -> None:
         """Audit every live entry of both sides, and every result still held."""
-        self._check_held(0)
+        self._held.check(keep=0)
         for side in self._sides():
             for pool, env_id, model in side.model.pools():
                 self._audit_pool(side, pool, env_id, model)
@@ -50,10 +52,10 @@ class Auditor:
 
     def before_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Audit what is about to be cleared, the last chance to see it."""
-        self._check_held(0)
+        self._held.check(keep=0)
         for side in self._sides():
             for pool, env, model in side.model.pools():
-                if _covers(cleared, env_id, pool, env):
+                if covers(cleared, env_id, pool, env):
                     self._audit_pool(side, pool, env, model)
 
     def after_clear(self, cleared: Pool, env_id: int | None) -> None:
@@ -63,56 +65,65 @@ class Auditor:
                 keys = side.keys(pool, env)
                 if keys is not None and len(keys) != len(model):
                     self._audit_pool(side, pool, env, model)
-                elif keys is None and _covers(cleared, env_id, pool, env):
-                    recent = list(model.gone)[-4:]
-                    self._look_for_extra(side, pool, env, model, recent)
+                elif keys is None and covers(cleared, env_id, pool, env):
+                    self._look_for_extra(side, pool, env, model, list(model.gone)[-4:])
 
-    def after_set(self, stored: Stored, entry: Any, staged: Any, raised: tuple[bool, bool]) -> None:
-        """Look whether a set arrived, for shared memory, and at the next entries of the rotation.
-
-        Args:
-            stored: The set.
-            entry: What the primary was given.
-            staged: What the secondary was given.
-            raised: Whether control and candidate raised.
-        """
+    def begin_set(self) -> bool:
+        """Tell whether the coming look at a set is a close one: all at first, then a share."""
         self._sets += 1
         self._credit += self._pair.config.audit_share
-        closely = self._sets <= _ALWAYS or self._credit >= 1
-        for side, failed in zip(self._sides(), raised, strict=True):
-            if failed or self._is_parted(side, stored.pool, stored.env_id, stored.key):
-                continue
-            held = side.read(stored.pool, stored.env_id, stored.key) if closely or not side.reads_copies else entry
-            if held is None:
-                if side.may_ask:
-                    self._charge(side, stored, not_stored(side, stored))
-            elif closely:
-                self._look_at_set(side, stored, held, entry if side.name == self._pair.primary else staged)
+        return self._sets <= _ALWAYS or self._credit >= 1
+
+    def arrival(self, side: SideView, stored: Stored, given: Any, closely: bool) -> Finding | None:
+        """Look whether a set arrived as it was given, and as a copy.
+
+        Args:
+            side: The side.
+            stored: The set; the side's model does not know of it yet.
+            given: The very object the side was given.
+            closely: Whether to compare contents and memory too. Contents always are where a key was set again.
+
+        Returns:
+            What is wrong, or None.
+        """
+        replaced = bool(stored.previous) and stored.previous[0].alive
+        if not closely and not replaced and side.reads_copies:
+            return None
+        held = side.read(stored.pool, stored.env_id, stored.key)
+        if held is None:
+            return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
+        if not closely and not replaced:
+            return None
+        given_leaves, found = entry_leaves(given), entry_leaves(held)
+        if isinstance(held, Unreadable) or found is None or given_leaves is None:
+            return None
+        if digest(given_leaves) != stored.digest:
+            text = f"changed the entry it was given to store at operation {stored.op_index}"
+            return Finding(Dimension.ISOLATION, Cause.INPUT_EDITED, text)
+        if storages(found) & storages(given_leaves):
+            text = (
+                f"stored a reference to its input instead of a copy at operation {stored.op_index}: both live in the "
+                "same memory"
+            )
+            return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
+        if digest(found) == stored.digest or self._pair.referee.lossy(given_leaves, found):
+            return None
+        return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
+
+    def end_set(self) -> None:
+        """Audit the next entries of the rotation."""
         while self._credit >= 1:
             self._credit -= 1
             self._audit_next()
-
-    def hold(self, answer: Any, stored: Stored) -> None:
-        """Keep one answer of the secondary in sixteen, to see whether it changes under the hands that hold it."""
-        self._gets += 1
-        if self._gets % 16:
-            return
-        side = self._secondary()
-        if side.model.policy.live_results:
-            return  # declared: a caller must copy before its slot is reused
-        found = entry_leaves(answer)
-        if found is not None:
-            self._held.append((side, [Leaf(tensor, size) for tensor, size in found], stored))
-            self._check_held(16)
 
     def episode_ended(self, env_id: int, last_clear: tuple[str, int | None, list[int]] | None) -> None:
         """Look whether the host cleared this env and no other."""
         pair = self._pair
         if not 0 <= env_id < pair.env_num:
             return
-        model = pair.control.model.init[env_id]
-        if len(model):
-            text = f"The host ended an episode of env {env_id} and left {len(model)} entries of it alive."
+        left = min(len(side.model.init[env_id]) for side in self._sides())
+        if left:
+            text = f"The host ended an episode of env {env_id} and left {left} entries of it alive."
             self._charge_host(Cause.EPISODE_NOT_CLEARED, text, "init", env_id)
         if last_clear is not None:
             name, cleared, wiped = last_clear
@@ -123,7 +134,7 @@ class Auditor:
 
     def search_started(self) -> None:
         """Look whether the host cleared the nodes of the search before."""
-        left = len(self._pair.control.model.recur)
+        left = min(len(side.model.recur) for side in self._sides())
         if left:
             text = f"The host began a search with {left} entries of the search before still alive."
             self._charge_host(Cause.SEARCH_NOT_CLEARED, text, "recur", None)
@@ -131,21 +142,21 @@ class Auditor:
     # -- what ---------------------------------------------------------------------------------------------------------
 
     def _audit_pool(self, side: SideView, pool: Pool, env_id: int | None, model: PoolModel) -> None:
-        if self._is_parted(side, pool, env_id, None):
+        if self._pair.ledger.parted(side.name, pool, env_id, None):
             return
-        # First everything is looked at, then named, then repaired: a repair would change what the next name rests on.
+        # First everything is looked at, then named, then settled: a repair would change what the next name rests on.
         found = [(stored, finding) for stored in model.live() if (finding := self._examine(side, stored)) is not None]
         keys = side.keys(pool, env_id)
         if keys is not None:
             self._look_for_extra(side, pool, env_id, model, [key for key in keys if model.peek(key) is None])
         for stored, finding in found:
-            self._charge(side, stored, finding)
+            self._charge_and_settle(side, stored, finding)
 
     def _examine(self, side: SideView, stored: Stored) -> Finding | None:
         """Hold what a side keeps under a live key against what was stored there."""
         pair = self._pair
         pool, env_id, key = stored.pool, stored.env_id, stored.key
-        if self._is_parted(side, pool, env_id, key):
+        if pair.ledger.parted(side.name, pool, env_id, key):
             return None
         pair.counters.coverage["entries_audited"] += 1
         entry = side.read(pool, env_id, key)
@@ -165,61 +176,29 @@ class Auditor:
         if found is None:
             text = f"holds a {type(entry).__name__}, which is no entry"
             return Finding(Dimension.STRUCTURE, Cause.SHAPE_OFF, text)
-        other = pair.candidate if side is pair.control else pair.control
-        theirs = other.read(pool, env_id, key)
-        truth = None if theirs is None else entry_leaves(theirs)
-        if truth is not None and digest(truth) != stored.digest:
-            truth = None
+        truth = pair.referee.truth(stored)
         if pair.referee.lossy(truth, found):
             return None
         if pair.referee.lives_in_input(side, found):
             text = "stored a reference to its input instead of a copy, and the input changed"
             return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
-        if side.name == pair.primary and answer is not None and storages(answer) & storages(found):
-            text = (
-                f"hands out what it stores, and the host wrote into the entry that operation {stored.op_index} stored"
-            )
-            return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_GET, text)
         return wrong_value(side, pool, env_id, stored, found, truth)
 
     def _look_for_extra(
         self, side: SideView, pool: Pool, env_id: int | None, model: PoolModel, keys: list[int]
     ) -> None:
+        ledger = self._pair.ledger
         for key in keys:
-            if model.peek(key) is not None or self._is_parted(side, pool, env_id, key):
+            if model.peek(key) is not None or ledger.parted(side.name, pool, env_id, key):
                 continue
             entry = side.read(pool, env_id, key)
             found = None if entry is None else entry_leaves(entry)
             if found is None:
                 continue
-            finding = uncalled(side, pool, env_id, key, digest(found))
-            charge = self._as_charge(side, finding)
-            self._pair.charge(charge, -1, "audit", pool, env_id, key)
-            self._pair.referee.parted[(side.name, pool, env_id, key)] = charge
-
-    def _look_at_set(self, side: SideView, stored: Stored, held: Any, given: Any) -> None:
-        given_leaves, found = entry_leaves(given), entry_leaves(held)
-        if given_leaves is None:
-            return
-        finding = None
-        if digest(given_leaves) != stored.digest:
-            text = f"changed the entry it was given to store at operation {stored.op_index}"
-            finding = Finding(Dimension.ISOLATION, Cause.INPUT_EDITED, text)
-        elif found is not None and storages(found) & storages(given_leaves):
-            text = (
-                f"stored a reference to its input instead of a copy at operation {stored.op_index}: both live in the "
-                "same memory"
-            )
-            finding = Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
-        if finding is not None:
-            self._pair.charge(
-                self._as_charge(side, finding),
-                stored.op_index,
-                f"set.{stored.pool}",
-                stored.pool,
-                stored.env_id,
-                stored.key,
-            )
+            charge = as_charge(side, uncalled(side, pool, env_id, key, digest(found)))
+            self._pair.charge(charge, Place(-1, "audit", pool, env_id, key))
+            ledger.part(side.name, pool, env_id, key, charge)
+            ledger.force(pool, env_id, charge)
 
     def _look_for_sharing(self) -> None:
         """Look for two entries, of one side or of both, whose buffers begin at the same address."""
@@ -227,9 +206,9 @@ class Auditor:
         for side in self._sides():
             if side.reads_copies:
                 continue
-            for pool, env_id, model in side.model.pools():
+            for _, _, model in side.model.pools():
                 for stored in model.live():
-                    entry = side.read(pool, env_id, stored.key)
+                    entry = side.read(stored.pool, stored.env_id, stored.key)
                     for leaf in (entry_leaves(entry) or ()) if entry is not None else ():
                         if not leaf.tensor.numel():
                             continue
@@ -242,87 +221,58 @@ class Auditor:
     def _charge_sharing(self, one: SideView, first: Stored, other: SideView, second: Stored) -> None:
         if one is other:
             fault = Fault(one.name)
-            text = (
-                f"The {one.name} ({type(one.cache).__name__}) keeps the entries of keys {first.key:016x} and "
-                f"{second.key:016x} in the same memory."
-            )
+            text = f"The {one.label} keeps the entries of keys {first.key:016x} and {second.key:016x} in one memory."
         else:
             fault = Fault.UNKNOWN
             text = f"Control and candidate keep the entry of key {second.key:016x} in the same memory."
-        self._pair.charge(
-            Charge(Dimension.ISOLATION, Cause.SHARED_SLOT, fault, text),
-            second.op_index,
-            "audit",
-            second.pool,
-            second.env_id,
-            second.key,
-        )
-
-    def _check_held(self, keep: int) -> None:
-        while len(self._held) > keep:
-            side, found, stored = self._held.popleft()
-            if digest(found) != stored.digest:
-                text = (
-                    f"A result that the {side.name} ({type(side.cache).__name__}) had handed out changed while it "
-                    "was held: a later set reused its memory."
-                )
-                self._pair.charge(
-                    Charge(Dimension.ISOLATION, Cause.ALIASED_ON_GET, Fault(side.name), text),
-                    stored.op_index,
-                    "audit",
-                    stored.pool,
-                    stored.env_id,
-                    stored.key,
-                )
+        charge = Charge(Dimension.ISOLATION, Cause.SHARED_SLOT, fault, text)
+        self._pair.charge(charge, Place(second.op_index, "audit", second.pool, second.env_id, second.key))
 
     def _audit_next(self) -> None:
         for _ in range(2):
             place = next(self._rotation, None)
             if place is None:
-                self._rotation = iter(
-                    [
-                        (pool, env_id, stored.key)
-                        for pool, env_id, model in self._pair.control.model.pools()
-                        for stored in model.live()
-                    ]
-                )
+                pools = self._pair.control.model.pools()
+                self._rotation = iter([(p, env, stored.key) for p, env, model in pools for stored in model.live()])
                 continue
             pool, env_id, key = place
             for side in self._sides():
                 stored = side.model.pool(pool, env_id).peek(key)
-                finding = None
-                if stored is not None and not self._is_parted(side, pool, env_id, None):
-                    finding = self._examine(side, stored)
+                finding = None if stored is None else self._examine(side, stored)
                 if stored is not None and finding is not None:
-                    self._charge(side, stored, finding)
+                    self._charge_and_settle(side, stored, finding)
             return
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _charge(self, side: SideView, stored: Stored, finding: Finding) -> None:
-        charge = self._as_charge(side, finding)
-        self._pair.charge(charge, stored.op_index, "audit", stored.pool, stored.env_id, stored.key)
-        self._pair.repair(side, stored, charge)
+    def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
+        """Put a finding about one entry on record."""
+        charge = as_charge(side, finding)
+        place = Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key)
+        self._pair.charge(charge, place)
+        return charge
 
-    def _as_charge(self, side: SideView, finding: Finding) -> Charge:
-        # A cache that says it hands out what it stores leaves it to the host to copy first.
-        documented = finding.cause is Cause.ALIASED_ON_GET and side.model.policy.live_results
-        text = f"The {side.name} ({type(side.cache).__name__}) {finding.text}."
-        return Charge(finding.dimension, finding.cause, Fault.HOST if documented else Fault(side.name), text)
+    def _charge_and_settle(self, side: SideView, stored: Stored, finding: Finding) -> None:
+        pair = self._pair
+        unclear = finding.cause is Cause.CORRUPTED and side is pair.primary and self._held.may_be_the_hosts(stored)
+        if unclear:
+            finding = finding._replace(
+                text=finding.text + "; it hands out what it stores, so the host may have done it"
+            )
+        charge = as_charge(side, finding)
+        if unclear:
+            charge = charge._replace(fault=Fault.UNKNOWN)
+        pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+        other = pair.candidate if side is pair.control else pair.control
+        settle(pair.ledger, side, other, pair.primary.name, stored.pool, stored.env_id, stored.key, stored, charge)
 
     def _charge_host(self, cause: Cause, text: str, pool: Pool, env_id: int | None) -> None:
-        self._pair.charge(Charge(Dimension.LIFE_CYCLE, cause, Fault.HOST, text), -1, "audit", pool, env_id, None)
-
-    def _is_parted(self, side: SideView, pool: Pool, env_id: int | None, key: int | None) -> bool:
-        parted = self._pair.referee.parted
-        return bool(parted) and ((side.name, pool, env_id, key) in parted or (side.name, pool, env_id, None) in parted)
+        self._pair.charge(Charge(Dimension.LIFE_CYCLE, cause, Fault.HOST, text), Place(-1, "audit", pool, env_id))
 
     def _sides(self) -> tuple[SideView, SideView]:
         return self._pair.control, self._pair.candidate
 
-    def _secondary(self) -> SideView:
-        return self._pair.candidate if self._pair.primary == "control" else self._pair.control
 
-
-def _covers(cleared: Pool, env_id: int | None, pool: Pool, env: int | None) -> bool:
-    return cleared == "all" or (cleared == pool and (env_id is None or env_id == env))
+def as_charge(side: SideView, finding: Finding) -> Charge:
+    """Charge a side with a finding."""
+    return Charge(finding.dimension, finding.cause, Fault(side.name), f"The {side.label} {finding.text}.")

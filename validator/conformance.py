@@ -1,4 +1,4 @@
-"""Holds two caches against their models on adversarial streams, without training, and finds the shortest failing one."""
+"""Holds two caches against their models on adversarial streams without training; finds the shortest failing one."""
 
 from __future__ import annotations
 

@@ -569,6 +569,7 @@ class Fault:
         make: Breaks a sound cache.
         causes: What may be named; the first is the name that fits best.
         manager_only: Whether it needs a ``KVCacheManager``.
+        declared: Whether it also changes what the cache declares, so that nobody can tell if both sides have it.
     """
 
     name: str
@@ -576,6 +577,7 @@ class Fault:
     make: Make
     causes: tuple[Cause, ...]
     manager_only: bool = False
+    declared: bool = False
 
 
 FAULTS = (
@@ -583,8 +585,8 @@ FAULTS = (
     Fault("a re-set is ignored", "presence", ResetIgnored, (Cause.RESET_IGNORED,)),
     Fault("every ninth get misses", "presence", TransientMiss, (Cause.MISSED,)),
     Fault("a miss is answered with something", "presence", Phantom, (Cause.PHANTOM,)),
-    Fault("pools hold one entry less", "presence", resized(-1), (Cause.CAPACITY_OFF,), True),
-    Fault("pools hold one entry more", "presence", resized(1), (Cause.CAPACITY_OFF,), True),
+    Fault("pools hold one entry less", "presence", resized(-1), (Cause.CAPACITY_OFF,), True, True),
+    Fault("pools hold one entry more", "presence", resized(1), (Cause.CAPACITY_OFF,), True, True),
     Fault("the youngest is evicted", "presence", evicting(lambda keys, _: keys[-1]), (Cause.WRONG_EVICTION,), True),
     Fault("the second oldest is evicted", "presence", evicting(lambda keys, _: keys[1]), (Cause.WRONG_EVICTION,), True),
     Fault(
@@ -606,7 +608,7 @@ FAULTS = (
     Fault("the recurrent clear clears init too", "presence", RecurClearTooWide, (Cause.CLEAR_TOO_WIDE,)),
     Fault("only 32 bits of a key count", "value", KeyTruncated, (Cause.OTHER_KEY,)),
     Fault("another key's entry is answered", "value", NeighbourAnswered, (Cause.OTHER_KEY,)),
-    Fault("a set overwrites another key too", "value", SlotsCollide, (Cause.OTHER_KEY,)),
+    Fault("a set overwrites another key too", "value", SlotsCollide, (Cause.OTHER_KEY,), True),
     Fault("a key that comes back holds its old entry", "value", StaleVersion, (Cause.STALE_VERSION,)),
     Fault("lookups of the last env go to env 0", "value", EnvMixed, (Cause.OTHER_ENV, Cause.MISSED)),
     Fault("all envs share one pool", "value", EnvsShared, (Cause.OTHER_ENV,)),

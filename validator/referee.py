@@ -4,39 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from shadow.entry import Leaf
-from shadow.operation import Observation, Pool
+from shadow.operation import Observation
 from validator.compare import Tolerance, differences
 from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
 from validator.digest import digest
 from validator.findings import Finding, pools_of, wrong_value
+from validator.ledger import Charge
 from validator.models import Reason, Stored
 from validator.records import Cause, Dimension, Fault, LeafDifference
 from validator.side import SideView, entry_leaves
 
 _FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
-
-
-class Charge(NamedTuple):
-    """One thing that must not have happened, and who did it.
-
-    Attributes:
-        dimension: In what respect.
-        cause: Why.
-        fault: Who.
-        explanation: One sentence.
-        leaves: Tensors that differ.
-        by_policy: Whether both sides do what they declare, and differ because of that.
-    """
-
-    dimension: Dimension
-    cause: Cause
-    fault: Fault
-    explanation: str
-    leaves: tuple[LeafDifference, ...] = ()
-    by_policy: bool = False
 
 
 class Referee:
@@ -53,8 +34,6 @@ class Referee:
         self.candidate = candidate
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
-        # Where a side is known to hold something else than its model, and the charge it was for: repeats, not news.
-        self.parted: dict[tuple[str, Pool, int | None, int | None], Charge] = {}
         # Storages of what each side was given lately: a wrong answer that lives in one was stored by reference.
         self.given: dict[str, deque[set[int]]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
 
@@ -74,10 +53,7 @@ class Referee:
         errors = (seen.control_error, seen.candidate_error)
         findings: list[Finding | None] = []
         for index, side in enumerate((self.control, self.candidate)):
-            truth = self._truth(leaves[1 - index], expected[index])
-            findings.append(
-                self._finding(side, seen, answers[index], leaves[index], errors[index], expected[index], truth)
-            )
+            findings.append(self._finding(side, seen, answers[index], leaves[index], errors[index], expected[index]))
         leaf_differences: tuple[LeafDifference, ...] = ()
         if leaves[0] is not None and leaves[1] is not None:
             leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
@@ -89,7 +65,7 @@ class Referee:
                 finding.dimension,
                 finding.cause,
                 _FAULT[side.name],
-                f"The {side.name} ({type(side.cache).__name__}) {finding.text}.",
+                f"The {side.label} {finding.text}.",
                 leaf_differences,
             )
             for side, finding in ((self.control, one), (self.candidate, other))
@@ -110,7 +86,6 @@ class Referee:
         leaves: list[Leaf] | None,
         error: Exception | None,
         expected: Stored | None,
-        truth: Sequence[Leaf] | None,
     ) -> Finding | None:
         pool, env_id, key = seen.operation.pool, seen.env_id, seen.key
         assert key is not None
@@ -129,6 +104,7 @@ class Referee:
             return uncalled(side, pool, env_id, key, found)
         if found == expected.digest:
             return None
+        truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
         finding = wrong_value(side, pool, env_id, expected, leaves, truth)
@@ -149,10 +125,14 @@ class Referee:
         own = {leaf.tensor.untyped_storage().data_ptr() for leaf in leaves if leaf.tensor.numel()}
         return any(own & given for given in self.given[side.name])
 
-    def _truth(self, leaves: list[Leaf] | None, expected: Stored | None) -> list[Leaf] | None:
-        if leaves is None or expected is None or digest(leaves) != expected.digest:
-            return None
-        return leaves
+    def truth(self, stored: Stored) -> list[Leaf] | None:
+        """Return the leaves of an entry that is still what was stored, from whichever side keeps one."""
+        for side in (self.control, self.candidate):
+            entry = side.read(stored.pool, stored.env_id, stored.key)
+            found = None if entry is None else entry_leaves(entry)
+            if found is not None and digest(found) == stored.digest:
+                return found
+        return None
 
     def _policies_part(
         self,
@@ -175,8 +155,7 @@ class Referee:
                         Dimension.PRESENCE,
                         cause,
                         _FAULT[side.name],
-                        f"The {side.name} ({type(side.cache).__name__}) {text}; it happened at operation "
-                        f"{gone.op_index}.",
+                        f"The {side.label} {text}; it happened at operation {gone.op_index}.",
                         leaves,
                     )
             own, other = expected[index], expected[1 - index]
@@ -186,7 +165,7 @@ class Referee:
                     Dimension.PRESENCE,
                     cause,
                     _FAULT[side.name],
-                    f"The {side.name} ({type(side.cache).__name__}) gave this key a new age when it was set "
+                    f"The {side.label} gave this key a new age when it was set "
                     "again, and still holds it although it should have given way (L2).",
                     leaves,
                 )

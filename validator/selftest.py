@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import torch
 
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
@@ -88,10 +93,11 @@ def selftest(faults: Sequence[Fault] = FAULTS, operations: int = 1500, seed: int
     planted = []
     problems: list[str] = []
     for fault in faults:
-        for where, primary in _places(full):
-            trial = _plant(fault, where, primary)
-            trial.play(steps(seed, operations, _terrain(fault, where)))
-            trial.finish()
+        for where, primary in _places(full, fault):
+            with _surroundings_kept():
+                trial = _plant(fault, where, primary)
+                trial.play(steps(seed, operations, _terrain(fault, where)))
+                trial.finish()
             problems += [f"{fault.name}: {problem!r}" for problem in trial.faults[:1]]
             planted.append(_judged(fault, where, primary, trial))
     alarms = sound = 0
@@ -114,10 +120,25 @@ def legacy() -> LegacyKVCache:
     return LegacyKVCache(CONFIG, ENV_NUM)
 
 
-def _places(full: bool) -> Iterator[tuple[str, str]]:
+def _places(full: bool, fault: Fault) -> Iterator[tuple[str, str]]:
     yield "candidate", "control"
     if full:
-        yield from (("candidate", "candidate"), ("control", "control"), ("control", "candidate"), ("both", "control"))
+        yield from (("candidate", "candidate"), ("control", "control"), ("control", "candidate"))
+        if not fault.declared:
+            yield "both", "control"
+
+
+@contextmanager
+def _surroundings_kept() -> Iterator[None]:
+    """Put back what a planted fault does to the process."""
+    kept = (torch.get_rng_state(), random.getstate(), np.random.get_state(), torch.is_grad_enabled())
+    try:
+        yield
+    finally:
+        torch.set_rng_state(kept[0])
+        random.setstate(kept[1])
+        np.random.set_state(kept[2])
+        torch.set_grad_enabled(kept[3])
 
 
 def _plant(fault: Fault, where: str, primary: str) -> Trial:

@@ -24,10 +24,10 @@ from shadow.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
 from validator.evidence import evidence
 from validator.gate import Judgement, judge
+from validator.ledger import Charge
 from validator.pair import Pair
 from validator.provenance import provenance
 from validator.records import SCHEMA, Divergence, Window
-from validator.referee import Charge
 from validator.run import Totals, fold, summarise
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class Lockstep:
                 return
             self._closed = True
             for pair in self.pairs:
-                self._contained(pair, pair.auditor.audit_all)
+                self._contained(pair, pair.audit)
                 self.window(pair, force=True)
             totals = fold(self._windows)
             first = self._first
@@ -209,7 +209,7 @@ class Lockstep:
     def diverged(self, pair: Pair, charge: Charge, about: dict[str, Any], answers: tuple[Any, Any]) -> bool:
         """Record one divergence, at once; False if only its count is kept."""
         with self._lock:
-            group = f"{charge.dimension}|{charge.cause}|{charge.fault}"
+            group = charge.group
             self._per_group[group] = self._per_group.get(group, 0) + 1
             if self._per_group[group] > _PER_GROUP or self._n_divergences >= self.config.max_divergences:
                 return False
@@ -273,11 +273,11 @@ class Lockstep:
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair under a name of its own."""
         with self._lock:
-            return self._register(f"{pair.name}-copy", control, candidate, pair.primary)
+            return self._register(f"{pair.name}-copy", control, candidate, pair.primary.name, copy_of=pair.name)
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _register(self, name: str, control: Any, candidate: Any, primary: str) -> Pair:
+    def _register(self, name: str, control: Any, candidate: Any, primary: str, copy_of: str = "") -> Pair:
         taken = {pair.name for pair in self.pairs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         pair = Pair(unique, control, candidate, primary, self.config, self)
@@ -292,6 +292,7 @@ class Lockstep:
             policy=policies,
             env_num=pair.env_num,
             assumed=pair.assumed,
+            copy_of=copy_of,
         )
         return pair
 

@@ -42,6 +42,7 @@ class SideView:
         self._peek = getattr(cache, "peek", None)
         self._live_keys = getattr(cache, "live_keys", None)
         self.may_ask = policy.kind != "lru"
+        self.label = f"{name} ({type(cache).__name__})"
 
     @property
     def reads_copies(self) -> bool:
@@ -70,6 +71,14 @@ class SideView:
             return getattr(self.cache, _GET[pool])(key)
         except Exception as error:
             return Unreadable(error)
+
+    def covered(self, pool: Pool, env_id: int | None) -> list[tuple[Pool, int | None]]:
+        """List the pools that a clear of one pool (of one env, or of all for None) empties."""
+        return [
+            (each, env)
+            for each, env, _ in self.model.pools()
+            if pool == "all" or (each == pool and (env_id is None or env == env_id))
+        ]
 
     def keys(self, pool: Pool, env_id: int | None) -> list[int] | None:
         """List the keys a pool holds, or None if the side can't tell."""

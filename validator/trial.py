@@ -8,9 +8,9 @@ from typing import Any
 
 from shadow.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
+from validator.ledger import Charge
 from validator.pair import Pair
 from validator.records import Cause, Fault
-from validator.referee import Charge
 from validator.stream import Player, Step
 
 
@@ -49,7 +49,7 @@ class Trial:
 
     def finish(self) -> None:
         """Audit everything, as a session does at its close."""
-        self.pair.auditor.audit_all()
+        self.pair.audit()
 
     def causes(self) -> Counter[tuple[Cause, Fault]]:
         """Count charges by cause and side."""
@@ -70,4 +70,4 @@ class Trial:
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Copies are not observed here."""
-        return Pair("trial-copy", control, candidate, pair.primary, pair.config, self)
+        return Pair("trial-copy", control, candidate, pair.primary.name, pair.config, self)

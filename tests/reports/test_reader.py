@@ -202,6 +202,16 @@ class TestDamage:
         assert [record.seq for record in run.windows] == [1]
         assert "rank-0000.jsonl: 1 window of 'world_model' missing before its last" in run.problems
 
+    def test_two_records_on_one_line_are_none(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path)
+        two = b'{"type":"event","event":"a"},{"type":"event","event":"b"}\n'
+        edit(rank0(path), lambda lines: [*lines[:2], two, *lines[2:]])
+
+        run = read_run(path)
+
+        assert run.problems == ["rank-0000.jsonl: line 3: no JSON"]
+        assert [line["event"] for line in run.events] == ["weights_updated"]
+
     def test_many_bad_lines_make_few_sentences(self, tmp_path: Path) -> None:
         path = write_run(tmp_path)
         edit(

@@ -163,19 +163,37 @@ class TestFacts:
 
         assert "get.init 19.5 59.4 59.4 10.8 10.8 344 0.55x" in flat(printed(failing))
 
-    def test_the_candidates_defects_come_before_the_controls(self, failing: Run) -> None:
-        assert [(group.fault, group.count, group.n_written) for group in grouped(failing)] == [
+    def test_the_candidates_defects_come_before_the_controls(self) -> None:
+        run = run_of((window(0, divergences={LEAK: 500, STALE: 2}),), (divergence(),))
+
+        assert [(group.fault, group.count, group.n_written) for group in grouped(run)] == [
             ("candidate", 2, 1),
-            ("control", 1, 1),
+            ("control", 500, 0),
         ]
+
+    def test_a_long_history_is_cut_at_its_old_end(self) -> None:
+        history = tuple(f"#{number} get.init" for number in range(100, 150))
+
+        text = printed(run_of((window(),), (divergence(history=history),)))
+
+        assert "oldest first, after 30 that are not shown" in text
+        assert "#129 get.init" not in text
+        assert "#130 get.init" in text
+        assert "#149 get.init" in text
 
     @pytest.mark.parametrize("width", WIDTHS)
     def test_no_line_is_longer_than_the_terminal(self, failing: Run, width: int) -> None:
         for run in (failing, run_of((window(0, divergences={STALE: 10**9}),), (divergence(),))):
             assert max(cell_len(line.rstrip()) for line in printed(run, width=width).splitlines()) <= width
 
-    def test_a_number_is_never_cut_on_a_narrow_terminal(self, failing: Run) -> None:
-        assert "hierarchical 3.6 M 2 0 1 4 0 >99.99% >99.99%" in flat(printed(failing, width=40))
+    @pytest.mark.parametrize("width", [40, 80])
+    def test_a_number_is_never_cut(self, failing: Run, width: int) -> None:
+        slow = {f"{side}.get.hierarchical": {"330": 1} for side in ("control", "candidate")}  # three hours
+
+        text = printed(run_of((window(0, latency_ns=slow),)), width=width)
+
+        assert "get.hierarchical" + 6 * " 11,544,872,092" + " 1.00x" in flat(text)
+        assert "hierarchical 3.6 M 2 0 1 4 0 >99.99% >99.99%" in flat(printed(failing, width=width))
 
     def test_a_tolerance_shows(self) -> None:
         text = printed(run_of((window(),), manifest={"validation": {"rtol": 1e-5, "atol": 0.1, "audit_share": 0.05}}))

@@ -74,7 +74,5 @@ def _gymnasium() -> Any:
     try:
         import gymnasium
     except ImportError:
-        raise ImportError(
-            "training the embedded host needs gymnasium; run: pip install 'kv-lockstep[train]'"
-        ) from None
+        raise ImportError("training the embedded host needs gymnasium; run: pip install 'kv-lockstep[train]'") from None
     return gymnasium

@@ -142,9 +142,7 @@ def search(
     num_actions = len(roots.priors[0])
     noise = rng.dirichlet([noise_alpha] * num_actions, size=len(env_ids))
     mixed = (1 - noise_share) * np.asarray(roots.priors) + noise_share * noise
-    trees = [
-        Tree(latent, priors, discount) for latent, priors in zip(roots.latents, mixed.tolist(), strict=True)
-    ]
+    trees = [Tree(latent, priors, discount) for latent, priors in zip(roots.latents, mixed.tolist(), strict=True)]
     for tree, value in zip(trees, roots.values, strict=True):
         tree.back_up([tree.root], value)
     for _ in range(simulations):

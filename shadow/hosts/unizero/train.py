@@ -112,9 +112,7 @@ def train(
         envs = Envs(config.env_id, config.env_num, env_rng)
         try:
             seed = int(weight_rng.integers(2**31))
-            network = build_network(
-                config.world_model_cfg, envs.observation_dim, envs.num_actions, seed, config.device
-            )
+            network = build_network(config.world_model_cfg, envs.observation_dim, envs.num_actions, seed, config.device)
             built = build_cache(config.world_model_cfg, config.env_num, validation, name="collect")
             world_model = WorldModel(network, config.world_model_cfg, built)
             replay = Replay(config.replay_size, replay_rng)

@@ -30,9 +30,7 @@ class Corridor:
 
 
 def run(model: Any, simulations: int = 60, noise_share: float = 0.0, seed: int = 0, priors: Any = None) -> list[Any]:
-    roots = RootOutput(
-        np.array([[0, 0], [0, 1]], dtype=np.float32), priors or [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0]
-    )
+    roots = RootOutput(np.array([[0, 0], [0, 1]], dtype=np.float32), priors or [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0])
     return search(
         model, [4, 7], roots, simulations=simulations, discount=0.9, noise_alpha=0.3, noise_share=noise_share,
         rng=np.random.default_rng(seed),

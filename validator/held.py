@@ -1,0 +1,115 @@
+"""Results that a side handed out: whether they change while they are held, and who changed them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from shadow.entry import Leaf
+from validator.digest import Digest, digest
+from validator.ledger import Charge, Place
+from validator.models import Stored
+from validator.records import Cause, Dimension, Fault
+from validator.side import SideView, entry_leaves, storages
+
+if TYPE_CHECKING:
+    from validator.pair import Pair
+
+_EACH = 16  # answers of the secondary of which one is held
+_MOST_HELD = 16
+_WATCH_FIRST = 64  # answers of the primary that are all watched, before one in _WATCH_EACH is
+_WATCH_EACH = 64
+_WATCH_FOR = 4  # operations
+
+
+class HeldResults:
+    """Holds some answers of both sides and looks at them again.
+
+    Nobody but the secondary itself can change what the secondary answered. What the primary answered is in the host's
+    hands: a change between two operations is the host's, a change during one is the cache's.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._answers = 0
+        self._held: deque[tuple[list[Leaf], Stored]] = deque()
+        self._watched: tuple[list[Leaf], Digest, Stored] | None = None
+        self._watch_until = 0
+        self._operations = 0
+        self._answered: OrderedDict[int, None] = OrderedDict()
+
+    def answered(self, control: Any, candidate: Any, stored: Stored) -> None:
+        """See a right answer of both sides."""
+        pair = self._pair
+        self._answers += 1
+        if pair.primary.model.policy.live_results:
+            self._answered[stored.op_index] = None
+            if len(self._answered) > 8192:
+                self._answered.popitem(last=False)
+        primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
+        if self._answers % _EACH == 0 and not pair.secondary.model.policy.live_results:
+            self._held.append((_snapshot(secondary), stored))
+            self.check(keep=_MOST_HELD)
+        if self._watched is None and (self._answers <= _WATCH_FIRST or self._answers % _WATCH_EACH == 0):
+            found = _snapshot(primary)
+            self._watched = (found, digest(found), stored)
+            self._watch_until = self._operations + _WATCH_FOR
+
+    def before_operation(self) -> None:
+        """Look whether the host wrote into what it was given."""
+        self._operations += 1
+        if self._watched is None:
+            return
+        found, before, stored = self._watched
+        if digest(found) == before:
+            return
+        self._watched = None
+        side = self._pair.primary
+        entry = side.read(stored.pool, stored.env_id, stored.key)
+        held = None if entry is None else entry_leaves(entry)
+        if held is None or not storages(held) & storages(found):
+            return  # it was the host's own copy
+        charge = Charge(
+            Dimension.ISOLATION,
+            Cause.ALIASED_ON_GET,
+            Fault.HOST if side.model.policy.live_results else Fault(side.name),
+            f"The {side.label} hands out what it stores, and the host wrote into the entry of operation "
+            f"{stored.op_index}.",
+        )
+        self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+        self._pair.ledger.part(side.name, stored.pool, stored.env_id, stored.key, charge)
+
+    def after_operation(self) -> None:
+        """Look whether the operation itself changed what the primary had handed out."""
+        if self._watched is None:
+            return
+        found, before, stored = self._watched
+        if digest(found) != before:
+            self._watched = None
+            if not self._pair.primary.model.policy.live_results:
+                self._charge_change(self._pair.primary, stored)
+        elif self._operations >= self._watch_until:
+            self._watched = None
+
+    def check(self, keep: int) -> None:
+        """Look at the answers of the secondary held longest, until only so many are left."""
+        while len(self._held) > keep:
+            found, stored = self._held.popleft()
+            if digest(found) != stored.digest:
+                self._charge_change(self._pair.secondary, stored)
+
+    def may_be_the_hosts(self, stored: Stored) -> bool:
+        """Tell whether the host had the stored entry itself in its hands."""
+        return stored.op_index in self._answered
+
+    def _charge_change(self, side: SideView, stored: Stored) -> None:
+        text = (
+            f"A result that the {side.label} had handed out changed while it was held: a later operation reused its "
+            "memory."
+        )
+        charge = Charge(Dimension.ISOLATION, Cause.ALIASED_ON_GET, Fault(side.name), text)
+        self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+
+
+def _snapshot(answer: Any) -> list[Leaf]:
+    return [Leaf(tensor, size) for tensor, size in entry_leaves(answer) or ()]

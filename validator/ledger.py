@@ -1,0 +1,177 @@
+"""What is on record for one pair: so that one fault is one divergence with a count, and not a thousand."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import Any, NamedTuple
+
+from shadow.operation import Observation, Pool
+from validator.counters import OUTCOMES, Counters
+from validator.findings import pools_of
+from validator.records import Cause, Dimension, Fault, LeafDifference
+
+_MOST = 8192  # places and marks remembered; beyond, a repeat may be written once more
+
+
+class Charge(NamedTuple):
+    """One thing that must not have happened, and who did it.
+
+    Attributes:
+        dimension: In what respect.
+        cause: Why.
+        fault: Who.
+        explanation: One sentence.
+        leaves: Tensors that differ.
+        by_policy: Whether both sides do what they declare, and differ because of that.
+    """
+
+    dimension: Dimension
+    cause: Cause
+    fault: Fault
+    explanation: str
+    leaves: tuple[LeafDifference, ...] = ()
+    by_policy: bool = False
+
+    @property
+    def group(self) -> str:
+        """Label under which it is counted."""
+        return f"{self.dimension.value}|{self.cause.value}|{self.fault.value}"
+
+
+class Place(NamedTuple):
+    """Where a charge was raised.
+
+    Attributes:
+        op_index: Ordinal of the operation, -1 if it was none in particular.
+        operation: ``kind.pool`` or ``audit``.
+        pool: Pool.
+        env_id: Environment, or None.
+        key: Cache key, or None.
+        outcome: Number of the lookup outcome, or None.
+    """
+
+    op_index: int
+    operation: str
+    pool: Pool
+    env_id: int | None = None
+    key: int | None = None
+    outcome: int | None = None
+
+    @classmethod
+    def of(cls, seen: Observation, outcome: int | None = None) -> Place:
+        """Return the place of an observation."""
+        return cls(seen.op_index, seen.operation.name, seen.operation.pool, seen.env_id, seen.key, outcome)
+
+
+class Ledger:
+    """Remembers what was charged where, and where the sides are known to be apart.
+
+    Two kinds of being apart are told from each other. A side is *parted* at a place where it was found to hold
+    something else than its model says: what it answers there is no news until the key is set again or the pool
+    cleared. A pool is *forced* apart once a fault made the sides hold different keys: that both then do what they
+    declare, and differ, is a consequence.
+
+    Args:
+        counters: Where divergences are counted.
+        quoted: Operations that a history quotes.
+    """
+
+    def __init__(self, counters: Counters, quoted: int) -> None:
+        self._counters = counters
+        self._quoted = quoted
+        self._recent: deque[tuple[int, str, int | None, int | None, str]] = deque(maxlen=512)
+        self._marks: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        self._parted: OrderedDict[tuple[str, Pool, int | None, int | None], Charge] = OrderedDict()
+        self._forced: dict[tuple[Pool, int | None], Charge] = {}
+
+    def saw(self, op_index: int, operation: str, env_id: int | None, key: int | None, result: str) -> None:
+        """Remember one operation for the histories."""
+        self._recent.append((op_index, operation, env_id, key, result))
+
+    def history(self, env_id: int | None, key: int | None) -> tuple[str, ...]:
+        """Tell the last operations that matter for a key, oldest first: its own, and clears that could touch it."""
+        found: list[str] = []
+        for op_index, name, env, each, result in reversed(self._recent):
+            if key is None or each == key or (each is None and (env is None or env == env_id)):
+                where = "" if env is None else f"[{env}]"
+                what = "" if each is None else f" {each & (1 << 64) - 1:016x}"
+                found.append(f"#{op_index} {name}{where}{what}" + (f" -> {result}" if result else ""))
+            if len(found) == self._quoted:
+                break
+        return tuple(reversed(found))
+
+    def is_news(self, charge: Charge, place: Place) -> bool:
+        """Count a charge, and tell whether this very fault is not on record yet."""
+        self._counters.divergences[charge.group] += 1
+        key = None if charge.cause is Cause.RAISED else place.key
+        mark = (place.pool, place.env_id, key, charge.cause, charge.fault)
+        if mark in self._marks:
+            return False
+        self._marks[mark] = None
+        if len(self._marks) > _MOST:
+            self._marks.popitem(last=False)
+        return True
+
+    def repeats(self, charge: Charge, place: Place) -> bool:
+        """Count a charge under the one it follows from, if there is one on record."""
+        if charge.cause is Cause.RAISED or not (self._parted or self._forced):
+            return False
+        sides = (charge.fault.value,) if charge.fault in (Fault.CONTROL, Fault.CANDIDATE) else ("control", "candidate")
+        for pool in pools_of(place.pool):
+            env_id = place.env_id if pool == "init" else None
+            known = self._forced.get((pool, env_id)) if charge.by_policy else None
+            for side in sides:
+                known = known or self.parted(side, pool, env_id, place.key)
+            if known is not None:
+                self._counters.divergences[known.group] += 1
+                return True
+        return False
+
+    def part(self, side: str, pool: Pool, env_id: int | None, key: int | None, charge: Charge) -> None:
+        """Note that a side holds something else than its model under a key; None for anywhere in the pool."""
+        self._parted[(side, pool, env_id, key)] = charge
+        if len(self._parted) > _MOST:
+            self._parted.popitem(last=False)
+
+    def force(self, pool: Pool, env_id: int | None, charge: Charge) -> None:
+        """Note that the sides hold different keys of a pool because of a fault."""
+        self._forced.setdefault((pool, env_id), charge)
+
+    def parted(self, side: str, pool: Pool, env_id: int | None, key: int | None) -> Charge | None:
+        """Return the charge for which a side is known to be apart there, if it is."""
+        if not self._parted:
+            return None
+        return self._parted.get((side, pool, env_id, key)) or self._parted.get((side, pool, env_id, None))
+
+    def was_set(self, pool: Pool, env_id: int | None, key: int) -> None:
+        """Forget about a key that was set again on both sides."""
+        if self._parted:
+            for side in ("control", "candidate"):
+                self._parted.pop((side, pool, env_id, key), None)
+        if self._marks:
+            for mark in [m for m in self._marks if m[2] == key and m[0] in (pool, "hierarchical")]:
+                del self._marks[mark]
+
+    def was_cleared(self, pool: Pool, env_id: int | None) -> None:
+        """Forget about a pool that both sides have cleared; ``init`` of no env means of all."""
+        for parted in [p for p in self._parted if covers(pool, env_id, p[1], p[2])]:
+            del self._parted[parted]
+        for forced in [f for f in self._forced if covers(pool, env_id, f[0], f[1])]:
+            del self._forced[forced]
+
+    def about(self, place: Place) -> dict[str, Any]:
+        """Return what a record says about a place."""
+        return {
+            "op_index": place.op_index,
+            "operation": place.operation,
+            "pool": place.pool,
+            "env_id": place.env_id,
+            "key": place.key,
+            "outcome": None if place.outcome is None else OUTCOMES[place.outcome],
+            "history": self.history(place.env_id, place.key),
+        }
+
+
+def covers(cleared: Pool, cleared_env: int | None, pool: Pool, env_id: int | None) -> bool:
+    """Tell whether a clear of one pool (of one env, or of all for None) empties another."""
+    return cleared == "all" or (cleared == pool and (cleared_env is None or cleared_env == env_id))
