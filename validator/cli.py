@@ -117,6 +117,33 @@ def _parser() -> argparse.ArgumentParser:
         "runs", type=Path, nargs="+", metavar="RUN", help="run directory, or a directory of runs for all of them"
     )
     gate.add_argument("--policy", type=Path, metavar="FILE", help="what is demanded, TOML (default: built in)")
+
+    conformance = _command(
+        commands,
+        "conformance",
+        "hold two caches against their models on adversarial operation streams, without training",
+        [
+            "kv-lockstep conformance --ops 20000",
+            "kv-lockstep conformance --candidate my_package.my_cache:MyCache --ops 20000",
+        ],
+        "exit codes: 0 both do what they declare, 1 one does not, 2 usage, 3 fault of kv-lockstep itself",
+    )
+    conformance.add_argument("--control", default="legacy", metavar="CACHE", help=f"{implementation} (default: legacy)")
+    conformance.add_argument("--candidate", default="new", metavar="CACHE", help=f"{implementation} (default: new)")
+    conformance.add_argument("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
+    conformance.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+
+    selftest = _command(
+        commands,
+        "selftest",
+        "plant faults in sound caches and show that the harness notices, names and charges each",
+        ["kv-lockstep selftest", "kv-lockstep selftest --full --verbose"],
+        "exit codes: 0 all noticed and nobody innocent charged, 2 usage, 3 not so, or another fault of kv-lockstep",
+    )
+    selftest.add_argument("--full", action="store_true", help="on either side, on both, under both primaries")
+    selftest.add_argument("--ops", type=int, default=600, metavar="N", help="operations per planted fault, at most")
+    selftest.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+    selftest.add_argument("--verbose", action="store_true", help="list every planted fault with what was named")
     return parser
 
 

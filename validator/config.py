@@ -30,6 +30,8 @@ class ValidationConfig:
             clears, weight updates and close; 0 for none, 1 for all.
         digest_share: Share of both-sided equal hits whose contents are also held against what was stored.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
+        selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
+            process). Without it no run passes the default gate.
         seed: Seed of the harness's private generator (order of the two calls, audit rotation).
     """
 
@@ -48,6 +50,7 @@ class ValidationConfig:
     audit_share: float = 0.05
     digest_share: float = 1.0
     on_divergence: Literal["record", "log"] = "record"
+    selftest: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

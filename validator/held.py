@@ -15,9 +15,9 @@ from validator.side import SideView, entry_leaves, storages
 if TYPE_CHECKING:
     from validator.pair import Pair
 
-_EACH = 16  # answers of the secondary of which one is held
+_EACH = 16  # answers of the secondary of which one is held, after the first ones
 _MOST_HELD = 16
-_WATCH_FIRST = 64  # answers of the primary that are all watched, before one in _WATCH_EACH is
+_WATCH_FIRST = 64  # answers that are all looked at, one after the other
 _WATCH_EACH = 64
 _WATCH_FOR = 4  # operations
 
@@ -47,10 +47,11 @@ class HeldResults:
             if len(self._answered) > 8192:
                 self._answered.popitem(last=False)
         primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
-        if self._answers % _EACH == 0 and not pair.secondary.model.policy.live_results:
+        early = self._answers <= _WATCH_FIRST
+        if (early or self._answers % _EACH == 0) and not pair.secondary.model.policy.live_results:
             self._held.append((_snapshot(secondary), stored))
             self.check(keep=_MOST_HELD)
-        if self._watched is None and (self._answers <= _WATCH_FIRST or self._answers % _WATCH_EACH == 0):
+        if self._watched is None and (early or self._answers % _WATCH_EACH == 0):
             found = _snapshot(primary)
             self._watched = (found, digest(found), stored)
             self._watch_until = self._operations + _WATCH_FOR

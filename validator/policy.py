@@ -69,11 +69,13 @@ class GatePolicy:
     Attributes:
         name: What to call it in reports.
         max_divergences: Divergences that all runs together may show.
+        selftest: Whether each run's harness must have noticed planted faults before the run began.
         coverage: What each run must have exercised.
     """
 
     name: str = "default"
     max_divergences: int = 0
+    selftest: bool = True
     coverage: CoveragePolicy = field(default_factory=CoveragePolicy)
 
     def __post_init__(self) -> None:

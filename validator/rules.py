@@ -139,6 +139,28 @@ def _nothing_dropped(runs: Sequence[Run], policy: GatePolicy) -> Iterator[Demand
         yield Demand("nothing sampled, dropped or faulty", found or "nothing", verdict, str(run.path), remedy)
 
 
+def _self_tested(runs: Sequence[Run], policy: GatePolicy) -> Iterator[Demand]:
+    for run in runs:
+        told = run.manifest.get("selftest")
+        if not policy.selftest and not told:
+            continue
+        done = told if isinstance(told, dict) else {}
+        passed = done.get("passed") is True
+        found = "no self-test recorded"
+        if done:
+            found = "noticed {detected} of {planted}, {cause_right} named, {side_right} charged rightly".format_map(
+                {name: done.get(name, "?") for name in ("detected", "planted", "cause_right", "side_right")}
+            )
+        remedy = "" if passed else "see what it misses: kv-lockstep selftest" if done else "leave selftest on"
+        yield Demand(
+            "a harness that noticed planted faults",
+            found,
+            Verdict.PASS if passed else Verdict.INCONCLUSIVE,
+            str(run.path),
+            remedy,
+        )
+
+
 def _errors_explained(runs: Sequence[Run], policy: GatePolicy) -> Iterator[Demand]:
     for run in runs:
         errors = run.totals.outcomes()[Outcome.ERROR.value]
@@ -196,6 +218,8 @@ def _every_env(runs: Sequence[Run], policy: GatePolicy) -> Iterator[Demand]:
 def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:
     """Say which envs of one shadowed pair were never looked up, or nothing."""
     name = str(line.get("cache", ""))
+    if line.get("copy_of") and name not in seen:
+        return ""  # a deep copy that was never used, such as a target network's
     env_num = line.get("env_num", run.manifest.get("env_num"))
     if not isinstance(env_num, int) or isinstance(env_num, bool) or env_num < 1:
         return f"{name}: number of envs not recorded"
@@ -234,6 +258,7 @@ RULES: tuple[Rule, ...] = (
     _complete,
     _readable,
     _nothing_dropped,
+    _self_tested,
     _errors_explained,
     _exercised,
     _every_env,

@@ -29,6 +29,7 @@ from validator.pair import Pair
 from validator.provenance import provenance
 from validator.records import SCHEMA, Divergence, Window
 from validator.run import Totals, fold, summarise
+from validator.selftest import quick_selftest
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Lockstep:
             "world_size": world_size,
             **provenance(),
             "validation": asdict(self.config),
+            "selftest": quick_selftest().summary() if self.config.selftest else None,
             **(manifest_extra or {}),
         }
         self._writer = RunWriter.create(

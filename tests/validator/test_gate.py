@@ -29,7 +29,7 @@ def run_of(*windows: Window, **changes: Any) -> Run:
     about: dict[str, Any] = {
         "path": Path("runs/one"),
         "state": "complete",
-        "manifest": {"run_id": "one", "schema": 1},
+        "manifest": {"run_id": "one", "schema": 1, "selftest": {"passed": True}},
         "summary": {"state": "complete"},
         "caches": [{"cache": "collect", "control": "LegacyKVCache", "candidate": "KVCacheManager", "env_num": 2}],
         "windows": list(windows),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from reports.page import STYLES, Page
@@ -25,6 +28,28 @@ def console(*, stderr: bool = False) -> Console:
     if plain.is_terminal or "COLUMNS" in os.environ:
         return plain
     return _Console(stderr=stderr, highlight=False, width=_WIDTH_OF_A_FILE)
+
+
+@contextmanager
+def counting(out: Console, what: str, total: int | None = None) -> Iterator[Callable[[int, int], None] | None]:
+    """Show how far a long piece of work is, on a terminal only.
+
+    Args:
+        out: Where to.
+        what: What is counted.
+        total: How many there are, if known beforehand.
+
+    Yields:
+        What to call with how many are done and how many there are; None if nothing is to be shown.
+    """
+    if not out.is_terminal:
+        yield None
+        return
+    with Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def show_judgement(judgement: Judgement, out: Console) -> None:

@@ -1,0 +1,79 @@
+"""``kv-lockstep conformance``: hold two caches against their models on adversarial streams, without training."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from reports.page import Page
+from shadow.switch import implementation
+from validator.commands.show import console, counting
+from validator.conformance import Conformance, conformance
+from validator.errors import ConfigError
+from validator.records import EXIT_HARNESS
+
+
+def main(arguments: Namespace) -> int:
+    """Play the streams.
+
+    Args:
+        arguments: ``control, candidate, ops, seed``; see ``validator.cli``.
+
+    Returns:
+        0 if both caches do what they declare, 1 if one does not, 3 if the harness itself failed.
+
+    Raises:
+        ConfigError: If a cache can't be found.
+    """
+    if arguments.ops < 1:
+        raise ConfigError(f"--ops must be at least 1, got {arguments.ops}: without operations nothing is shown")
+    try:
+        control, candidate = implementation(arguments.control), implementation(arguments.candidate)
+    except ValueError as problem:
+        raise ConfigError(str(problem)) from None
+    with counting(console(stderr=True), "operations", arguments.ops) as shown:
+        result = conformance(
+            lambda config, envs: control(config=config, env_num=envs),
+            lambda config, envs: candidate(config=config, env_num=envs),
+            arguments.ops,
+            arguments.seed,
+            None if shown is None else lambda done: shown(done, arguments.ops),
+        )
+    _show(result, arguments)
+    if result.harness_faults:
+        return EXIT_HARNESS
+    return 0 if result.conforms else 1
+
+
+def _show(result: Conformance, arguments: Namespace) -> None:
+    page = Page(console())
+    verdict = page.text("conform", "bold green") if result.conforms else page.text("DO NOT CONFORM", "bold red")
+    names = f"{arguments.control} (control) and {arguments.candidate} (candidate) "
+    page.flush_left(page.text(names) + verdict + page.text(f" in {result.operations:,} operations"))
+    page.points(page.text(f"not exercised: {note}") for note in result.not_exercised)
+    for side in ("control", "candidate"):
+        groups = [group for group in result.charges if group[1].value in (side, "both", "unknown")]
+        if not groups:
+            page.points([page.text(f"{side}: every answer is what its model says")])
+    if result.charges:
+        page.heading("What was charged")
+        page.table(
+            ["at fault", "cause", "declared", "times", "shortest\nprogram"],
+            [
+                [
+                    fault.value,
+                    cause.value,
+                    "yes, by its policy" if (cause, fault) in result.expected else "no",
+                    f"{count:,}",
+                    f"{len(result.programs[(cause, fault)][0])} steps",
+                ]
+                for (cause, fault), count in result.charges.most_common()
+            ],
+            n_names=3,
+        )
+    for (cause, fault), (program, text) in result.programs.items():
+        page.heading(f"Shortest program: {cause.value}, {fault.value} at fault")
+        page.prose(page.text(text))
+        page.points((page.text(str(step), limit=400) for step in program), bullet=">")
+    if result.harness_faults:
+        page.heading("Faults of the harness itself")
+        page.points(page.text(fault) for fault in result.harness_faults)
