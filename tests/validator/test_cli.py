@@ -32,7 +32,7 @@ def write_run(
     out: Path, run_id: str = "one", *windows: Window, divergences: tuple[Divergence, ...] = (), close: bool = True
 ) -> Path:
     """Leave a run directory as a training would."""
-    writer = RunWriter.create(out, run_id, {"env_num": 2}, evidence_limit_bytes=0)
+    writer = RunWriter.create(out, run_id, {"env_num": 2, "selftest": {"passed": True}}, evidence_limit_bytes=0)
     writer.cache("collect", control="LegacyKVCache", candidate="KVCacheManager", primary="control", env_num=2)
     for one in divergences:
         writer.divergence(one)
@@ -339,7 +339,7 @@ def test_train_without_validation_is_no_success_unless_it_was_asked_for(
     monkeypatch.chdir(tmp_path)
 
     assert main([*SMOKE, *TINY, "--no-validation"]) == 0
-    assert main([*SMOKE, *TINY]) == 5
+    assert main([*SMOKE, *TINY, "--set", "world_model_cfg.cache_validation_mode=false"]) == 5
     assert "cache_validation_mode is off, so nothing will be judged" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

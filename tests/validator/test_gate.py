@@ -247,7 +247,7 @@ def test_an_unknown_number_of_envs_is_inconclusive(env_num: Any) -> None:
 
 
 def test_the_number_of_envs_may_stand_in_the_manifest() -> None:
-    run = run_of(caches=[{"cache": "collect"}], manifest={"env_num": 3})
+    run = run_of(caches=[{"cache": "collect"}], manifest={"env_num": 3, "selftest": {"passed": True}})
 
     assert deciding(run, Verdict.INCONCLUSIVE).found == "collect: 1 of 3 envs never seen (2)"
 
@@ -262,6 +262,29 @@ def test_a_run_without_a_shadowed_pair_is_inconclusive() -> None:
     assert deciding(run_of(caches=[]), Verdict.INCONCLUSIVE).found == "no shadowed pair"
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (None, "no self-test recorded"),
+        ({"passed": False, "detected": 60, "planted": 61, "cause_right": 60, "side_right": 60}, "noticed 60 of 61"),
+        ({"passed": "yes"}, "noticed ? of ?"),
+        ("yes", "no self-test recorded"),
+    ],
+)
+def test_a_harness_that_did_not_prove_itself_passes_nothing(told: Any, found: str) -> None:
+    run = run_of(manifest={"run_id": "one", "selftest": told})
+
+    assert deciding(run, Verdict.INCONCLUSIVE).found.startswith(found)
+
+
+def test_a_deep_copy_that_was_never_used_is_not_missed() -> None:
+    pair = {"cache": "collect", "control": "L", "candidate": "K", "env_num": 2}
+    unused = {**pair, "cache": "collect-copy", "copy_of": "collect"}
+
+    assert judge([run_of(caches=[pair, unused])]).verdict is Verdict.PASS
+    assert deciding(run_of(caches=[pair, {**unused, "copy_of": ""}]), Verdict.INCONCLUSIVE)
+
+
 def test_a_divergence_in_a_crashed_run_is_a_fail() -> None:
     judgement = judge([run_of(state="crashed", summary=None, problems=["cut off"], divergences=[divergence()])])
 
@@ -271,7 +294,7 @@ def test_a_divergence_in_a_crashed_run_is_a_fail() -> None:
 
 
 def test_a_good_run_does_not_cover_for_one_that_saw_nothing() -> None:
-    idle = run_of(without("evictions"), path=Path("runs/idle"), manifest={"run_id": "idle"})
+    idle = run_of(without("evictions"), path=Path("runs/idle"), manifest={"run_id": "idle", "selftest": {"passed": True}})
 
     judgement = judge([run_of(), idle])
 

@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def smoke(**overrides: Any) -> TrainConfig:
-    """Return a run of a second or two with pools that hold all a search needs."""
-    return load_config(ROOT / "configs" / "smoke.toml", **overrides)
+    """Return an unvalidated run of a second or two with pools that hold all a search needs."""
+    switches = {"cache_validation_mode": False, **overrides.pop("world_model_cfg", {})}
+    return load_config(ROOT / "configs" / "smoke.toml", world_model_cfg=switches, **overrides)
 
 
 def fingerprint(result: TrainResult) -> tuple[Any, ...]:
@@ -138,7 +139,8 @@ def test_without_validation_neither_validator_nor_reports_are_loaded() -> None:
     program = (
         "import sys\n"
         "from shadow.hosts.unizero import load_config, train\n"
-        "train(load_config('configs/smoke.toml', total_env_steps=40))\n"
+        "off = {'cache_validation_mode': False}\n"
+        "train(load_config('configs/smoke.toml', total_env_steps=40, world_model_cfg=off))\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('validator', 'reports', 'pandas', 'rich')])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -159,8 +161,9 @@ def test_unsuitable_environments_are_refused() -> None:
 def test_coarse_keys_in_small_pools_set_old_and_new_cache_apart() -> None:
     """What ``configs/small_pools.toml`` is for: quirks of the old store change what the search is answered."""
     path = ROOT / "configs" / "small_pools.toml"
+    off = {"cache_validation_mode": False}
     old, new = (
-        train(load_config(path, total_env_steps=150, world_model_cfg={"use_new_cache_manager": use_new}))
+        train(load_config(path, total_env_steps=150, world_model_cfg={**off, "use_new_cache_manager": use_new}))
         for use_new in (False, True)
     )
     assert new.cache_stats["recur_pool"]["hits"] > old.cache_stats["recur_pool"]["hits"] + 20
