@@ -294,7 +294,8 @@ def test_a_divergence_in_a_crashed_run_is_a_fail() -> None:
 
 
 def test_a_good_run_does_not_cover_for_one_that_saw_nothing() -> None:
-    idle = run_of(without("evictions"), path=Path("runs/idle"), manifest={"run_id": "idle", "selftest": {"passed": True}})
+    manifest = {"run_id": "idle", "selftest": {"passed": True}}
+    idle = run_of(without("evictions"), path=Path("runs/idle"), manifest=manifest)
 
     judgement = judge([run_of(), idle])
 
