@@ -13,7 +13,7 @@ from shadow.settings import SettingsError
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
-@pytest.mark.parametrize("name", ["validate", "smoke", "learn", "small_pools"])
+@pytest.mark.parametrize("name", ["validate", "smoke", "learn", "small_pools", "ample_pools"])
 def test_shipped_configs_load(name: str) -> None:
     config = load_config(CONFIGS / f"{name}.toml")
     assert config.world_model_cfg.cache_validation_mode is (name != "learn")
