@@ -90,7 +90,8 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
 
 def same_bits(one: Tensor, other: Tensor) -> Tensor:
     """Tell element by element whether two tensors of one shape and dtype hold the same bits."""
-    return _bits(one) == _bits(other)
+    same = _bits(one) == _bits(other)
+    return same.all(-1) if one.is_complex() else same
 
 
 def differences(
@@ -142,14 +143,15 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
     greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
     for start in range(0, a.numel(), _BLOCK):
         x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
-        u, v = _real(x), _real(y)
+        u, v = _wide(x), _wide(y)
         distance = (u - v).abs()
         scale = u.abs()
         if exact:
-            unequal = _bits(x) != _bits(y)
+            unequal = ~same_bits(x, y)
         else:
             bound = tolerance or Tolerance(0.0, 0.0)
-            close = (distance <= bound.atol + bound.rtol * scale) | (u == v) | (u.isnan() & v.isnan())
+            near = (distance <= bound.atol + bound.rtol * scale) & distance.isfinite()  # rtol * inf allows nothing
+            close = near | (u == v) | (u.isnan() & v.isnan())
             unequal = ~close
         mismatched += int(unequal.sum())
         nan_a, nan_b = nan_a + int(u.isnan().sum()), nan_b + int(v.isnan().sum())
@@ -177,8 +179,8 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
     return result
 
 
-def _real(values: Tensor) -> Tensor:
-    return (torch.view_as_real(values).norm(dim=-1) if values.is_complex() else values).to(torch.float64)
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.complex128 if values.is_complex() else torch.float64)
 
 
 def _bits(values: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""Digests tell entries apart by contents, order and structure, and by nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from shadow.entry import KeysValues, Leaf, leaves
+from tests.shadow.entries import layer_of, make_entry
+from validator.digest import Digest, digest
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def of(entry: KeysValues) -> Digest:
+    return digest(leaves(entry))
+
+
+def each(entry: KeysValues, change: Any) -> KeysValues:
+    """Change the valid region of every tensor of an entry."""
+    for tensor, size in leaves(entry):
+        tensor[:, :, :size] = change(tensor[:, :, :size].clone())
+    return entry
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_same_entry_made_twice_has_the_same_digest(dtype: torch.dtype) -> None:
+    assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype))
+    assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype).clone())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda region: region.flip(2),
+        lambda region: region.flip(1),
+        lambda region: region.flip(0),
+        lambda region: region.flip(3),
+        lambda region: region.roll(1, dims=2),
+        lambda region: -region,
+    ],
+    ids=["tokens", "heads", "samples", "channels", "rolled", "sign"],
+)
+def test_order_and_sign_are_part_of_the_digest(change: Any, dtype: torch.dtype) -> None:
+    # Cells that are exact and distinct in every dtype: 24 of 0 to 95.
+    entry = make_entry(0, batch=2, dtype=dtype)
+    for index, (tensor, size) in enumerate(leaves(entry)):
+        tensor[:, :, :size] = torch.arange(24 * index, 24 * (index + 1)).reshape(2, 2, size, 2) + 1
+    before = of(entry)
+    after = of(each(entry, change))
+    assert all(one != other for one, other in zip(before.contents, after.contents, strict=True))
+    assert after.layout == before.layout
+
+
+def test_keys_and_values_swapped_make_another_digest() -> None:
+    entry = make_entry(1)
+    swapped = KeysValues.from_layers(layer_of(layer._v_cache, layer._k_cache) for layer in entry)
+    assert of(swapped) != of(entry)
+    assert sorted(of(swapped).contents) == sorted(of(entry).contents)
+
+
+def test_layers_swapped_make_another_digest() -> None:
+    entry = make_entry(1)
+    assert of(KeysValues.from_layers(reversed(list(entry)))) != of(entry)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_one_bit_anywhere_changes_the_hash_of_its_tensor_and_no_other(index: int) -> None:
+    entry = make_entry(1)
+    before = of(entry).contents
+    leaves(entry)[index].tensor.view(torch.int32)[0, 1, 2, 1] ^= 1
+    after = of(entry).contents
+    assert [one == other for one, other in zip(before, after, strict=True)] == [i != index for i in range(4)]
+
+
+def test_zeros_of_both_signs_and_nans_of_two_payloads_are_told_apart() -> None:
+    zeros = torch.zeros(1, 1, 1, 4)
+    assert digest([Leaf(zeros, 1)]) != digest([Leaf(-zeros, 1)])
+    nans = torch.full((1, 1, 1, 4), float("nan"))
+    other = nans.clone()
+    other.view(torch.int32)[0, 0, 0, 0] ^= 1
+    assert digest([Leaf(nans, 1)]) == digest([Leaf(nans.clone(), 1)])
+    assert digest([Leaf(nans, 1)]) != digest([Leaf(other, 1)])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch.zeros(1, 4, 2, 3),
+        torch.zeros(1, 2, 4, 3, dtype=torch.int32),
+        torch.zeros(2, 2, 2, 3),
+        torch.zeros(1, 2, 8, 3)[:, :, ::2].contiguous().view(1, 2, 3, 4),
+    ],
+    ids=["other axes", "other dtype", "other batch", "other head_dim"],
+)
+def test_the_same_bytes_in_another_structure_are_another_entry(other: torch.Tensor) -> None:
+    one = torch.zeros(1, 2, 4, 3)
+    assert one.nbytes == other.nbytes
+    assert digest([Leaf(one, one.shape[2])]) != digest([Leaf(other, other.shape[2])])
+
+
+def test_length_is_part_of_the_digest_even_where_no_byte_shows_it() -> None:
+    empty = torch.zeros(0, 2, 4, 3)
+    assert digest([Leaf(empty, 1)]) != digest([Leaf(empty, 2)])
+    assert of(make_entry(1, size=2)) != of(make_entry(1, size=3))
+
+
+def test_capacity_is_part_of_the_digest() -> None:
+    assert of(make_entry(1, max_tokens=4)).contents == of(make_entry(1, max_tokens=5)).contents
+    assert of(make_entry(1, max_tokens=4)) != of(make_entry(1, max_tokens=5))
+
+
+def test_a_layer_less_is_another_entry() -> None:
+    assert of(make_entry(1, layers=1)) != of(make_entry(1, layers=2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_cells_beyond_the_valid_length_play_no_part(dtype: torch.dtype, size: int) -> None:
+    one, other = make_entry(1, size=size, dtype=dtype), make_entry(1, size=size, dtype=dtype)
+    for tensor, _ in leaves(other):
+        tensor[:, :, size:] = 7
+    assert of(one) == of(other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_strides_play_no_part(dtype: torch.dtype) -> None:
+    tensor = leaves(make_entry(1, batch=2, dtype=dtype))[0].tensor
+    transposed = torch.empty(2, 2, 2, 4, dtype=dtype).transpose(2, 3).copy_(tensor)
+    wide = torch.empty(2, 2, 4, 4, dtype=dtype)[..., ::2].copy_(tensor)
+    expected = digest([Leaf(tensor, 3)])
+    assert digest([Leaf(transposed, 3)]) == expected
+    assert digest([Leaf(wide, 3)]) == expected
+
+
+def test_a_tensor_that_wants_a_gradient_is_digested_as_any_other() -> None:
+    tensor = torch.ones(1, 1, 2, 2)
+    assert digest([Leaf(tensor.clone().requires_grad_(), 2)]) == digest([Leaf(tensor, 2)])
+
+
+def test_empty_tensors_hash_to_nothing() -> None:
+    assert of(make_entry(1, size=0)).contents == (0, 0, 0, 0)
