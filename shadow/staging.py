@@ -21,7 +21,7 @@ class Staging:
     _MOST_LAYOUTS = 16
 
     def __init__(self) -> None:
-        self._copies: dict[Any, tuple[Any, list[torch.Tensor]]] = {}
+        self._copies: dict[Any, tuple[Any, tuple[Any, ...], list[tuple[Any, torch.Tensor]]]] = {}
 
     def stage(self, entry: Any) -> Any:
         """Return a private copy of an entry; only valid regions are filled.
@@ -45,15 +45,13 @@ class Staging:
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
             found = self._copies[layout] = _shell(entry, source)
-        staged, buffers = found
-        for layer, own in zip(entry._keys_values, staged._keys_values, strict=True):
-            for theirs, mine in ((layer._k_cache, own._k_cache), (layer._v_cache, own._v_cache)):
-                mine._size = theirs._size
-        for index, ((tensor, size), buffer) in enumerate(zip(source, buffers, strict=True)):
-            own = staged._keys_values[index // 2]
-            cache = own._v_cache if index % 2 else own._k_cache
-            if cache._cache is not buffer:  # a cache may have put another tensor into the object it was given
-                cache._cache = buffer
+        staged, layers, parts = found
+        # A cache may have changed the objects it was given, not only the values in them.
+        staged._keys_values = layers
+        for layer, (k, _), (v, _) in zip(layers, parts[::2], parts[1::2], strict=True):
+            layer._k_cache, layer._v_cache = k, v
+        for (tensor, size), (cache, buffer) in zip(source, parts, strict=True):
+            cache._cache, cache._size = buffer, size
             if tensor.ndim == 4 and size < tensor.shape[2]:
                 buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
             else:
@@ -61,16 +59,15 @@ class Staging:
         return staged
 
 
-def _shell(entry: Any, source: list[Leaf]) -> tuple[Any, list[torch.Tensor]]:
+def _shell(entry: Any, source: list[Leaf]) -> tuple[Any, tuple[Any, ...], list[tuple[Any, torch.Tensor]]]:
+    """Make a copy's objects; return it, its layers, and per leaf the cache object and its buffer."""
     staged = copy.copy(entry)
-    staged._keys_values = tuple(copy.copy(layer) for layer in entry._keys_values)
+    layers = tuple(copy.copy(layer) for layer in entry._keys_values)
     buffers = []
     with torch.inference_mode(False):
         for tensor, _ in source:
             # Overlapping strides (an expanded tensor) can't be written through; such a copy is plainly contiguous.
             strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
             buffers.append(torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device))
-    for index, layer in enumerate(staged._keys_values):
-        layer._k_cache, layer._v_cache = copy.copy(layer._k_cache), copy.copy(layer._v_cache)
-        layer._k_cache._cache, layer._v_cache._cache = buffers[2 * index], buffers[2 * index + 1]
-    return staged, buffers
+    caches = [copy.copy(cache) for layer in layers for cache in (layer._k_cache, layer._v_cache)]
+    return staged, layers, list(zip(caches, buffers, strict=True))

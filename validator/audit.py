@@ -95,11 +95,11 @@ class Auditor:
         if not closely and not replaced:
             return None
         given_leaves, found = entry_leaves(given), entry_leaves(held)
-        if isinstance(held, Unreadable) or found is None or given_leaves is None:
-            return None
-        if digest(given_leaves) != stored.digest:
+        if given_leaves is None or digest(given_leaves) != stored.digest:
             text = f"changed the entry it was given to store at operation {stored.op_index}"
             return Finding(Dimension.ISOLATION, Cause.INPUT_EDITED, text)
+        if isinstance(held, Unreadable) or found is None:
+            return None
         if storages(found) & storages(given_leaves):
             text = (
                 f"stored a reference to its input instead of a copy at operation {stored.op_index}: both live in the "
