@@ -1,0 +1,52 @@
+"""Observers for tests of the shadow: one that keeps everything, one that fails everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shadow.operation import Observation, Operation
+
+
+class Recorder:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.befores: list[tuple[Operation, int | None, int | None, Any, Any]] = []
+        self.seen: list[Observation] = []
+        self.spent_ns: list[int] = []
+        self.faults: list[Exception] = []
+        self.meddlings: list[tuple[list[str], bool]] = []
+        self.n_torn = 0
+        self.copies: list[tuple[Any, Any, Recorder]] = []
+
+    def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
+        self.befores.append((operation, env_id, key, entry, staged))
+
+    def observed(self, observation: Observation) -> None:
+        self.seen.append(observation)
+
+    def spent(self, harness_ns: int) -> None:
+        self.spent_ns.append(harness_ns)
+
+    def faulted(self, fault: Exception) -> None:
+        self.faults.append(fault)
+
+    def torn(self) -> None:
+        self.n_torn += 1
+
+    def meddled(self, changed: list[str], by_primary: bool) -> None:
+        self.meddlings.append((changed, by_primary))
+
+    def copied(self, control: Any, candidate: Any) -> Recorder:
+        self.copies.append((control, candidate, Recorder()))
+        return self.copies[-1][2]
+
+
+class Broken(Recorder):
+    """Raises wherever the shadow lets it."""
+
+    def before(self, *args: Any) -> None:
+        raise RuntimeError("before failed")
+
+    def observed(self, observation: Observation) -> None:
+        raise RuntimeError("observed failed")

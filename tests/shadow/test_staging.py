@@ -1,0 +1,180 @@
+"""A staged copy is what the host stores, in memory of its own."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from shadow.entry import KeysValues, leaves
+from shadow.staging import Staging
+from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int64, torch.bool]
+
+
+def addresses(entry: Any) -> set[int]:
+    return {leaf.tensor.untyped_storage().data_ptr() for leaf in leaves(entry) if leaf.tensor.numel()}
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_a_staged_copy_equals_the_entry_and_shares_nothing_with_it(size: int) -> None:
+    entry = make_entry(1, size=size)
+    staged = Staging().stage(entry)
+    assert staged is not entry
+    assert type(staged) is KeysValues
+    assert_equal_entries(staged, make_entry(1, size=size))
+    assert not addresses(staged) & addresses(entry)
+    for own, other in zip(staged, entry, strict=True):
+        assert own is not other
+        assert own._k_cache is not other._k_cache
+        assert own._v_cache is not other._v_cache
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_dtype_is_kept(dtype: torch.dtype) -> None:
+    buffers = [torch.ones(1, 2, 3, 4).to(dtype) for _ in range(2)]
+    staged = Staging().stage(foreign_entry(((buffers[0], 2), (buffers[1], 3))))
+    assert [leaf.tensor.dtype for leaf in leaves(staged)] == [dtype, dtype]
+    assert [leaf.size for leaf in leaves(staged)] == [2, 3]
+    assert torch.equal(leaves(staged)[1].tensor, buffers[1])
+
+
+def test_strides_are_kept() -> None:
+    entry = make_entry(1)
+    entry[0]._k_cache._cache = torch.zeros(1, 2, 2, 4).transpose(2, 3)
+    entry[0]._v_cache._cache = torch.zeros(1, 2, 4, 4)[..., ::2]
+    staged = Staging().stage(entry)
+    assert [leaf.tensor.stride() for leaf in leaves(staged)] == [leaf.tensor.stride() for leaf in leaves(entry)]
+    assert_equal_entries(staged, entry)
+
+
+def test_an_expanded_tensor_becomes_a_plain_one_of_the_same_values() -> None:
+    entry = make_entry(1, layers=1)
+    entry[0]._k_cache._cache = torch.arange(8.0).reshape(1, 1, 4, 2).expand(3, 2, 4, 2)
+    staged = Staging().stage(entry)
+    assert leaves(staged)[0].tensor.is_contiguous()
+    assert torch.equal(leaves(staged)[0].tensor[:, :, :3], entry[0]._k_cache._cache[:, :, :3])
+
+
+def test_the_same_object_is_reused_for_one_layout_and_filled_anew() -> None:
+    staging = Staging()
+    first = staging.stage(make_entry(1, size=4))
+    second = staging.stage(make_entry(2, size=2))
+    assert second is first
+    assert_equal_entries(second, make_entry(2, size=2))
+
+
+def test_another_layout_gets_another_object() -> None:
+    staging = Staging()
+    one = staging.stage(make_entry(1))
+    assert staging.stage(make_entry(1, batch=2)) is not one
+    assert staging.stage(make_entry(1, dtype=torch.float64)) is not one
+    assert staging.stage(make_entry(1, layers=1)) is not one
+    assert staging.stage(make_entry(1)) is one
+
+
+def test_copies_of_many_layouts_do_not_pile_up() -> None:
+    staging = Staging()
+    for batch in range(1, 60):
+        assert_equal_entries(staging.stage(make_entry(1, batch=batch)), make_entry(1, batch=batch))
+    assert len(staging._copies) <= Staging._MOST_LAYOUTS
+
+
+def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
+    staging = Staging()
+    staged = staging.stage(make_entry(1))
+    staged[0]._k_cache._cache = torch.zeros(9)
+    staged[1]._v_cache._size = 99
+    assert_equal_entries(staging.stage(make_entry(2)), make_entry(2))
+
+
+def test_cells_beyond_the_valid_length_are_not_read() -> None:
+    entry = make_entry(1, size=2)  # NaN beyond
+    staged = Staging().stage(entry)
+    for leaf in leaves(staged):
+        leaf.tensor[:, :, 2:] = 5
+    restaged = Staging().stage(entry)
+    assert_equal_entries(restaged, make_entry(1, size=2))
+
+
+def test_an_entry_of_the_autograd_graph_is_staged_without_history() -> None:
+    entry = make_entry(1, layers=1)
+    entry[0]._k_cache._cache = torch.ones(1, 2, 4, 2, requires_grad=True) * 2
+    staged = Staging().stage(entry)
+    assert not leaves(staged)[0].tensor.requires_grad
+
+
+def test_a_copy_made_under_inference_mode_can_be_filled_outside_it() -> None:
+    staging = Staging()
+    with torch.inference_mode():
+        staging.stage(make_entry(1))
+    assert_equal_entries(staging.stage(make_entry(2)), make_entry(2))
+
+
+class ForeignCache:
+    """As LightZero's: more attributes than ours."""
+
+    def __init__(self, tensor: torch.Tensor, size: int) -> None:
+        self._cache, self._size = tensor, size
+        self._num_samples, self._n, self._device = tensor.shape[0], tensor.shape[1], "cpu"
+
+
+class ForeignLayer:
+    def __init__(self, k: ForeignCache, v: ForeignCache) -> None:
+        self._k_cache, self._v_cache = k, v
+
+
+class ForeignEntry:
+    def __init__(self, layers: int, number: float, container: type = tuple) -> None:
+        self._keys_values = container(
+            ForeignLayer(*(ForeignCache(leaf.tensor, leaf.size) for leaf in pair))
+            for pair in zip(*[iter(leaves(make_entry(number, layers=layers)))] * 2, strict=True)
+        )
+        self.note = "kept"
+
+
+@pytest.mark.parametrize("container", [tuple, list])
+def test_foreign_classes_keep_their_class_and_attributes(container: type) -> None:
+    entry = ForeignEntry(2, 1, container)
+    staged = Staging().stage(entry)
+    assert type(staged) is ForeignEntry
+    assert staged.note == "kept"
+    assert type(staged._keys_values[0]) is ForeignLayer
+    assert type(staged._keys_values[0]._k_cache) is ForeignCache
+    assert staged._keys_values[0]._k_cache._num_samples == 1
+    assert_equal_entries(staged, make_entry(1))
+    assert not addresses(staged) & addresses(entry)
+
+
+def test_lengths_of_k_and_v_and_of_layers_are_each_their_own() -> None:
+    entry = make_entry(1)
+    entry[0]._v_cache._size, entry[1]._k_cache._size = 1, 0
+    staged = Staging().stage(entry)
+    assert [leaf.size for leaf in leaves(staged)] == [3, 1, 0, 3]
+
+
+@pytest.mark.parametrize(
+    "made", [None, 7, "text", [1, 2], SimpleNamespace(_keys_values=7), {"a": [torch.ones(2)]}], ids=repr
+)
+def test_what_is_no_entry_is_copied_as_it_is(made: Any) -> None:
+    staged = Staging().stage(made)
+    assert type(staged) is type(made)
+    if isinstance(made, dict):
+        assert staged["a"][0].data_ptr() != made["a"][0].data_ptr()
+
+
+def test_an_entry_with_a_tensor_of_three_axes_is_copied_whole() -> None:
+    entry = foreign_entry(((torch.ones(2, 3, 4), 2), (torch.ones(2, 3, 4), 2)))
+    staged = Staging().stage(entry)
+    assert torch.equal(leaves(staged)[0].tensor, torch.ones(2, 3, 4))
+    assert not addresses(staged) & addresses(entry)
+
+
+def test_a_length_beyond_the_buffer_is_copied_as_it_is() -> None:
+    entry = layer_of(make_entry(1)[0]._k_cache, make_entry(1)[0]._v_cache)
+    entry._k_cache._size = 99
+    staged = Staging().stage(KeysValues.from_layers([entry]))
+    assert leaves(staged)[0].size == 99
