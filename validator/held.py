@@ -32,7 +32,7 @@ class HeldResults:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._answers = 0
-        self._held: deque[tuple[list[Leaf], Stored]] = deque()
+        self._held: deque[tuple[list[Leaf], Digest, Stored]] = deque()
         self._watched: tuple[list[Leaf], Digest, Stored] | None = None
         self._watch_until = 0
         self._operations = 0
@@ -49,7 +49,10 @@ class HeldResults:
         primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
         early = self._answers <= _WATCH_FIRST
         if (early or self._answers % _EACH == 0) and not pair.secondary.model.policy.live_results:
-            self._held.append((_snapshot(secondary), stored))
+            found = _snapshot(secondary)
+            # What was not held against the digest to the bit may differ from it without having changed since.
+            exact = pair.referee.tolerance is None and pair.config.digest_share >= 1
+            self._held.append((found, stored.digest if exact else digest(found), stored))
             self.check(keep=_MOST_HELD)
         if self._watched is None and (early or self._answers % _WATCH_EACH == 0):
             found = _snapshot(primary)
@@ -95,8 +98,8 @@ class HeldResults:
     def check(self, keep: int) -> None:
         """Look at the answers of the secondary held longest, until only so many are left."""
         while len(self._held) > keep:
-            found, stored = self._held.popleft()
-            if digest(found) != stored.digest:
+            found, before, stored = self._held.popleft()
+            if digest(found) != before:
                 self._charge_change(self._pair.secondary, stored)
 
     def may_be_the_hosts(self, stored: Stored) -> bool:

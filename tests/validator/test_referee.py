@@ -1,0 +1,528 @@
+"""Who is wrong, and why: short programs through both sides, judged against what each should hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from shadow.entry import KeysValues, leaves
+from tests.validator.trials import (
+    CONFIG,
+    DictCache,
+    charged,
+    config,
+    counted,
+    declared,
+    entry,
+    legacy,
+    manager,
+    only,
+    trial,
+)
+from validator.records import Cause, Dimension, Fault
+from validator.trial import Trial
+
+PRIMARIES = ("control", "candidate")
+
+
+def play(run: Trial, program: str, pool: str = "init") -> None:
+    """Play a program as semantics.md writes it: a letter is a set, ``|`` a clear, ``?`` before a letter a get."""
+    cache: Any = run.cache
+    first = (0,) if pool == "init" else ()
+    number = 0
+    letters = iter(program.replace(" ", ""))
+    for letter in letters:
+        if letter == "|":
+            cache.clear_init_cache(0) if pool == "init" else cache.clear_recur_cache()
+        elif letter == "?":
+            getattr(cache, f"get_{pool}_cache")(*first, ord(next(letters)))
+        else:
+            number += 1
+            getattr(cache, f"set_{pool}_cache")(*first, ord(letter), entry(number))
+
+
+# The quirks of the legacy ring, in the sequences of semantics.md
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+@pytest.mark.parametrize(
+    ("capacity", "program", "cause", "name"),
+    [
+        (2, "A A B ?A", Cause.SLOT_LEAK, "L1"),
+        (2, "A B A C ?A", Cause.AGE_REFRESHED, "L2"),
+        (2, "A B A C ?B", Cause.AGE_REFRESHED, "L2"),
+        (3, "A B B C ?A", Cause.CAPACITY_EATEN, "L3"),
+        (2, "A | A B ?A", Cause.REVERSE_MAP_SURVIVED, "L4"),
+        (2, "A B | B C ?B", Cause.REVERSE_MAP_SURVIVED, "L4"),
+    ],
+)
+def test_each_quirk_of_the_legacy_ring_is_named_and_charged_to_the_control(
+    capacity: int, program: str, cause: Cause, name: str, primary: str
+) -> None:
+    run = trial(legacy(config(capacity)), manager(config(capacity)), primary)
+    play(run, program)
+    charge = only(run)
+    assert (charge.cause, charge.fault, charge.dimension) == (cause, Fault.CONTROL, Dimension.PRESENCE)
+    assert name in charge.explanation
+    assert charge.explanation.startswith("The control (LegacyKVCache) ")
+    run.finish()
+    assert charged(run) == [(cause, Fault.CONTROL)], "an audit has nothing to add"
+
+
+@pytest.mark.parametrize("program", ["A A B ?A", "A B A C ?B", "A B A C ?A"])
+def test_a_legacy_candidate_is_charged_with_its_own_quirks(program: str) -> None:
+    run = trial(manager(config(2)), legacy(config(2)))
+    play(run, program)
+    assert only(run).fault is Fault.CANDIDATE
+
+
+@pytest.mark.parametrize("pool", ["init", "recur"])
+def test_the_quirks_show_in_the_recurrent_pool_as_well(pool: str) -> None:
+    cfg = {"num_simulations": 2, "max_cache_size": 2}
+    run = trial(legacy(cfg, 1), manager(cfg, 1))
+    play(run, "A A B ?A", pool)
+    assert only(run).cause is Cause.SLOT_LEAK
+
+
+def test_a_hierarchical_lookup_names_the_quirk_too() -> None:
+    run = trial(legacy(config(2)), manager(config(2)))
+    play(run, "A A B")
+    run.cache.hierarchical_get(0, ord("A"))
+    assert only(run).cause is Cause.SLOT_LEAK
+
+
+def test_an_entry_the_quirk_kept_back_lets_a_hierarchical_lookup_answer_another_pool() -> None:
+    run = trial(legacy(config(2)), manager(config(2)))
+    play(run, "A A B")
+    run.cache.set_recur_cache(ord("A"), entry(50))
+    run.cache.hierarchical_get(0, ord("A"))
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.SLOT_LEAK, Fault.CONTROL)
+    assert len(charge.leaves) == 4
+
+
+@pytest.mark.parametrize("make", [legacy, manager])
+@pytest.mark.parametrize("program", ["A A B ?A", "A B A C ?A ?B", "A | A B ?A", "A B C ?A ?B ?C | ?B"])
+def test_two_of_a_kind_never_differ(make: Callable[..., Any], program: str) -> None:
+    run = trial(make(config(2)), make(config(2)))
+    play(run, program)
+    run.finish()
+    assert charged(run) == []
+
+
+# Re-agreement: one fault is one divergence, with a count
+
+
+def test_a_miss_that_repeats_is_written_once_and_counted_each_time() -> None:
+    run = trial(legacy(config(2)), manager(config(2)))
+    play(run, "A A B ?A ?A ?A ?A")
+    assert only(run).cause is Cause.SLOT_LEAK
+    assert counted(run) == 4
+
+
+def test_a_key_that_is_set_again_is_news_again() -> None:
+    run = trial(legacy(config(2)), manager(config(2)))
+    play(run, "A A B ?A ?A")
+    play(run, "A A B ?A ?A")
+    assert [cause for cause, _ in charged(run)].count(Cause.SLOT_LEAK) == 2
+
+
+class WrongOnce(DictCache):
+    """Stores one key wrongly, once."""
+
+    left = 1
+
+    def _set(self, place: Any, key: int, kv_cache: Any) -> int:
+        super()._set(place, key, kv_cache)
+        if key == 5 and self.left:
+            self.left -= 1
+            for leaf in leaves(self._pool(*place)[key]):
+                leaf.tensor.add_(1)
+        return 0
+
+
+def test_a_wrong_value_of_the_secondary_is_mended_and_charged_once() -> None:
+    candidate = WrongOnce()
+    run = trial(manager(), candidate)
+    run.cache.set_recur_cache(5, entry(1))
+    for _ in range(10):
+        run.cache.get_recur_cache(5)
+    run.finish()
+    assert charged(run) == [(Cause.CORRUPTED, Fault.CANDIDATE)]
+    assert counted(run) == 1
+    assert leaves(candidate.get_recur_cache(5))[0].tensor[0, 0, 0, 0] == leaves(entry(1))[0].tensor[0, 0, 0, 0]
+
+
+def test_a_wrong_value_of_the_primary_is_left_alone_and_counted() -> None:
+    control = WrongOnce()
+    run = trial(control, manager())
+    run.cache.set_recur_cache(5, entry(1))
+    answers = [run.cache.get_recur_cache(5) for _ in range(4)]
+    run.finish()
+    assert all(leaves(answer)[0].tensor[0, 0, 0, 0] == 65 for answer in answers), "the host gets what it would get"
+    assert set(charged(run)) == {(Cause.CORRUPTED, Fault.CONTROL)}
+    assert len(run.charges) == 1
+    assert counted(run) == 5, "the set and four lookups"
+
+
+def test_a_second_fault_on_another_key_is_news() -> None:
+    run = trial(manager(), WrongOnce())
+    WrongOnce.left, keep = 5, WrongOnce.left
+    try:
+        run.cache.set_recur_cache(5, entry(1))
+        run.cache.get_recur_cache(5)
+        run.cache.set_init_cache(0, 5, entry(2))
+        run.cache.get_init_cache(0, 5)
+    finally:
+        WrongOnce.left = keep
+    assert len(run.charges) == 2
+
+
+# Values
+
+
+class Answering(DictCache):
+    """Changes every answer."""
+
+    def __init__(self, change: Callable[[KeysValues], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def _answer(self, held: Any) -> Any:
+        own = held.clone()
+        changed = self.change(own)
+        return own if changed is None else changed
+
+    def policy(self) -> Any:
+        return declared()
+
+
+def cast(dtype: torch.dtype) -> Callable[[KeysValues], None]:
+    def change(own: KeysValues) -> None:
+        for layer in own:
+            for cache in (layer._k_cache, layer._v_cache):
+                cache._cache = cache._cache.to(dtype)
+
+    return change
+
+
+def region_changed(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[KeysValues], None]:
+    def changed(own: KeysValues) -> None:
+        for tensor, size in leaves(own):
+            tensor[:, :, :size] = change(tensor[:, :, :size].clone())
+
+    return changed
+
+
+def lengths(k: int, v: int) -> Callable[[KeysValues], None]:
+    def change(own: KeysValues) -> None:
+        for layer in own:
+            layer._k_cache._size += k
+            layer._v_cache._size += v
+
+    return change
+
+
+def swap(own: KeysValues) -> None:
+    for layer in own:
+        layer._k_cache, layer._v_cache = layer._v_cache, layer._k_cache
+
+
+def reverse_layers(own: KeysValues) -> None:
+    own._keys_values = own._keys_values[::-1]
+
+
+def drop_layer(own: KeysValues) -> None:
+    own._keys_values = own._keys_values[:1]
+
+
+def bend(tensor: torch.Tensor) -> torch.Tensor:
+    tensor[0, 0, 0, 0] += 0.5
+    return tensor
+
+
+VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
+    "tokens reversed": (region_changed(lambda r: r.flip(2)), Cause.TOKENS_PERMUTED, Dimension.VALUE),
+    "heads reversed": (region_changed(lambda r: r.flip(1)), Cause.TOKENS_PERMUTED, Dimension.VALUE),
+    "samples reversed": (region_changed(lambda r: r.flip(0)), Cause.TOKENS_PERMUTED, Dimension.VALUE),
+    "K and V swapped": (swap, Cause.LAYER_MIXED, Dimension.VALUE),
+    "layers reversed": (reverse_layers, Cause.LAYER_MIXED, Dimension.VALUE),
+    "a layer less": (drop_layer, Cause.SHAPE_OFF, Dimension.STRUCTURE),
+    "as float64": (cast(torch.float64), Cause.DTYPE_DRIFT, Dimension.STRUCTURE),
+    "as bfloat16": (cast(torch.bfloat16), Cause.DTYPE_DRIFT, Dimension.STRUCTURE),
+    "one token less": (lengths(-1, -1), Cause.LENGTH_OFF, Dimension.STRUCTURE),
+    "one token more": (lengths(1, 1), Cause.LENGTH_OFF, Dimension.STRUCTURE),
+    "V one token less": (lengths(0, -1), Cause.LENGTH_OFF, Dimension.STRUCTURE),
+    "rounded": (
+        region_changed(lambda r: r.mul(0.3).to(torch.bfloat16).to(r.dtype).div(0.3)),
+        Cause.ROUNDING,
+        Dimension.VALUE,
+    ),
+    "one cell bent": (region_changed(bend), Cause.CORRUPTED, Dimension.VALUE),
+    "garbage": (lambda own: "garbage", Cause.SHAPE_OFF, Dimension.STRUCTURE),
+    "a number": (lambda own: 7, Cause.SHAPE_OFF, Dimension.STRUCTURE),
+}
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("wrong", ["control", "candidate"])
+def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: str) -> None:
+    change, cause, dimension = VALUES[name]
+    sides = (Answering(change), manager()) if wrong == "control" else (manager(), Answering(change))
+    run = trial(*sides, primary)
+    run.cache.set_recur_cache(1, entry(1, batch=2))
+    run.cache.get_recur_cache(1)
+    assert charged(run)
+    charge = run.charges[0]
+    assert (charge.cause, charge.fault, charge.dimension) == (cause, Fault(wrong), dimension)
+    assert set(charged(run)) == {(cause, Fault(wrong))}
+
+
+@pytest.mark.parametrize("name", [name for name in VALUES if name not in ("garbage", "a number")])
+def test_agreement_on_a_wrong_value_is_charged_to_both(name: str) -> None:
+    change, cause, _ = VALUES[name]
+    run = trial(Answering(change), Answering(change))
+    run.pair.auditor.arrival = lambda *args: None  # type: ignore[method-assign]
+    run.cache.set_recur_cache(1, entry(1, batch=2))
+    run.cache.get_recur_cache(1)
+    charge = only(run)
+    assert charge.fault is Fault.BOTH
+    # Nobody holds the right values any more, so how these differ from them can't be told.
+    assert charge.cause in (cause, Cause.CORRUPTED)
+    assert charge.explanation.startswith("Both sides: ")
+
+
+def test_agreement_on_a_wrong_value_is_seen_whatever_the_order_of_checks() -> None:
+    change, _, _ = VALUES["one cell bent"]
+    run = trial(Answering(change), Answering(change))
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    assert run.charges
+    assert {charge.fault for charge in run.charges} <= {Fault.BOTH, Fault.CONTROL, Fault.CANDIDATE}
+
+
+def test_the_leaves_that_differ_go_with_the_charge() -> None:
+    def bend_one(own: KeysValues) -> None:
+        own[1]._v_cache._cache[0, 1, 2, 1] += 2
+
+    run = trial(manager(), Answering(bend_one))
+    run.pair.auditor.arrival = lambda *args: None  # type: ignore[method-assign]
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    (leaf,) = run.charges[0].leaves
+    assert (leaf.layer, leaf.part, leaf.n_mismatched, leaf.max_abs_diff) == (1, "V", 1, 2.0)
+    assert leaf.max_abs_index == (0, 1, 2, 1)
+
+
+def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
+    def round_all(own: KeysValues) -> None:
+        for leaf in leaves(own):
+            leaf.tensor.mul_(1 + 2**-20)
+
+    run = trial(manager(), Answering(round_all), rtol=1e-3, atol=1e-3)
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    run.finish()
+    assert charged(run) == []
+    assert run.pair.counters.coverage["equal only within tolerance"] == 1
+
+
+def test_a_tolerance_excuses_no_value_beyond_it() -> None:
+    run = trial(manager(), Answering(VALUES["one cell bent"][0]), rtol=1e-4, atol=1e-4)
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    assert set(charged(run)) == {(Cause.CORRUPTED, Fault.CANDIDATE)}
+
+
+# Which keys are alive
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_pool_of_another_size_than_agreed_is_off(size: int, primary: str) -> None:
+    run = trial(manager(), DictCache(init=size), primary)
+    for key in range(1, 10):
+        run.cache.set_init_cache(0, key, entry(key))
+        for each in range(1, key + 1):
+            run.cache.get_init_cache(0, each)
+    assert charged(run)
+    assert set(charged(run)) == {(Cause.CAPACITY_OFF, Fault.CANDIDATE)}
+
+
+class Lru(DictCache):
+    """Evicts by recency, and says so if asked."""
+
+    def _get(self, place: tuple[Any, ...], key: int) -> Any:
+        pool = self._pool(*place)
+        if key in pool:
+            pool[key] = pool.pop(key)
+        return super()._get(place, key)
+
+    def _set(self, place: tuple[Any, ...], key: int, kv_cache: Any) -> int:
+        pool = self._pool(*place)
+        if key in pool:
+            pool[key] = pool.pop(key)
+        return super()._set(place, key, kv_cache)
+
+
+class DeclaredLru(Lru):
+    def policy(self) -> Any:
+        return declared("lru")
+
+
+def recency_program(run: Trial) -> None:
+    for key in range(1, 5):
+        run.cache.set_init_cache(0, key, entry(key))
+    run.cache.get_init_cache(0, 1)
+    run.cache.set_init_cache(0, 5, entry(5))
+    for key in range(1, 6):
+        run.cache.get_init_cache(0, key)
+
+
+def test_a_declared_lru_candidate_against_fifo_is_a_difference_of_policies() -> None:
+    run = trial(manager(), DeclaredLru())
+    recency_program(run)
+    assert set(charged(run)) == {(Cause.POLICY_DIFFERS, Fault.UNKNOWN)}
+    assert "fifo (control) and lru (candidate)" in run.charges[0].explanation
+
+
+def test_an_undeclared_lru_candidate_breaks_the_promise_that_is_assumed_of_it() -> None:
+    run = trial(manager(), Lru())
+    recency_program(run)
+    assert charged(run)
+    assert {fault for _, fault in charged(run)} == {Fault.CANDIDATE}
+    assert charged(run)[0][0] is Cause.WRONG_EVICTION
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_two_lru_caches_agree_and_reading_them_back_changes_no_age(primary: str) -> None:
+    cfg = {**CONFIG, "cache_eviction_strategy": "lru"}
+    run = trial(manager(cfg), DeclaredLru(), primary, audit_share=1.0)
+    for key in range(60):
+        run.cache.set_init_cache(0, key % 7, entry(key))
+        run.cache.get_init_cache(0, (key * 3) % 7)
+        run.cache.hierarchical_get(0, (key * 5) % 7)
+    run.finish()
+    assert charged(run) == []
+
+
+def test_a_fifo_candidate_that_declares_lru_is_wrong_itself() -> None:
+    class Pretender(DictCache):
+        def policy(self) -> Any:
+            return declared("lru")
+
+    run = trial(manager({**CONFIG, "cache_eviction_strategy": "lru"}), Pretender())
+    recency_program(run)
+    assert charged(run)
+    assert {fault for _, fault in charged(run)} == {Fault.CANDIDATE}
+
+
+def test_a_third_object_without_any_declaration_is_judged_as_fifo_of_the_other_sides_size() -> None:
+    run = trial(manager(), DictCache())
+    assert run.pair.assumed == [
+        "candidate declares no policy; FIFO with CacheCapacities(init=4, recur=4, wm=2) is assumed"
+    ]
+    for key in range(40):
+        run.cache.set_init_cache(key % 2, key % 7, entry(key))
+        run.cache.set_recur_cache(key % 6, entry(key + 0.5))
+        run.cache.hierarchical_get(key % 2, key % 5)
+        if key % 11 == 0:
+            run.cache.clear_recur_cache()
+    run.finish()
+    assert charged(run) == []
+
+
+def test_a_third_object_that_goes_wrong_is_named_through_get_alone() -> None:
+    class Leaky(DictCache):
+        def clear_recur_cache(self) -> None:
+            return
+
+    run = trial(manager(), Leaky())
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.clear_recur_cache()
+    run.cache.get_recur_cache(1)
+    assert set(charged(run)) == {(Cause.CLEAR_FORGOTTEN, Fault.CANDIDATE)}
+
+
+def test_without_anything_that_says_how_large_the_caches_are_the_pair_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"neither control nor candidate says how many entries it may hold"):
+        trial(DictCache(), DictCache())
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_an_entry_dropped_by_a_clear_of_another_pool_is_charged_as_too_wide(primary: str) -> None:
+    class Wide(DictCache):
+        def clear_recur_cache(self) -> None:
+            self.pools.clear()
+
+    run = trial(manager(), Wide(), primary)
+    run.cache.set_init_cache(1, 1, entry(1))
+    run.cache.clear_recur_cache()
+    run.cache.get_init_cache(1, 1)
+    assert charged(run)[0] == (Cause.CLEAR_TOO_WIDE, Fault.CANDIDATE)
+    assert len(run.charges) == 1
+
+
+# Errors
+
+
+class Raising(DictCache):
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    def __getattribute__(self, name: str) -> Any:
+        if name != "method" and name == object.__getattribute__(self, "__dict__").get("method"):
+            raise RuntimeError(f"planted in {name}")
+        return object.__getattribute__(self, name)
+
+
+@pytest.mark.parametrize("method", ["set_recur_cache", "get_recur_cache", "clear_recur_cache"])
+@pytest.mark.parametrize("wrong", ["control", "candidate"])
+def test_a_side_that_raises_is_charged_with_it_and_not_with_what_follows(method: str, wrong: str) -> None:
+    sides = (Raising(method), manager()) if wrong == "control" else (manager(), Raising(method))
+    run = trial(*sides, "candidate" if wrong == "control" else "control")
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    run.cache.clear_recur_cache()
+    run.cache.get_recur_cache(1)
+    run.finish()
+    assert set(charged(run)) == {(Cause.RAISED, Fault(wrong))}
+    assert run.charges[0].dimension is Dimension.ERROR
+
+
+def test_what_both_sides_refuse_to_store_is_the_hosts_fault() -> None:
+    run = trial(manager(), manager())
+    bad = entry(1)
+    bad[0]._k_cache._size = 99
+    with pytest.raises(ValueError, match="valid length 99"):
+        run.cache.set_recur_cache(1, bad)
+    assert charged(run) == [(Cause.RAISED, Fault.HOST)]
+
+
+@pytest.mark.parametrize("env_id", [-1, 2, 99])
+@pytest.mark.parametrize("verb", ["get", "set", "hierarchical", "clear"])
+def test_an_env_out_of_range_is_the_hosts_fault(env_id: int, verb: str) -> None:
+    run = trial(manager(), manager())
+    call: dict[str, Callable[[], Any]] = {
+        "get": lambda: run.cache.get_init_cache(env_id, 1),
+        "set": lambda: run.cache.set_init_cache(env_id, 1, entry(1)),
+        "hierarchical": lambda: run.cache.hierarchical_get(env_id, 1),
+        "clear": lambda: run.cache.clear_init_cache(env_id),
+    }
+    with pytest.raises(ValueError, match=r"env_id must be in \[0, 2\)"):
+        call[verb]()
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.BAD_ENV, Fault.HOST)
+    assert f"env_id {env_id} where [0, 2) is possible" in charge.explanation
+
+
+def test_a_negative_env_that_the_legacy_store_takes_is_still_the_hosts_fault() -> None:
+    run = trial(legacy(), manager())
+    run.cache.set_init_cache(-1, 1, entry(1))
+    assert only(run).cause is Cause.BAD_ENV
+    assert "the control accepted it, the candidate raised ValueError" in only(run).explanation
