@@ -1,0 +1,224 @@
+"""LightZero's own inline store as one side: its dicts, its shared pools and its copy routines keep doing the work.
+
+In the dicts of a world model (``past_kv_cache_init_infer_envs``, ``past_kv_cache_recurrent_infer``) a key leads to a
+slot number, in its shared pools (``shared_pool_init_infer``, ``shared_pool_recur_infer``) a slot number leads to the
+entry. Nothing is kept here beside them, so what is judged is what the model reads.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from shadow.entry import leaves
+from shadow.hosts.lightzero.errors import LightZeroMismatch
+from shadow.interface import CacheCapacities, CachePolicy
+
+COPY_INIT = "custom_copy_kv_cache_to_shared_init_envs"
+COPY_RECUR = "custom_copy_kv_cache_to_shared_recur"
+SEARCH = "retrieve_or_generate_kvcache"
+ROOTS = "forward_initial_inference"
+_LISTS = ("past_kv_cache_init_infer_envs", "shared_pool_init_infer", "shared_pool_recur_infer")
+_METHODS = (COPY_INIT, COPY_RECUR, SEARCH, ROOTS, "clear_caches")
+# Release 0.2.0 indexes the pool with what the dict answered, None included.
+_INDEXES_WITH_NONE = re.compile(r"shared_pool_recur_infer\[\s*self\.past_kv_cache_recurrent_infer\.get\(")
+
+
+class InlineStore:
+    """The inline store of one world model behind the interface that every cache shares.
+
+    Args:
+        world_model: LightZero's, fully constructed.
+
+    Raises:
+        LightZeroMismatch: If its store does not look as expected.
+    """
+
+    def __init__(self, world_model: Any) -> None:
+        check(world_model)
+        self.world_model = world_model
+        self.env_num = len(world_model.past_kv_cache_init_infer_envs)
+        self.init_dicts: list[Any] = list(world_model.past_kv_cache_init_infer_envs)
+        self.recur_dict: Any = world_model.past_kv_cache_recurrent_infer
+        self.copy_init: Callable[[Any, int], int] = getattr(world_model, COPY_INIT)
+        self.copy_recur: Callable[[Any], int] = getattr(world_model, COPY_RECUR)
+        self.text_keys = False  # 0.2.0 hashes to 16 hex digits, main to whole numbers
+        self.has_reverse_map = hasattr(world_model, "pool_idx_to_key_map_init_envs")
+        self.raises_on_miss = _raises_on_miss(world_model)
+        # The slot that the last lookup came to, and in which pool; the model goes on from the number.
+        self.found: tuple[str, int] | None = None
+        # Set while the host itself stores: it has made room in its own way and takes the slot number from here.
+        self.hosts_copy: Callable[[Any], int] | None = None
+        self._capacities = CacheCapacities(
+            init=len(world_model.shared_pool_init_infer[0]), recur=len(world_model.shared_pool_recur_infer), wm=env_wm(
+                world_model, self.env_num
+            ),
+        )
+
+    # -- lookups ------------------------------------------------------------------------------------------------------
+
+    def get_init_cache(self, env_id: int, cache_key: int) -> Any:
+        """Return the slot object that the model would read for a root, or None."""
+        slot = self.init_dicts[env_id].get(self._raw(cache_key))
+        self.found = None if slot is None else ("init", slot)
+        return None if slot is None else self._slots("init", env_id)[slot]
+
+    def get_recur_cache(self, cache_key: int) -> Any:
+        """Return the slot object that the model would read for a node, or None; 0.2.0 raises where it is missing."""
+        slot = self.recur_dict.get(self._raw(cache_key))
+        self.found = None if slot is None else ("recur", slot)
+        pool = self._slots("recur", None)
+        return None if slot is None and not self.raises_on_miss else pool[slot]  # 0.2.0: pool[None], a TypeError
+
+    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
+        """Look in the init pool of an env, then in the recurrent pool, as the search does."""
+        entry = self.get_init_cache(env_id, cache_key)
+        return entry if entry is not None else self.get_recur_cache(cache_key)
+
+    def get_wm_cache(self, cache_key: int) -> Any:
+        """Return None: copies handed to the batch have no key in LightZero, so nothing is ever looked up."""
+        return None
+
+    # -- sets ---------------------------------------------------------------------------------------------------------
+
+    def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any) -> int:
+        """Copy a root entry with LightZero's own routine and enter its slot number in the dict of its env."""
+        world_model = self.world_model
+        if self.hosts_copy is not None:
+            slot = self.hosts_copy(kv_cache)
+        else:
+            keys = world_model.pool_idx_to_key_map_init_envs[env_id] if self.has_reverse_map else None
+            write_index = world_model.shared_pool_index_init_envs[env_id]
+            self._make_room(self.init_dicts[env_id], keys, write_index, cache_key)
+            slot = self.copy_init(kv_cache, env_id)
+        self.init_dicts[env_id][self._raw(cache_key)] = slot
+        return slot
+
+    def set_recur_cache(self, cache_key: int, kv_cache: Any) -> int:
+        """Copy a node's entry with LightZero's own routine and enter its slot number in the dict."""
+        world_model = self.world_model
+        if self.hosts_copy is not None:
+            slot = self.hosts_copy(kv_cache)
+        else:
+            keys = world_model.pool_idx_to_key_map_recur_infer if self.has_reverse_map else None
+            self._make_room(self.recur_dict, keys, world_model.shared_pool_index, cache_key)
+            slot = self.copy_recur(kv_cache)
+        self.recur_dict[self._raw(cache_key)] = slot
+        return slot
+
+    def set_wm_cache(self, cache_key: int, kv_cache: Any) -> int:
+        """Refuse: LightZero's batch copies have no key."""
+        raise NotImplementedError("LightZero keeps its batch copies without keys; they are not shadowed")
+
+    # -- clears -------------------------------------------------------------------------------------------------------
+
+    def clear_init_cache(self, env_id: int) -> None:
+        """Empty the dict of one env, and that alone, as LightZero does."""
+        self.init_dicts[env_id].clear()
+
+    def clear_init_caches(self) -> None:
+        """Empty the dicts of all envs."""
+        for each in self.init_dicts:
+            each.clear()
+
+    def clear_recur_cache(self) -> None:
+        """Empty the dict of the running search."""
+        self.recur_dict.clear()
+
+    def clear_all(self) -> None:
+        """Empty every dict."""
+        self.clear_init_caches()
+        self.clear_recur_cache()
+
+    # -- looks inside -------------------------------------------------------------------------------------------------
+
+    def policy(self) -> CachePolicy:
+        """Declare what LightZero's store promises: the ring with a reverse map, or in 0.2.0 a dict that outlives it."""
+        kind = "legacy_ring" if self.has_reverse_map else "legacy_dict"
+        return CachePolicy(kind, self._capacities, live_results=True, fixed_slots=True)
+
+    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
+        """List the keys that a dict holds; none for ``wm``."""
+        return [] if pool == "wm" else [self._number(key) for key in self._dict(pool, env_id)]
+
+    def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
+        """Return the slot object under a key without touching anything, or None."""
+        slot = None if pool == "wm" else self._dict(pool, env_id).get(self._raw(cache_key))
+        return None if slot is None else self._slots(pool, env_id)[slot]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots allocated so far."""
+        pools = [*self.world_model.shared_pool_init_infer, self.world_model.shared_pool_recur_infer]
+        slots = (slot for pool in pools for slot in pool if slot is not None)
+        return sum(leaf.tensor.numel() * leaf.tensor.element_size() for slot in slots for leaf in leaves(slot))
+
+    def get_stats_summary(self) -> dict[str, Any]:
+        """Return LightZero's own counters."""
+        names = ("total_query_count", "hit_count", "root_total_query_cnt", "root_hit_cnt")
+        return {"stats_enabled": True, **{name: getattr(self.world_model, name, None) for name in names}}
+
+    def reset_stats(self) -> None:
+        """Leave LightZero's counters alone."""
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _dict(self, pool: str, env_id: int | None) -> Any:
+        return self.init_dicts[-1 if env_id is None else env_id] if pool == "init" else self.recur_dict
+
+    def _slots(self, pool: str, env_id: int | None) -> Any:
+        pools = self.world_model.shared_pool_init_infer
+        return pools[-1 if env_id is None else env_id] if pool == "init" else self.world_model.shared_pool_recur_infer
+
+    def _make_room(self, keys_to_slots: Any, reverse: Any, write_index: int, cache_key: int) -> None:
+        if reverse is not None:
+            keys_to_slots.pop(reverse[write_index], None)
+            reverse[write_index] = self._raw(cache_key)
+
+    def _raw(self, key: int) -> Any:
+        return f"{key:016x}" if self.text_keys else key
+
+    def _number(self, key: Any) -> int:
+        return int(key, 16) if isinstance(key, str) else int(key)
+
+
+def env_wm(world_model: Any, env_num: int) -> int:
+    """Return how many batch copies a world model keeps."""
+    return len(getattr(world_model, "shared_pool_wm", None) or range(env_num))
+
+
+def check(world_model: Any) -> None:
+    """Look for everything that the store stands on.
+
+    Raises:
+        LightZeroMismatch: Naming what was looked for and what was found.
+    """
+    where = f"{type(world_model).__module__}.{type(world_model).__qualname__}"
+    problems = [f"a list {name}" for name in _LISTS if not isinstance(getattr(world_model, name, None), list)]
+    problems += [f"a method {name}" for name in _METHODS if not callable(getattr(world_model, name, None))]
+    recur = getattr(world_model, "past_kv_cache_recurrent_infer", None)
+    if not isinstance(recur, dict):
+        problems.append("a dict past_kv_cache_recurrent_infer")
+    if not problems:
+        dicts, pools = world_model.past_kv_cache_init_infer_envs, world_model.shared_pool_init_infer
+        if not dicts or len(dicts) != len(pools) or not all(isinstance(each, dict) for each in dicts):
+            problems.append("one dict and one pool per env in past_kv_cache_init_infer_envs and shared_pool_init_infer")
+        elif not all(isinstance(pool, list) and pool for pool in (*pools, world_model.shared_pool_recur_infer)):
+            problems.append("pools with at least one slot")
+    if problems:
+        raise LightZeroMismatch(
+            f"kv-lockstep does not know this LightZero: {where} should have {', '.join(problems)}. Known are release "
+            "0.2.0 and the main branch of 2026-08. Nothing would be watched, so nothing is trained; switch "
+            "cache_validation_mode off to train without validation"
+        )
+
+
+def _raises_on_miss(world_model: Any) -> bool:
+    # Read from the source, because where this were wrong the training would change: unreadable means no.
+    try:
+        source = inspect.getsource(getattr(type(world_model), SEARCH))
+    except (OSError, TypeError, AttributeError):
+        return False
+    return _INDEXES_WITH_NONE.search(source) is not None
