@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-PolicyKind = Literal["fifo", "lru", "priority", "legacy_ring"]
+PolicyKind = Literal["fifo", "lru", "priority", "legacy_ring", "legacy_dict"]
 
 
 def read_field(config: Any, name: str, default: Any = None) -> Any:
@@ -71,7 +71,8 @@ class CachePolicy:
     """What a cache promises about which entries are alive; its referee judges it against this.
 
     Attributes:
-        kind: ``fifo``, ``lru``, ``priority`` or ``legacy_ring``.
+        kind: ``fifo``, ``lru``, ``priority``, ``legacy_ring`` (see ``shadow.legacy``) or ``legacy_dict`` (the store of
+            LightZero 0.2.0, whose dict outlives its ring).
         capacities: Entries per pool.
         live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
             and which changes when its slot is reused.

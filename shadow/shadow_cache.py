@@ -125,6 +125,11 @@ class ShadowCache:
         self._contained(self._secondary.reset_stats)
 
     @property
+    def observer(self) -> Observer:
+        """Who is told of every operation."""
+        return self._observer
+
+    @property
     def keys_values_wm_list(self) -> list[Any]:
         """The primary's scratch list of batch entries."""
         found: list[Any] = self._primary.keys_values_wm_list

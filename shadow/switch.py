@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple, Protocol
 
@@ -17,16 +18,34 @@ logger = logging.getLogger(__name__)
 IMPLEMENTATIONS: dict[str, Callable[..., Any]] = {"legacy": LegacyKVCache, "new": KVCacheManager}
 
 
-class LifeCycle(Protocol):
-    """What a host tells about itself beside its cache operations; None stands for nobody listening."""
+@dataclass(frozen=True, slots=True)
+class HostPromises:
+    """What a host promises about its own clears. What it does not promise is no fault of it, and is only counted.
 
-    def weights_updated(self) -> None:
+    Attributes:
+        episode_end_clears: An episode end clears the init pool of its env and no other.
+        weight_update_clears: What was stored before a weight update is not asked for after it.
+        search_start_clears: A search begins with an empty recurrent pool.
+    """
+
+    episode_end_clears: bool = True
+    weight_update_clears: bool = True
+    search_start_clears: bool = True
+
+
+class LifeCycle(Protocol):
+    """What a host tells about itself beside its cache operations; None stands for nobody listening.
+
+    ``cache`` names the shadow that something happened to, where a host has several; None means all of them.
+    """
+
+    def weights_updated(self, cache: Any = None) -> None:
         """The weights moved: entries computed before are of an older version."""
 
-    def episode_ended(self, env_id: int) -> None:
+    def episode_ended(self, env_id: int, cache: Any = None) -> None:
         """An env's episode is over and its cleanup is done: nothing of it may be alive any more."""
 
-    def search_started(self) -> None:
+    def search_started(self, cache: Any = None) -> None:
         """A new tree search begins, and its recurrent pool has just been cleared."""
 
     def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
@@ -36,8 +55,23 @@ class LifeCycle(Protocol):
 class Validation(LifeCycle, Protocol):
     """A validation session, as far as a host needs to know one."""
 
-    def shadow(self, *, control: Any, candidate: Any, primary: str = "control", name: str = "") -> Any:
+    def shadow(
+        self,
+        *,
+        control: Any,
+        candidate: Any,
+        primary: str = "control",
+        name: str = "",
+        copies: str = "",
+        promises: HostPromises | None = None,
+    ) -> Any:
         """Return a cache that runs both sides in lockstep."""
+
+    def event(self, name: str, detail: str = "") -> None:
+        """Write that something happened in the life of the host."""
+
+    def live(self, tb_logger: Any) -> None:
+        """Show what is counted in the host's own TensorBoard writer."""
 
 
 class BuiltCache(NamedTuple):
@@ -81,7 +115,7 @@ def build_cache(config: Any, env_num: int, validation: Validation | None = None,
     settings = read_field(config, "cache_validation", None) or {}
     control = implementation(read_field(settings, "control", "legacy"))(config=config, env_num=env_num)
     candidate = implementation(read_field(settings, "candidate", "new"))(config=config, env_num=env_num)
-    session = validation if validation is not None else _installed_validation(settings)
+    session = validation if validation is not None else installed_validation(settings)
     primary = "candidate" if use_new else "control"
     cache = session.shadow(control=control, candidate=candidate, primary=primary, name=name)
     stage = "canary" if use_new else "shadow"
@@ -123,10 +157,20 @@ def _switch(config: Any, name: str) -> bool:
     return bool(value)
 
 
-def _installed_validation(settings: Any) -> Validation:
+def installed_validation(settings: Any, about: Mapping[str, Any] | None = None) -> Validation:
+    """Open the session of the installed validator.
+
+    Args:
+        settings: The ``cache_validation`` table of a world model config.
+        about: What the host wants in the manifest.
+
+    Raises:
+        ValueError: If no validator is installed.
+    """
     # The arrow points from host to validator, so the validator is found by name and never imported from here.
     for point in entry_points(group="kv_lockstep.validation", name="default"):
-        session: Validation = point.load()(settings)
+        opened = point.load()
+        session: Validation = opened(settings) if about is None else opened(settings, about)
         return session
     raise ValueError(
         "cache_validation_mode is on but no validator is installed; run 'pip install kv-lockstep', or pass a Lockstep"

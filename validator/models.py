@@ -290,6 +290,10 @@ class SideModel:
     def _pool(self, capacity: int) -> Any:
         if self.policy.kind == "legacy_ring":
             return LegacyRingModel(capacity)
+        if self.policy.kind == "legacy_dict":
+            from validator.dict_model import LegacyDictModel  # it stands on the types of this module
+
+            return LegacyDictModel(capacity)
         return BoundedModel(capacity, recency=self.policy.kind == "lru")
 
     def pool(self, pool: Pool, env_id: int | None) -> PoolModel:

@@ -6,11 +6,13 @@ little as possible. Everything else goes to the referee.
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any, Protocol
 
 from shadow.entry import leaves
 from shadow.operation import Observation, Operation, Pool
+from shadow.switch import HostPromises
 from validator.audit import Auditor
 from validator.compare import Tolerance, differences, equal
 from validator.config import ValidationConfig
@@ -57,16 +59,25 @@ class Pair:
         primary: Whose answers the host receives.
         config: Settings.
         sink: The session.
+        promises: What the host promises about its own clears; None for everything.
 
     Raises:
         ValueError: If nothing says how large the caches are.
     """
 
     def __init__(
-        self, name: str, control: Any, candidate: Any, primary: str, config: ValidationConfig, sink: Sink
+        self,
+        name: str,
+        control: Any,
+        candidate: Any,
+        primary: str,
+        config: ValidationConfig,
+        sink: Sink,
+        promises: HostPromises | None = None,
     ) -> None:
         control_policy, candidate_policy, env_num, self.assumed = policies(control, candidate)
         self.name = name
+        self.promises = promises or HostPromises()
         self.config = config
         self.control = SideView("control", control, control_policy, env_num)
         self.candidate = SideView("candidate", candidate, candidate_policy, env_num)
@@ -154,8 +165,12 @@ class Pair:
         self.charge(charge, Place(-1, "audit", "all"))
 
     def copied(self, control: Any, candidate: Any) -> Pair:
-        """Register the observer of a deep copy."""
-        return self._sink.fork(self, control, candidate)
+        """Register the observer of a deep copy, which begins with what the original holds."""
+        fork = self._sink.fork(self, control, candidate)
+        for own, theirs in ((self.control, fork.control), (self.candidate, fork.candidate)):
+            theirs.model = copy.deepcopy(own.model)
+        fork.weight_version, fork.searches, fork.episodes = self.weight_version, self.searches, [*self.episodes]
+        return fork
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
 
@@ -168,7 +183,8 @@ class Pair:
 
     def episode_ended(self, env_id: int) -> None:
         """Nothing of this env may be alive any more."""
-        self.auditor.episode_ended(env_id, self._last_clear)
+        if self.promises.episode_end_clears:
+            self.auditor.episode_ended(env_id, self._last_clear)
         self._last_clear = None
         if 0 <= env_id < self.env_num:
             self.episodes[env_id] += 1
@@ -177,7 +193,8 @@ class Pair:
     def search_started(self) -> None:
         """The recurrent pool must be empty."""
         self._last_clear = None
-        self.auditor.search_started()
+        if self.promises.search_start_clears:
+            self.auditor.search_started()
         self.searches += 1
         self.counters.coverage["searches"] += 1
 
@@ -210,7 +227,7 @@ class Pair:
             if stored is None:
                 if outcome == MISS:
                     return
-            elif outcome == EQUAL and not self._suspect:
+            elif stored.key == key and outcome == EQUAL and not self._suspect:
                 self.auditor.answered(control, candidate, stored)
                 if stored.weight_version == self.weight_version and (
                     stored.env_id is None or stored.episode == self.episodes[stored.env_id]
@@ -263,6 +280,14 @@ class Pair:
                 settle(self.ledger, side, other, self.primary.name, pool, env_id, key, own, charge)
 
     def _stale(self, seen: Observation, stored: Stored) -> None:
+        allowed = (
+            not self.promises.weight_update_clears
+            if stored.weight_version != self.weight_version
+            else not self.promises.episode_end_clears
+        )
+        if allowed:
+            self.counters.coverage["hits on older entries, which the host allows"] += 1
+            return
         if stored.weight_version != self.weight_version:
             cause, crossed = Cause.STALE_WEIGHTS, f"weight update {stored.weight_version + 1}"
         else:

@@ -59,7 +59,9 @@ class Referee:
             leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
         one, other = findings
         if one is not None and other is not None and one.cause is other.cause:
-            return [Charge(one.dimension, one.cause, Fault.BOTH, f"Both sides: {one.text}.", leaf_differences)]
+            by_policy = one.cause is Cause.DICT_OUTLIVES_RING
+            text = f"Both sides: {one.text}."
+            return [Charge(one.dimension, one.cause, Fault.BOTH, text, leaf_differences, by_policy)]
         charges = [
             Charge(
                 finding.dimension,
@@ -67,6 +69,7 @@ class Referee:
                 _FAULT[side.name],
                 f"The {side.label} {finding.text}.",
                 leaf_differences,
+                by_policy=finding.cause is Cause.DICT_OUTLIVES_RING,
             )
             for side, finding in ((self.control, one), (self.candidate, other))
             if finding is not None
@@ -90,7 +93,10 @@ class Referee:
         pool, env_id, key = seen.operation.pool, seen.env_id, seen.key
         assert key is not None
         if error is not None:
-            return Finding(Dimension.ERROR, Cause.RAISED, f"raised {type(error).__name__} instead of answering")
+            text = f"raised {type(error).__name__} instead of answering"
+            if side.model.policy.kind == "legacy_dict" and expected is None and isinstance(error, TypeError):
+                text = "raised TypeError instead of missing: it indexes its pool with the None that its dict answered"
+            return Finding(Dimension.ERROR, Cause.RAISED, text)
         if answer is None:
             if expected is None:
                 return None
@@ -103,7 +109,7 @@ class Referee:
         if expected is None:
             return uncalled(side, pool, env_id, key, found)
         if found == expected.digest:
-            return None
+            return None if expected.key == key else _outlived(expected)
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
@@ -145,7 +151,7 @@ class Referee:
         assert key is not None
         pools = pools_of(seen.operation.pool)
         for index, side in enumerate((self.control, self.candidate)):
-            if side.model.policy.kind != "legacy_ring":
+            if side.model.policy.kind not in ("legacy_ring", "legacy_dict"):
                 continue
             for pool in pools:
                 gone = side.model.pool(pool, env_id if pool == "init" else None).gone.get(key)
@@ -185,3 +191,12 @@ class Referee:
             f"Both sides do what they declare, and {kinds} keep different keys alive.",
             leaves,
         )
+
+
+def _outlived(written: Stored) -> Finding:
+    """Name what a dict without a reverse map does by itself: the side does what its model says, and that is wrong."""
+    text = (
+        f"answers the entry of key {written.key:016x}: operation {written.op_index} wrote it into the slot of this key, "
+        "and the dict was not told"
+    )
+    return Finding(Dimension.VALUE, Cause.DICT_OUTLIVES_RING, text)

@@ -21,10 +21,12 @@ from typing import Any
 from reports.reader import read_run
 from reports.writer import RunWriter
 from shadow.shadow_cache import ShadowCache
+from shadow.switch import HostPromises
 from validator.config import ValidationConfig
 from validator.evidence import evidence
 from validator.gate import Judgement, judge
 from validator.ledger import Charge
+from validator.live import LiveFigures
 from validator.pair import Pair
 from validator.provenance import provenance
 from validator.records import SCHEMA, Divergence, Window
@@ -90,6 +92,8 @@ class Lockstep:
         self._lock = threading.RLock()
         self._windows: list[Window] = []
         self._next_window: dict[str, float] = {}
+        self._copies: dict[str, str] = {}
+        self._live: list[LiveFigures] = []
         self._n_divergences = 0
         self._per_group: dict[str, int] = {}
         self._first: Divergence | None = None
@@ -103,7 +107,16 @@ class Lockstep:
 
     # -- what users and hosts call ------------------------------------------------------------------------------------
 
-    def shadow(self, *, control: Any, candidate: Any, primary: str = "control", name: str = "") -> ShadowCache:
+    def shadow(
+        self,
+        *,
+        control: Any,
+        candidate: Any,
+        primary: str = "control",
+        name: str = "",
+        copies: str = "",
+        promises: HostPromises | None = None,
+    ) -> ShadowCache:
         """Put both caches behind one.
 
         Args:
@@ -111,6 +124,8 @@ class Lockstep:
             candidate: New cache; any object with the interface of ``shadow.CacheStore``.
             primary: ``control`` (shadow stage) or ``candidate`` (canary stage): whose answers the host receives.
             name: What the report calls this pair; ``cache``, ``cache-2``, ... where empty.
+            copies: What it calls deep copies of it; ``<name>-copy`` where empty.
+            promises: What the host promises about its own clears; None for everything.
 
         Returns:
             The cache to use in their place.
@@ -119,22 +134,23 @@ class Lockstep:
             ValueError: If both are one object, ``primary`` is neither, or nothing says how large the caches are.
         """
         with self._lock:
-            pair = self._register(name or "cache", control, candidate, primary)
+            pair = self._register(name or "cache", control, candidate, primary, promises)
+            self._copies[pair.name] = copies or f"{pair.name}-copy"
             return ShadowCache(control, candidate, pair, primary, self.config.seed)
 
-    def weights_updated(self) -> None:
-        """Tell that the weights moved: entries stored before are of an older version."""
-        for pair in self.pairs:
+    def weights_updated(self, cache: ShadowCache | None = None) -> None:
+        """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
+        for pair in self._pairs_of(cache):
             self._contained(pair, pair.weights_updated)
 
-    def episode_ended(self, env_id: int) -> None:
+    def episode_ended(self, env_id: int, cache: ShadowCache | None = None) -> None:
         """Tell that an env's episode is over and its cleanup is done."""
-        for pair in self.pairs:
+        for pair in self._pairs_of(cache):
             self._contained(pair, partial(pair.episode_ended, env_id))
 
-    def search_started(self) -> None:
+    def search_started(self, cache: ShadowCache | None = None) -> None:
         """Tell that a new tree search begins and its recurrent pool has been cleared."""
-        for pair in self.pairs:
+        for pair in self._pairs_of(cache):
             self._contained(pair, pair.search_started)
 
     def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
@@ -147,6 +163,10 @@ class Lockstep:
     def event(self, name: str, detail: str = "") -> None:
         """Write that something happened in the life of the host."""
         self._writer.event(name, detail)
+
+    def live(self, tb_logger: Any) -> None:
+        """Show every window from here on in the host's own TensorBoard writer, under ``KVLockstep/``."""
+        self._live.append(LiveFigures(tb_logger))
 
     def totals(self) -> Totals:
         """Return what was counted up to the last window of each pair."""
@@ -258,6 +278,7 @@ class Lockstep:
         self._next_window[pair.name] = now + self.config.window_s
         window = pair.drain(now)
         self._writer.window(window)
+        self._show(window)
         # Kept folded: the memory of the harness must not grow with the length of the run.
         self._windows.append(window)
         if len(self._windows) > 64:
@@ -275,14 +296,36 @@ class Lockstep:
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair under a name of its own."""
         with self._lock:
-            return self._register(f"{pair.name}-copy", control, candidate, pair.primary.name, copy_of=pair.name)
+            name = self._copies.get(pair.name, f"{pair.name}-copy")
+            fork = self._register(name, control, candidate, pair.primary.name, pair.promises, copy_of=pair.name)
+            self._copies[fork.name] = name
+            return fork
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _register(self, name: str, control: Any, candidate: Any, primary: str, copy_of: str = "") -> Pair:
+    def _show(self, window: Window) -> None:
+        for figures in list(self._live):
+            try:
+                figures(window)
+            except Exception as problem:  # a writer that was closed, say; what is on disk does not suffer
+                self._live.remove(figures)
+                self._writer.event("live_figures_stopped", f"{type(problem).__name__}: {problem}"[:400])
+
+    def _pairs_of(self, cache: ShadowCache | None) -> list[Pair]:
+        return self.pairs if cache is None else [pair for pair in self.pairs if pair is cache.observer]
+
+    def _register(
+        self,
+        name: str,
+        control: Any,
+        candidate: Any,
+        primary: str,
+        promises: HostPromises | None = None,
+        copy_of: str = "",
+    ) -> Pair:
         taken = {pair.name for pair in self.pairs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-        pair = Pair(unique, control, candidate, primary, self.config, self)
+        pair = Pair(unique, control, candidate, primary, self.config, self, promises)
         self.pairs.append(pair)
         self._next_window[unique] = self._writer.elapsed_s() + self.config.window_s
         policies = {side.name: asdict(side.model.policy) for side in (pair.control, pair.candidate)}
@@ -295,6 +338,7 @@ class Lockstep:
             env_num=pair.env_num,
             assumed=pair.assumed,
             copy_of=copy_of,
+            promises=asdict(pair.promises),
         )
         return pair
 
@@ -314,11 +358,12 @@ class Lockstep:
             self.close("crashed" if self._failed else "complete")
 
 
-def open_from_settings(settings: Any) -> Lockstep:
+def open_from_settings(settings: Any, about: Mapping[str, Any] | None = None) -> Lockstep:
     """Open the session of a host that only set ``cache_validation_mode``; found by entry point, see ``shadow.switch``.
 
     Args:
         settings: The ``cache_validation`` table of its world model config.
+        about: What the host wants in the manifest.
 
     Returns:
         A session that is closed when the process ends, or by the host.
@@ -327,7 +372,7 @@ def open_from_settings(settings: Any) -> Lockstep:
         SettingsError: If a setting is unknown or impossible.
     """
     config = ValidationConfig.from_mapping(dict(settings))
-    return Lockstep(config.out, config)
+    return Lockstep(config.out, config, manifest_extra=about)
 
 
 def _run_id() -> str:

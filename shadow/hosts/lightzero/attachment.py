@@ -107,7 +107,7 @@ class InlineAttachment:
             return tap.raw.get(key)
         shadow = self._awake()
         store = self.store
-        store.found = None
+        store.asked, store.found = True, None
         if tap.env_id is None:
             entry = shadow.get_recur_cache(number)
         elif self._searching:

@@ -47,7 +47,9 @@ class InlineStore:
         self.text_keys = False  # 0.2.0 hashes to 16 hex digits, main to whole numbers
         self.has_reverse_map = hasattr(world_model, "pool_idx_to_key_map_init_envs")
         self.raises_on_miss = _raises_on_miss(world_model)
-        # The slot that the last lookup came to, and in which pool; the model goes on from the number.
+        # Set for one lookup of the model's: it goes on from the slot number, so where it was found is kept, and only
+        # the model is to meet the exception that 0.2.0 raises.
+        self.asked = False
         self.found: tuple[str, int] | None = None
         # Set while the host itself stores: it has made room in its own way and takes the slot number from here.
         self.hosts_copy: Callable[[Any], int] | None = None
@@ -62,20 +64,27 @@ class InlineStore:
     def get_init_cache(self, env_id: int, cache_key: int) -> Any:
         """Return the slot object that the model would read for a root, or None."""
         slot = self.init_dicts[env_id].get(self._raw(cache_key))
-        self.found = None if slot is None else ("init", slot)
+        if self.asked:
+            self.asked, self.found = False, None if slot is None else ("init", slot)
         return None if slot is None else self._slots("init", env_id)[slot]
 
     def get_recur_cache(self, cache_key: int) -> Any:
-        """Return the slot object that the model would read for a node, or None; 0.2.0 raises where it is missing."""
+        """Return the slot object that the model would read for a node, or None.
+
+        Raises:
+            TypeError: For the model of 0.2.0 where it is missing, as that would: its pool, indexed with None.
+        """
         slot = self.recur_dict.get(self._raw(cache_key))
-        self.found = None if slot is None else ("recur", slot)
-        pool = self._slots("recur", None)
-        return None if slot is None and not self.raises_on_miss else pool[slot]  # 0.2.0: pool[None], a TypeError
+        asked, self.asked = self.asked, False
+        if asked:
+            self.found = None if slot is None else ("recur", slot)
+        return None if slot is None and not (asked and self.raises_on_miss) else self._slots("recur", None)[slot]
 
     def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
         """Look in the init pool of an env, then in the recurrent pool, as the search does."""
-        entry = self.get_init_cache(env_id, cache_key)
-        return entry if entry is not None else self.get_recur_cache(cache_key)
+        if self.init_dicts[env_id].get(self._raw(cache_key)) is not None:
+            return self.get_init_cache(env_id, cache_key)
+        return self.get_recur_cache(cache_key)
 
     def get_wm_cache(self, cache_key: int) -> Any:
         """Return None: copies handed to the batch have no key in LightZero, so nothing is ever looked up."""

@@ -51,6 +51,17 @@ class Installation:
         self.force = force
         self._open = open_validation or installed_validation
 
+    def reopen(self, open_validation: OpenValidation | None, force: bool) -> None:
+        """Start anew with other arguments: the next validated model opens a session of its own."""
+        self.validation = None
+        self.force = force
+        self._open = open_validation or installed_validation
+
+    def compiled(self, config: Any) -> None:
+        """Learn the experiment's name and sizes from its compiled config."""
+        self.exp_name = str(read_field(config, "exp_name", "") or "")
+        self.about |= {"exp_name": self.exp_name, "seed": read_field(config, "seed", None), "config": config}
+
     def wants(self, world_model: Any) -> bool:
         """Tell whether a world model is to be validated."""
         return self.force or bool(read_field(world_model.config, "cache_validation_mode", False))
@@ -148,7 +159,7 @@ class Installation:
             self.validation.search_started(cache=shadow)
 
     def _faulted(self, shadow: Any, fault: Exception) -> None:
-        shadow.faulted(fault)
+        shadow.observer.faulted(fault)
 
 
 def _plain_copy(module: Any, memo: dict[int, Any]) -> Any:

@@ -96,7 +96,7 @@ def test_a_listener_changes_nothing_and_hears_everything(plain: TrainResult) -> 
 
 def test_a_session_opened_for_the_run_is_closed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = Listener()
-    monkeypatch.setattr(shadow.switch, "_installed_validation", lambda settings: listener)
+    monkeypatch.setattr(shadow.switch, "installed_validation", lambda settings: listener)
     train(smoke(total_env_steps=40, world_model_cfg={"cache_validation_mode": True}))
     assert listener.closed == 1
 
