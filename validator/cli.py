@@ -99,6 +99,34 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     train.add_argument("--quiet", action="store_true", help="print only the verdict and where the run is")
 
+    run = _command(
+        commands,
+        "run",
+        "run an unmodified LightZero script with its KV caches in lockstep, and judge",
+        [
+            "kv-lockstep run -- cartpole_unizero_config.py",
+            "kv-lockstep run --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        ],
+        f"{_EXIT_CODES};\nif the script itself fails, its own exit code",
+    )
+    run.add_argument("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
+    run.add_argument(
+        "--primary",
+        choices=("legacy", "new"),
+        help="whose answers the model receives: legacy (LightZero's own store: shadow stage) or new (canary)",
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
+        "cache_validation.audit_share=1.0), or an argument of its training entry (max_env_step=400); repeatable",
+    )
+    run.add_argument("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
+    run.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
     report = _command(
         commands,
         "report",

@@ -196,7 +196,7 @@ class Referee:
 def _outlived(written: Stored) -> Finding:
     """Name what a dict without a reverse map does by itself: the side does what its model says, and that is wrong."""
     text = (
-        f"answers the entry of key {written.key:016x}: operation {written.op_index} wrote it into the slot of this key, "
-        "and the dict was not told"
+        f"answers the entry of key {written.key:016x}, which operation {written.op_index} wrote into the slot of the "
+        "key that was asked: the dict outlives the ring"
     )
     return Finding(Dimension.VALUE, Cause.DICT_OUTLIVES_RING, text)

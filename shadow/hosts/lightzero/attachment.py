@@ -194,8 +194,7 @@ class InlineAttachment:
         result = method(*args, **kwargs)
         model = self.model
         replaced = model.past_kv_cache_recurrent_infer is not self._recur_tap or any(
-            one is not other
-            for one, other in zip(model.past_kv_cache_init_infer_envs, self._init_taps, strict=False)
+            one is not other for one, other in zip(model.past_kv_cache_init_infer_envs, self._init_taps, strict=False)
         )
         if replaced and not self._told_of_replacement:
             self._told_of_replacement = True

@@ -14,7 +14,7 @@ from typing import Any
 
 from shadow.entry import leaves
 from shadow.hosts.lightzero.errors import LightZeroMismatch
-from shadow.interface import CacheCapacities, CachePolicy
+from shadow.interface import CacheCapacities, CachePolicy, PolicyKind
 
 COPY_INIT = "custom_copy_kv_cache_to_shared_init_envs"
 COPY_RECUR = "custom_copy_kv_cache_to_shared_recur"
@@ -54,9 +54,9 @@ class InlineStore:
         # Set while the host itself stores: it has made room in its own way and takes the slot number from here.
         self.hosts_copy: Callable[[Any], int] | None = None
         self._capacities = CacheCapacities(
-            init=len(world_model.shared_pool_init_infer[0]), recur=len(world_model.shared_pool_recur_infer), wm=env_wm(
-                world_model, self.env_num
-            ),
+            init=len(world_model.shared_pool_init_infer[0]),
+            recur=len(world_model.shared_pool_recur_infer),
+            wm=env_wm(world_model, self.env_num),
         )
 
     # -- lookups ------------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class InlineStore:
 
     def policy(self) -> CachePolicy:
         """Declare what LightZero's store promises: the ring with a reverse map, or in 0.2.0 a dict that outlives it."""
-        kind = "legacy_ring" if self.has_reverse_map else "legacy_dict"
+        kind: PolicyKind = "legacy_ring" if self.has_reverse_map else "legacy_dict"
         return CachePolicy(kind, self._capacities, live_results=True, fixed_slots=True)
 
     def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:

@@ -76,7 +76,7 @@ def _hook_models(base: Any, installation: Installation) -> None:
         for each in cls.__subclasses__():
             hook(each)
 
-    def hook_new(cls: Any, **kwargs: Any) -> None:
+    def hook_new(cls: Any, /, **kwargs: Any) -> None:
         super(base, cls).__init_subclass__(**kwargs)
         hook(cls)
 

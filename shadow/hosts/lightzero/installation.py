@@ -110,7 +110,9 @@ class Installation:
         # Named twice, the package's manager runs against a second one of its kind.
         own = "candidate" if choice.candidate == OWN_MANAGER else "control"
         control, candidate = (
-            store if which == OWN_MANAGER and side == own else build(which, world_model, policy.capacities, store.env_num)
+            store
+            if which == OWN_MANAGER and side == own
+            else build(which, world_model, policy.capacities, store.env_num)
             for side, which in (("control", choice.control), ("candidate", choice.candidate))
         )
         serving = candidate if choice.primary == "candidate" else control
@@ -128,12 +130,10 @@ class Installation:
         own_is_control = choice.control == OWN_INLINE
         policy = store.policy()
         other = build(choice.candidate if own_is_control else choice.control, model, policy.capacities, store.env_num)
-        sides = (store, other) if own_is_control else (other, store)
-        return self._shadow(*sides, choice.primary, name, policy, model)
+        control, candidate = (store, other) if own_is_control else (other, store)
+        return self._shadow(control, candidate, choice.primary, name, policy, model)
 
-    def _shadow(
-        self, control: Any, candidate: Any, primary: str, name: str, policy: CachePolicy, model: Any
-    ) -> Any:
+    def _shadow(self, control: Any, candidate: Any, primary: str, name: str, policy: CachePolicy, model: Any) -> Any:
         session = self.validation or self._open_for(model.config)
         promises = PROMISES.get(policy.kind, HostPromises())
         logger.info(
@@ -163,7 +163,8 @@ class Installation:
 
 
 def _plain_copy(module: Any, memo: dict[int, Any]) -> Any:
-    clone = type(module).__new__(type(module))
+    cls: Any = type(module)
+    clone = cls.__new__(cls)
     memo[id(module)] = clone
     clone.__setstate__(copy.deepcopy(module.__dict__, memo))
     return clone

@@ -1,0 +1,96 @@
+"""``kv-lockstep run``: an unmodified LightZero script under validation; the exit code is the verdict's."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reports.reader import RunUnreadable, read_run
+from reports.terminal import first_lines
+from reports.writer import RunDirectoryError
+from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
+from shadow.hosts.lightzero.overrides import override
+from shadow.settings import SettingsError
+from validator.commands.show import console
+from validator.config import ValidationConfig
+from validator.errors import ConfigError, LockstepError
+from validator.gate import judge
+from validator.records import EXIT_CODE, Verdict
+from validator.script import Ending, run_script
+from validator.session import Lockstep
+from validator.toml import parse_setting
+
+_REFUSALS = (LightZeroMismatch, LightZeroMissing, SettingsError, RunDirectoryError)
+
+
+def main(arguments: Namespace) -> int:
+    """Run the script, and judge what was recorded.
+
+    Args:
+        arguments: ``script, args, out, primary, settings``; see ``validator.cli``.
+
+    Returns:
+        The script's own exit code if it failed, else the verdict's.
+
+    Raises:
+        LockstepError: If nothing could be run: no script, no LightZero, one of another shape, a wrong setting.
+    """
+    settings = dict(map(parse_setting, arguments.settings))
+    if arguments.primary:
+        settings["world_model_cfg.use_new_cache_manager"] = arguments.primary == "new"
+    sessions: list[Lockstep] = []
+
+    def opened(given: Mapping[str, Any], about: Mapping[str, Any]) -> Lockstep:
+        config = ValidationConfig.from_mapping(dict(given))
+        out = arguments.out or config.out
+        command = [str(arguments.script), *arguments.args]
+        told = {**about, "script": command, "overrides": {key: str(value) for key, value in settings.items()}}
+        sessions.append(Lockstep(out, replace(config, out=str(out)), manifest_extra=told))
+        return sessions[0]
+
+    out, err = console(), console(stderr=True)
+    try:
+        if not arguments.script.is_file():
+            run_script(arguments.script, ())
+        install(opened, force=True)
+        override(settings, lambda text: err.print(text, markup=False, soft_wrap=True))
+        ending = run_script(arguments.script, arguments.args, passed_on=_REFUSALS)
+    except (LightZeroMismatch, LightZeroMissing, SettingsError) as refused:
+        _close(sessions, "crashed")
+        raise ConfigError(str(refused)) from None
+    except LockstepError:
+        _close(sessions, "crashed")
+        raise
+    _close(sessions, "complete" if ending.code == 0 else "interrupted" if ending.code == 130 else "crashed")
+    return _judged(sessions, ending, arguments.script, out, err)
+
+
+def _close(sessions: list[Lockstep], state: str) -> None:
+    for session in sessions:
+        session.close(state)
+
+
+def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, err: Any) -> int:
+    code = EXIT_CODE[Verdict.INCONCLUSIVE]
+    if sessions:
+        try:
+            run = read_run(sessions[0].run_dir)
+            judgement = judge([run])
+            first_lines(run, judgement, out)
+            code = judgement.exit_code
+        except RunUnreadable as problem:
+            err.print(str(problem), markup=False, soft_wrap=True)
+        out.print(f"run directory: {sessions[0].run_dir}", markup=False, soft_wrap=True)
+    else:
+        out.print(f"INCONCLUSIVE: {script} built no UniZero world model, so nothing was compared", soft_wrap=True)
+    if ending.code:
+        what = "" if ending.error is None else f" ({type(ending.error).__name__}: {str(ending.error)[:200]})"
+        err.print(
+            f"{script} itself ended with exit code {ending.code}{what}; that code is passed on",
+            markup=False,
+            soft_wrap=True,
+        )
+    return ending.code or code
