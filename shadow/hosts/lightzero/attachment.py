@@ -52,9 +52,9 @@ class InlineAttachment:
     def put_in(self) -> None:
         """Put taps in the place of the dicts, and wrap the four methods that tell what a dict access means."""
         model, store = self.model, self.store
-        self._init_taps = [Tap(raw, self, env_id) for env_id, raw in enumerate(store.init_dicts)]
         self._recur_tap = Tap(store.recur_dict, self, None)
-        model.past_kv_cache_init_infer_envs = list(self._init_taps)
+        self._init_taps = [Tap(raw, self, env_id) for env_id, raw in enumerate(store.init_dicts)]
+        model.past_kv_cache_init_infer_envs = self._init_taps
         model.past_kv_cache_recurrent_infer = self._recur_tap
         if self._reads_other:
             model.shared_pool_init_infer = [AnsweringPool(pool) for pool in model.shared_pool_init_infer]
@@ -99,6 +99,8 @@ class InlineAttachment:
     def looked_up(self, tap: Tap, key: Any) -> Any:
         """Run one lookup of the model; the search's two questions are one hierarchical lookup."""
         self._settle()
+        if not self._intact():
+            return tap.raw.get(key)
         second, self._second = self._second, None
         if tap.env_id is None and second is not None and second[0] == key:
             return second[1]
@@ -130,6 +132,9 @@ class InlineAttachment:
         """Run one set of the model: its copy, put off until now, and its entry in the dict."""
         pending, self._pending = self._pending, None
         number = self._number(key)
+        if not self._intact():
+            tap.raw[key] = slot if pending is None else pending.make(pending.entry)
+            return
         if pending is None or slot is not pending or number is None:
             if pending is not None:
                 pending.make(pending.entry)
@@ -150,7 +155,7 @@ class InlineAttachment:
         """Run one clear of the model."""
         self._settle()
         self._second = None
-        if self.shadow is None:
+        if self.shadow is None or not self._intact():
             tap.raw.clear()
         elif tap.env_id is None:
             self.shadow.clear_recur_cache()
@@ -168,8 +173,10 @@ class InlineAttachment:
             self.shadow = self._wake(self.store)
         return self.shadow
 
-    def _copying(self, entry: Any, copy_entry: Callable[[Any], int]) -> PendingCopy:
+    def _copying(self, entry: Any, copy_entry: Callable[[Any], int]) -> PendingCopy | int:
         self._settle()
+        if not self._intact():
+            return copy_entry(entry)
         self._pending = PendingCopy(entry, copy_entry)
         return self._pending
 
@@ -192,16 +199,21 @@ class InlineAttachment:
 
     def _rooted(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        model = self.model
-        replaced = model.past_kv_cache_recurrent_infer is not self._recur_tap or any(
-            one is not other for one, other in zip(model.past_kv_cache_init_infer_envs, self._init_taps, strict=False)
-        )
-        if replaced and not self._told_of_replacement:
-            self._told_of_replacement = True
-            self._fault(f"{type(model).__name__} replaced its dicts, so nothing of them is watched any more")
+        self._intact()
         if self.shadow is not None:
             self._on_search(self.shadow)
         return result
+
+    def _intact(self) -> bool:
+        """Look whether the taps are still in their places; where not, the host goes its way unwatched."""
+        own = self.model.__dict__
+        if own.get("past_kv_cache_recurrent_infer") is self._recur_tap:
+            if own.get("past_kv_cache_init_infer_envs") is self._init_taps:
+                return True
+        if not self._told_of_replacement:
+            self._told_of_replacement = True
+            self._fault(f"{type(self.model).__name__} replaced its dicts, so nothing of them is watched any more")
+        return False
 
     def _number(self, key: Any) -> int | None:
         if isinstance(key, str):

@@ -27,7 +27,9 @@ class PackageStore:
     def __init__(self, manager: Any) -> None:
         where = f"{type(manager).__module__}.{type(manager).__qualname__}"
         problems = [name for name in (*_POOLS, *METHODS) if not hasattr(manager, name)]
-        if not problems:
+        # A manager of ours may have been dropped in where LightZero builds its own; it needs no looking through.
+        self._tells = all(hasattr(manager, name) for name in ("policy", "live_keys", "peek"))
+        if not problems and not self._tells:
             pools = [*manager.init_pools, manager.recur_pool, manager.wm_pool]
             problems = [name for name in ("_key_to_index", "_pool", "pool_size", "clear", "eviction_strategy")
                         if not all(hasattr(pool, name) for pool in pools)]  # fmt: skip
@@ -51,6 +53,9 @@ class PackageStore:
     def policy(self) -> CachePolicy:
         """Declare the eviction and the sizes of its pools; it hands out its live slots."""
         manager = self.manager
+        if self._tells:
+            own: CachePolicy = manager.policy()
+            return own
         kind: PolicyKind = manager.recur_pool.eviction_strategy.value
         sizes = CacheCapacities(
             manager.init_pools[0].pool_size, manager.recur_pool.pool_size, manager.wm_pool.pool_size
@@ -59,10 +64,14 @@ class PackageStore:
 
     def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
         """List the keys that a pool holds."""
+        if self._tells:
+            return list(self.manager.live_keys(pool, env_id))
         return list(self._pool(pool, env_id)._key_to_index)
 
     def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
         """Return a stored entry itself without counting a lookup, or None."""
+        if self._tells:
+            return self.manager.peek(pool, env_id, cache_key)
         found = self._pool(pool, env_id)
         index = found._key_to_index.get(cache_key)
         return None if index is None else found._pool[index]
