@@ -137,7 +137,7 @@ class Installation:
         session = self.validation or self._open_for(model.config)
         promises = PROMISES.get(policy.kind, HostPromises())
         logger.info(
-            "Validating KV caches of %s (%s) in lockstep: control %s, candidate %s, the model receives the %s's answers",
+            "Validating KV caches of %s (%s) in lockstep: control %s, candidate %s, the model receives the %s's",
             type(model).__name__, name, type(control).__name__, type(candidate).__name__, primary,
         )  # fmt: skip
         return session.shadow(

@@ -1,0 +1,60 @@
+"""A stock LightZero training in a process of its own, small and short."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
+SIZES = (
+    *("env.collector_env_num=2", "env.evaluator_env_num=2", "env.n_evaluator_episode=2", "create.env_manager.type=base"),
+    *("policy.collector_env_num=2", "policy.evaluator_env_num=2", "policy.n_episode=2", "policy.num_simulations=8"),
+    *("policy.batch_size=16", "policy.cuda=false", "policy.update_per_collect=10"),
+    *("world_model_cfg.device=cpu", "world_model_cfg.env_num=2", "world_model_cfg.num_simulations=8"),
+    *("world_model_cfg.collector_env_num=2", "world_model_cfg.evaluator_env_num=2"),
+)
+
+Done = subprocess.CompletedProcess[str]
+
+
+def stock_script() -> Path:
+    """Return LightZero's own CartPole script, as the wheel ships it."""
+    spec = find_spec("zoo.classic_control.cartpole.config")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations))) / "cartpole_unizero_config.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if find_spec("lzero") is None:
+        reason = "LightZero is not installed here; 'make test-lightzero' builds an environment that has it"
+        for item in items:
+            if HERE in item.path.parents and "absent" not in item.name:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def kv_lockstep(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    """Return a function that runs the command in a directory, with one thread."""
+
+    def run(cwd: Path, *args: str, timeout_s: float = 400.0) -> Done:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+        command = [sys.executable, "-m", "validator.cli", *args]
+        return subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    return run
+
+
+def sizes(**more: str) -> list[str]:
+    """Return the ``--set`` flags of a small run."""
+    wanted = [*SIZES, *(f"{key.replace('__', '.')}={value}" for key, value in more.items())]
+    return [word for setting in wanted for word in ("--set", setting)]
