@@ -14,7 +14,12 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 SIZES = (
-    *("env.collector_env_num=2", "env.evaluator_env_num=2", "env.n_evaluator_episode=2", "create.env_manager.type=base"),
+    *(
+        "env.collector_env_num=2",
+        "env.evaluator_env_num=2",
+        "env.n_evaluator_episode=2",
+        "create.env_manager.type=base",
+    ),
     *("policy.collector_env_num=2", "policy.evaluator_env_num=2", "policy.n_episode=2", "policy.num_simulations=8"),
     *("policy.batch_size=16", "policy.cuda=false", "policy.update_per_collect=10"),
     *("world_model_cfg.device=cpu", "world_model_cfg.env_num=2", "world_model_cfg.num_simulations=8"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from reports.reader import find_runs, read_run
-from tests.lightzero.conftest import HERE, Done, sizes, stock_script
+from tests.lightzero.conftest import HERE, ROOT, Done, sizes, stock_script
 from validator.records import Cause, Fault
 from validator.run import Run
 
@@ -149,7 +152,7 @@ def test_one_line_of_code_and_the_flag_do_the_same(kv_lockstep: KvLockstep, tmp_
     unflagged = tmp_path / "without.py"
     unflagged.write_text(USERS_SCRIPT.format(flag=False))
 
-    done, plain = (kv_lockstep_python(tmp_path, path) for path in (script, unflagged))
+    done, plain = (python(tmp_path, path) for path in (script, unflagged))
 
     assert done.returncode == 0, done.stderr[-2000:]
     assert plain.returncode == 0, plain.stderr[-2000:]
@@ -180,13 +183,49 @@ train_unizero([main_config, create_config], seed=0, max_env_step=20)
 """
 
 
-def kv_lockstep_python(cwd: Path, script: Path) -> Done:
-    import os
-    import subprocess
-    import sys
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--out", "a_file/runs"], 2, "expected a directory that can be written"),
+        (["--set", "exp_name=a_file/exp"], 1, "itself ended with exit code 1 (NotADirectoryError"),
+        (
+            ["--set", "cache_validation.audit_shore=1.0"],
+            2,
+            "unknown setting 'audit_shore'; did you mean 'audit_share'?",
+        ),
+        (["--set", "cache_validation.candidate=package"], 2, "this LightZero has no manager of its own"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(
+    kv_lockstep: KvLockstep, tmp_path: Path, flags: list[str], code: int, said: str
+) -> None:
+    (tmp_path / "a_file").touch()
 
-    from tests.lightzero.conftest import ROOT
+    done = kv_lockstep(tmp_path, "run", *sizes(max_env_step="20"), *flags, "--", str(stock_script()))
 
+    assert done.returncode == code
+    assert said in done.stderr.replace("\n", " ")
+    assert "New data collection" not in done.stderr
+
+
+def test_a_store_that_another_release_would_keep_elsewhere_is_refused(kv_lockstep: KvLockstep, tmp_path: Path) -> None:
+    script = tmp_path / "other.py"
+    script.write_text(
+        "import runpy\n"
+        "from lzero.model.unizero_world_models.world_model import WorldModel\n"
+        "WorldModel._initialize_cache_structures = lambda self: None\n"
+        f"runpy.run_path({str(stock_script())!r}, run_name='__main__')\n"
+    )
+
+    done = kv_lockstep(tmp_path, "run", *sizes(max_env_step="20"), "--", str(script))
+
+    assert done.returncode == 2
+    assert "world_model.WorldModel should have a list past_kv_cache_init_infer_envs" in done.stderr
+    assert "Nothing would be watched, so nothing is trained" in done.stderr
+    assert "New data collection" not in done.stderr
+
+
+def python(cwd: Path, script: Path) -> Done:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, str(script)], cwd=cwd, env=environment, capture_output=True, text=True, check=False

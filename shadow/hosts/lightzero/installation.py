@@ -14,6 +14,7 @@ from shadow.hosts.lightzero.managed import ManagedAttachment
 from shadow.hosts.lightzero.package import PackageStore
 from shadow.hosts.lightzero.sides import OWN_INLINE, OWN_MANAGER, build, choose
 from shadow.interface import CachePolicy, read_field
+from shadow.settings import SettingsError
 from shadow.switch import HostPromises, Validation, installed_validation
 
 logger = logging.getLogger(__name__)
@@ -71,8 +72,14 @@ class Installation:
 
         Raises:
             LightZeroMismatch: If it does not look as expected.
+            SettingsError: If its settings are impossible.
         """
-        self._attach(world_model, MODEL).wake()  # the run directory must be writable before the training starts
+        try:
+            self._attach(world_model, MODEL).wake()  # the run directory must be writable before the training starts
+        except SettingsError:
+            raise
+        except ValueError as problem:
+            raise SettingsError(f"cache_validation: {problem}") from problem
 
     def copy(self, world_model: Any, memo: dict[int, Any]) -> Any:
         """Deep-copy a world model; the copy gets a store, a shadow and a recorder of its own when it is used."""

@@ -106,8 +106,8 @@ def build(name: str, world_model: Any, capacities: CacheCapacities, env_num: int
 
 
 def _manager_class(world_model: Any) -> Any:
-    for cls in type(world_model).__mro__:
-        package = sys.modules[cls.__module__].__package__
+    modules = [sys.modules.get(cls.__module__) for cls in type(world_model).__mro__]
+    for package in filter(None, (getattr(module, "__package__", None) for module in modules)):
         try:
             return import_module(f"{package}.kv_cache_manager").KVCacheManager
         except (ImportError, AttributeError):
