@@ -207,9 +207,9 @@ class InlineAttachment:
     def _intact(self) -> bool:
         """Look whether the taps are still in their places; where not, the host goes its way unwatched."""
         own = self.model.__dict__
-        if own.get("past_kv_cache_recurrent_infer") is self._recur_tap:
-            if own.get("past_kv_cache_init_infer_envs") is self._init_taps:
-                return True
+        recur, roots = own.get("past_kv_cache_recurrent_infer"), own.get("past_kv_cache_init_infer_envs")
+        if recur is self._recur_tap and roots is self._init_taps:
+            return True
         if not self._told_of_replacement:
             self._told_of_replacement = True
             self._fault(f"{type(self.model).__name__} replaced its dicts, so nothing of them is watched any more")
