@@ -20,11 +20,13 @@ import torch
 
 from shadow.hosts.lightzero.taps import Tap
 from shadow.shadow_cache import ShadowCache
+from validator.session import Lockstep
 
 models: list[Any] = []
 found = {"dict_lookups": 0, "operations": 0, "generators_moved": 0, "batch_copies": 0, "foreign_objects": 0}
 
 construct, get, run = world_model.WorldModel.__init__, Tap.get, ShadowCache._run
+open_session = Lockstep.__init__
 copy_for_batch = world_model.WorldModel.custom_copy_kv_cache_to_shared_wm
 
 
@@ -52,6 +54,12 @@ def running(self: Any, *args: Any) -> Any:
         found["generators_moved"] += generators() != before
 
 
+def opening(self: Any, *args: Any, **kwargs: Any) -> None:
+    before = generators()
+    open_session(self, *args, **kwargs)
+    found["generators_moved"] += generators() != before
+
+
 def copying(self: Any, src_kv: Any) -> Any:
     found["batch_copies"] += 1
     slots = [*self.shared_pool_recur_infer, *(slot for pool in self.shared_pool_init_infer for slot in pool)]
@@ -61,6 +69,7 @@ def copying(self: Any, src_kv: Any) -> Any:
 
 world_model.WorldModel.__init__ = constructing
 world_model.WorldModel.custom_copy_kv_cache_to_shared_wm = copying
+Lockstep.__init__ = opening  # type: ignore[method-assign]
 Tap.get = getting  # type: ignore[method-assign]
 ShadowCache._run = running  # type: ignore[method-assign]
 
