@@ -23,6 +23,10 @@ class StoredByReference(KVCacheManager):
         answer = super().hierarchical_get(env_id, cache_key)
         return answer if answer is None else self._kept.get(cache_key, answer)
 
+    def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
+        kept = self._kept.get(cache_key) if pool == "recur" else None
+        return super().peek(pool, env_id, cache_key) if kept is None else kept
+
     def clear_recur_cache(self) -> None:
         self._kept.clear()
         super().clear_recur_cache()
