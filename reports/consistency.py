@@ -60,7 +60,7 @@ def disagreements(
     if summary.get("run_id", manifest.get("run_id")) != manifest.get("run_id", summary.get("run_id")):
         yield f"{SUMMARY_FILE} belongs to run {summary.get('run_id')!r:.60}, {RUN_FILE} to another"
     if len(ranks) > 1 and summary.get("ops") != totals.ops:
-        totals = fold(ranks[0].windows)
+        totals = fold(ranks[0].windows())
     folded = json.loads(json.dumps(summarise(totals)))
     for name in ("ops", "lookups", "divergences", "coverage", "dropped"):
         said, counted = summary.get(name), folded[name]
@@ -78,9 +78,20 @@ def disagreements(
 
 def uncounted(run: Run) -> Iterator[str]:
     """Name divergences that were written but that no window counts: a sum of zero would hide them."""
+    for group, count in _written(run).items():
+        if count > (counted := run.totals.divergences.get(group, 0)):
+            yield f"{count} divergences of {group!r} are written in full, but the windows count {counted}"
+
+
+def count_what_was_written(run: Run) -> None:
+    """Raise the totals to the divergences that were written: a killed process loses the window that counts them."""
+    counted = run.totals.divergences
+    for group, count in _written(run).items():
+        counted[group] = max(count, counted.get(group, 0))
+
+
+def _written(run: Run) -> dict[str, int]:
     written: dict[str, int] = {}
     for divergence in run.divergences:
         written[divergence.group] = written.get(divergence.group, 0) + 1
-    for group, count in written.items():
-        if count > (counted := run.totals.divergences.get(group, 0)):
-            yield f"{count} divergences of {group!r} are written in full, but the windows count {counted}"
+    return written

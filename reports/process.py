@@ -36,7 +36,7 @@ def alive(manifest: Mapping[str, Any]) -> bool | None:
 
     Args:
         manifest: ``run.json``. Reads ``pid``, ``pid_started`` (optional, guards against a reused number) and the
-            machine's name, ``hostname`` or else ``host`` (which may also name the program that was watched).
+            machine's name, ``hostname``; ``host`` is the program that was watched.
 
     Returns:
         True or False; None if that can't be told from here, because another machine ran it or it names no process.
@@ -44,7 +44,7 @@ def alive(manifest: Mapping[str, Any]) -> bool | None:
     pid = manifest.get("pid")
     if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 2**31:
         return None
-    if manifest.get("hostname", manifest.get("host")) != socket.gethostname():
+    if manifest.get("hostname") != socket.gethostname():
         return None
     if Path("/proc/self/stat").exists():
         ticks, claimed = started(pid), manifest.get("pid_started")

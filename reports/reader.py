@@ -18,11 +18,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reports.consistency import absent_ranks, disagreements, schema_problems, state_of, uncounted
+from reports.consistency import (
+    absent_ranks,
+    count_what_was_written,
+    disagreements,
+    schema_problems,
+    state_of,
+    uncounted,
+)
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
 from reports.lines import read_lines
 from validator.records import Divergence
-from validator.run import Run, fold
+from validator.run import Run, add_counts, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
@@ -70,7 +77,7 @@ def read_run(path: Path | str) -> Run:
     summary = _json_file(path, SUMMARY_FILE, problems)
     state = state_of(manifest, summary, ranks)
     for lines in ranks:
-        problems += lines.problems
+        problems += lines.problems()
         if lines.cut_off and state != "in progress":
             problems.append(f"{rank_file(lines.rank)}: the last line is cut off")
         if lines.close is None and state != "in progress":
@@ -79,9 +86,10 @@ def read_run(path: Path | str) -> Run:
     run = Run(path, state, manifest, summary, problems=problems)
     for lines in ranks:
         run.caches += lines.caches
-        run.windows += lines.windows
+        run.windows += lines.windows()
         run.divergences += lines.divergences
         run.events += lines.events
+        add_counts(run.n_events, lines.n_events)
     run.totals = fold(run.windows)
     run.divergences = _with_evidence(path, run.divergences, problems)
     if summary is not None:
@@ -91,6 +99,8 @@ def read_run(path: Path | str) -> Run:
         problems.append(f"{SUMMARY_FILE} is missing or unreadable: the run did not end in order")
     if state == "complete":
         problems += uncounted(run)
+    else:
+        count_what_was_written(run)
     return run
 
 

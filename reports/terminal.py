@@ -97,7 +97,7 @@ def _what_differed(page: Page, run: Run, groups: list[Group]) -> None:
         )
         if len(groups) > _MAX_ROWS:
             page.prose(page.text(f"and {plural(len(groups) - _MAX_ROWS, 'more cause')}", "dim"))
-    uncounted = total - run.totals.n_divergences
+    uncounted = total - sum(sum(window.divergences.values()) for window in run.windows)
     if uncounted > 0:
         page.prose(page.text(f"{uncounted:,} of them not in the counts above: that window was lost", "yellow"))
     counts = run.totals.outcomes()

@@ -139,15 +139,13 @@ def _provenance(run: Run) -> Iterator[tuple[str, str]]:
 
 def _show_events(page: Page, run: Run) -> None:
     """Print each kind of event once, with how often it came and what the first said."""
-    counted: dict[str, int] = {}
     details: dict[str, str] = {}
     for event in run.events:
-        name = event["event"]
-        counted[name] = counted.get(name, 0) + 1
-        details.setdefault(name, str(event.get("detail") or ""))
-    if counted:
-        page.facts([("events", f"{plural(len(run.events), 'event')}; of each kind, the first")])
-        rows = [f"{_words(name)} ({count:,}): {details[name]}".removesuffix(": ") for name, count in counted.items()]
+        details.setdefault(event["event"], str(event.get("detail") or ""))
+    if details:
+        counted = run.n_events
+        page.facts([("events", f"{plural(max(sum(counted.values()), len(details)), 'event')}; of each kind, the first")])
+        rows = [f"{_words(name)} ({counted.get(name, 1):,}): {said}".removesuffix(": ") for name, said in details.items()]
         page.points((page.text(row, limit=800, lines=True) for row in rows[:_MAX_ROWS]), bullet="  •")
 
 

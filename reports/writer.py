@@ -121,11 +121,11 @@ class RunWriter:
 
     def window(self, window: Window) -> bool:
         """Write one window of counters; False if that line is lost."""
-        return self._line("window", lambda: to_json(window))
+        return self._line("window", lambda: to_json(window) | {"rank": self.rank})
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
-        return self._line("divergence", lambda: to_json(divergence))
+        return self._line("divergence", lambda: to_json(divergence) | {"rank": self.rank})
 
     def event(self, name: str, detail: str = "") -> bool:
         """Write that something happened in the life of the host or of the harness."""

@@ -6,8 +6,8 @@ know, so that a newer writer stays readable.
 
 On disk (``SCHEMA``), one run directory holds:
 
-* ``run.json``: ``schema, run_id, created, rank, world_size, versions, git, seed, device, platform, host, config,
-  switches`` and more of what ran.
+* ``run.json``: ``schema, run_id, created, rank, world_size, versions, git, seed, device, platform, hostname, pid,
+  host`` (the program that was watched), ``config, switches`` and more of what ran.
 * ``rank-NNNN.jsonl``: one JSON object a line, each with ``type`` and ``t_s`` (seconds since the run began):
   ``cache`` (a shadowed pair: ``cache`` its name, ``control``, ``candidate`` class names, ``primary``, ``policy``),
   ``window`` (a ``Window``), ``divergence`` (a ``Divergence``), ``event`` (``event`` a name, ``detail`` text), and
@@ -193,6 +193,7 @@ class Divergence:
         evidence: File in the run directory with the tensors of both sides, or empty.
         evidence_note: Why there is no evidence, or what of it was cut, or empty.
         t_s: Seconds since the run began.
+        rank: Rank of the process that wrote it.
     """
 
     id: int
@@ -218,6 +219,7 @@ class Divergence:
     evidence: str = ""
     evidence_note: str = ""
     t_s: float = 0.0
+    rank: int = 0
 
     @property
     def group(self) -> str:
@@ -244,6 +246,7 @@ class Window:
         dropped: What was not looked at or not written, by reason.
         train_iter: Training iteration at its end, -1 if the host did not say.
         env_step: Environment steps at its end, -1 if the host did not say.
+        rank: Rank of the process that wrote it.
     """
 
     cache: str
@@ -260,6 +263,7 @@ class Window:
     dropped: dict[str, int] = field(default_factory=dict)
     train_iter: int = -1
     env_step: int = -1
+    rank: int = 0
 
 
 R = typing.TypeVar("R", Divergence, Window, LeafDifference)

@@ -28,7 +28,7 @@ class Totals:
         coverage: What was exercised, by name.
         envs: Lookups by env id as text.
         latency_ns: Histograms by ``side.kind.pool``.
-        bytes_held: Bytes by side, the last seen of each cache, added up over caches.
+        bytes_held: Bytes by side, the last seen of each pair of each rank, added up.
         harness_ns: Time beyond the primary's own, nanoseconds.
         dropped: What was not looked at or not written, by reason.
         t_s: End of the last window.
@@ -44,12 +44,32 @@ class Totals:
     harness_ns: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     t_s: float = 0.0
+    _held: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict, repr=False, compare=False)
+
+    def add(self, window: Window) -> None:
+        """Add one window."""
+        add_counts(self.ops, window.ops)
+        add_counts(self.divergences, window.divergences)
+        add_counts(self.coverage, window.coverage)
+        add_counts(self.envs, window.envs)
+        add_counts(self.dropped, window.dropped)
+        for into, tables in ((self.lookups, window.lookups), (self.latency_ns, window.latency_ns)):
+            for name, counts in tables.items():
+                add_counts(into.setdefault(name, {}), counts)
+        self.harness_ns += window.harness_ns
+        self.t_s = max(self.t_s, window.t_s)
+        if window.bytes_held:
+            # What is held now takes the place of what the same pair of the same rank held before.
+            self._held[window.rank, window.cache] = window.bytes_held
+            self.bytes_held = {}
+            for sides in self._held.values():
+                add_counts(self.bytes_held, sides)
 
     def outcomes(self) -> dict[str, int]:
         """Return lookups by outcome over all pools, every outcome present."""
         total = {outcome.value: 0 for outcome in Outcome}
         for counts in self.lookups.values():
-            _add(total, counts)
+            add_counts(total, counts)
         return total
 
     @property
@@ -66,7 +86,7 @@ class Totals:
         """Return divergence counts by dimension (0), cause (1) or fault (2)."""
         found: dict[str, int] = {}
         for group, count in self.divergences.items():
-            _add(found, {group.split("|")[position]: count})
+            add_counts(found, {group.split("|")[position]: count})
         return found
 
     def hit_rate(self, pool: str | None = None) -> dict[str, float | None]:
@@ -94,11 +114,14 @@ class Run:
         manifest: ``run.json``, empty if there is none.
         summary: ``summary.json``, None if there is none.
         caches: The ``cache`` lines: shadowed pairs.
-        windows: All windows.
+        windows: All windows, or where a run has very many, runs of neighbours of one pair added up: ``seq`` is then
+            the first one's, and so are not all consecutive.
         divergences: All divergences written in full.
-        events: The ``event`` lines.
+        events: The ``event`` lines, the first thousands of each name.
+        n_events: How many events there are, by name.
         problems: What could not be read, one sentence each; a run with problems never passes.
-        totals: The windows added up.
+        totals: The windows added up. A killed process loses its last window, though not the divergences in it: where
+            more were written in full than the windows count, these are the totals.
     """
 
     path: Path
@@ -109,6 +132,7 @@ class Run:
     windows: list[Window] = field(default_factory=list)
     divergences: list[Divergence] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    n_events: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
 
@@ -116,23 +140,8 @@ class Run:
 def fold(windows: Iterable[Window]) -> Totals:
     """Add windows up."""
     total = Totals()
-    held: dict[str, dict[str, int]] = {}
     for window in windows:
-        _add(total.ops, window.ops)
-        _add(total.divergences, window.divergences)
-        _add(total.coverage, window.coverage)
-        _add(total.envs, window.envs)
-        _add(total.dropped, window.dropped)
-        for pool, counts in window.lookups.items():
-            _add(total.lookups.setdefault(pool, {}), counts)
-        for name, counts in window.latency_ns.items():
-            _add(total.latency_ns.setdefault(name, {}), counts)
-        if window.bytes_held:
-            held[window.cache] = window.bytes_held
-        total.harness_ns += window.harness_ns
-        total.t_s = max(total.t_s, window.t_s)
-    for sides in held.values():
-        _add(total.bytes_held, sides)
+        total.add(window)
     return total
 
 
@@ -176,6 +185,7 @@ def summarise(totals: Totals, **about: Any) -> dict[str, Any]:
     }
 
 
-def _add(into: dict[str, int], counts: Mapping[str, int]) -> None:
+def add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
+    """Add counts by name."""
     for name, count in counts.items():
         into[name] = into.get(name, 0) + count

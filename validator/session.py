@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import logging
 import os
 import secrets
@@ -30,12 +31,14 @@ from validator.live import LiveFigures
 from validator.pair import Pair
 from validator.provenance import provenance
 from validator.records import SCHEMA, Divergence, Window
-from validator.run import Totals, fold, summarise
+from validator.run import Totals, summarise
 from validator.selftest import quick_selftest
 
 logger = logging.getLogger(__name__)
 
 _PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
+_FIRST_WINDOW_S = 0.2
+_WINDOW_SHARE = 0.05  # of the run so far, until ``window_s`` is reached
 
 
 class Lockstep:
@@ -90,7 +93,7 @@ class Lockstep:
         self.run_dir = self._writer.path
         self.pairs: list[Pair] = []
         self._lock = threading.RLock()
-        self._windows: list[Window] = []
+        self._totals = Totals()
         self._next_window: dict[str, float] = {}
         self._copies: dict[str, str] = {}
         self._live: list[LiveFigures] = []
@@ -170,17 +173,18 @@ class Lockstep:
 
     def totals(self) -> Totals:
         """Return what was counted up to the last window of each pair."""
-        return fold(self._windows)
+        with self._lock:
+            return copy.deepcopy(self._totals)
 
     @property
     def divergences_so_far(self) -> int:
         """Divergences recorded or counted so far, repeats included."""
         live = sum(sum(pair.counters.divergences.values()) for pair in self.pairs)
-        return live + self.totals().n_divergences
+        return live + self._totals.n_divergences
 
     def hit_rates_so_far(self) -> dict[str, float | None]:
         """Return the hit rate of each side up to the last window of each pair."""
-        return self.totals().hit_rate()
+        return self._totals.hit_rate()
 
     @property
     def verdict(self) -> Judgement:
@@ -200,7 +204,7 @@ class Lockstep:
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
                 self.window(pair, force=True)
-            totals = fold(self._windows)
+            totals = self._totals
             first = self._first
             self._writer.close(
                 summarise(
@@ -275,14 +279,13 @@ class Lockstep:
         due = now >= self._next_window[pair.name] or sum(pair.counters.ops.values()) >= self.config.window_ops
         if not (force or due):
             return
-        self._next_window[pair.name] = now + self.config.window_s
+        # Early ones are shorter, so that a short run has curves too.
+        self._next_window[pair.name] = now + min(self.config.window_s, max(_FIRST_WINDOW_S, now * _WINDOW_SHARE))
         window = pair.drain(now)
         self._writer.window(window)
         self._show(window)
         # Kept folded: the memory of the harness must not grow with the length of the run.
-        self._windows.append(window)
-        if len(self._windows) > 64:
-            self._windows = [_merged(self._windows)]
+        self._totals.add(window)
 
     def fault(self, fault: Exception) -> None:
         """Note that the harness itself failed; the first time each kind does, with the place."""
@@ -327,7 +330,7 @@ class Lockstep:
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         pair = Pair(unique, control, candidate, primary, self.config, self, promises)
         self.pairs.append(pair)
-        self._next_window[unique] = self._writer.elapsed_s() + self.config.window_s
+        self._next_window[unique] = self._writer.elapsed_s() + min(self.config.window_s, _FIRST_WINDOW_S)
         policies = {side.name: asdict(side.model.policy) for side in (pair.control, pair.candidate)}
         self._writer.cache(
             unique,
@@ -388,21 +391,3 @@ def _class_name(cache: Any) -> str:
 
 def _error_text(error: Exception | None) -> str:
     return "" if error is None else f"{type(error).__name__}: {error}"[:4000]
-
-
-def _merged(windows: list[Window]) -> Window:
-    total = fold(windows)
-    return Window(
-        cache="",
-        seq=0,
-        t_s=total.t_s,
-        ops=total.ops,
-        lookups=total.lookups,
-        divergences=total.divergences,
-        coverage=total.coverage,
-        envs=total.envs,
-        latency_ns=total.latency_ns,
-        bytes_held=total.bytes_held,
-        harness_ns=total.harness_ns,
-        dropped=total.dropped,
-    )
