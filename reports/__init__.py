@@ -1,1 +1,21 @@
 """The run directory on disk: writing it from the training process, reading it for people and machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.tables import Tables
+    from validator.run import Run
+
+
+def load(run: Run | Path | str) -> Tables:
+    """Load a run as pandas tables; see ``reports.tables.Tables`` for columns and units.
+
+    Args:
+        run: A run, its directory, or a directory of runs for the latest one.
+    """
+    from reports.tables import load as load_tables  # pandas stays out of whoever only writes
+
+    return load_tables(run)

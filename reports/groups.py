@@ -22,6 +22,7 @@ class Group:
         count: How often, repeats included.
         n_written: How many of them were written in full.
         first: The first of those, None if there is none.
+        best: The first that shows most: with tensors that differ, else with evidence, else the very first.
     """
 
     dimension: str
@@ -30,6 +31,7 @@ class Group:
     count: int
     n_written: int
     first: Divergence | None
+    best: Divergence | None
 
 
 def grouped(run: Run) -> list[Group]:
@@ -46,5 +48,11 @@ def grouped(run: Run) -> list[Group]:
         count = max(run.totals.divergences.get(name, 0), len(records))
         if count:
             dimension, cause, fault = name.split("|")
-            groups.append(Group(dimension, cause, fault, count, len(records), records[0] if records else None))
+            groups.append(Group(dimension, cause, fault, count, len(records), *_examples(records)))
     return sorted(groups, key=lambda group: (_GRAVITY.get(group.fault, 2), -group.count, group.cause))
+
+
+def _examples(records: list[Divergence]) -> tuple[Divergence | None, Divergence | None]:
+    if not records:
+        return None, None
+    return records[0], max(records, key=lambda one: (bool(one.evidence), bool(one.leaves)))

@@ -7,20 +7,15 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from reports.facts import MEANING, SIDES, Judgement, classes, ran, unexplained
 from reports.groups import Group, grouped
 from reports.page import STYLES, Page
-from reports.terminal_background import SIDES, Judgement, show_cost, show_coverage, show_provenance
+from reports.terminal_background import show_cost, show_coverage, show_provenance
 from reports.terminal_divergence import show_divergence
-from reports.text import plural, seconds, share, short
-from validator.records import Outcome, Verdict
+from reports.text import plural, share, short
+from validator.records import Outcome
 from validator.run import Run
 
-_MEANING = {
-    Verdict.PASS: "the candidate may ship",
-    Verdict.FAIL: "the candidate must not ship",
-    Verdict.INCONCLUSIVE: "not enough evidence to ship",
-}
-_DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
 _MAX_SHOWN = 3
 _MAX_ROWS = 20
 
@@ -35,7 +30,7 @@ def first_lines(run: Run, judgement: Judgement, console: Console) -> None:
     """
     page = Page(console)
     verdict = judgement.verdict
-    page.flush_left(Text.assemble((verdict.value, STYLES[verdict]), f": {_MEANING[verdict]}"))
+    page.flush_left(Text.assemble((verdict.value, STYLES[verdict]), f": {MEANING[verdict]}"))
     page.points(page.text(reason, limit=1000) for reason in judgement.reasons)
     page.space()
     page.facts(_header(page, run))
@@ -61,16 +56,10 @@ def render(run: Run, judgement: Judgement, console: Console) -> None:
 
 def _header(page: Page, run: Run) -> Iterator[tuple[str, Text | str]]:
     style = {"complete": "green", "in progress": "yellow"}.get(run.state, "red")
-    name = f"{run.manifest.get('run_id', run.path.name)}, "
-    ended = f", {seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
-    yield "run", Text.assemble(page.text(name), page.text(run.state, style), page.text(ended))
+    name, state, length = ran(run)
+    yield "run", Text.assemble(page.text(f"{name}, "), page.text(state, style), page.text(f", {length}"))
     for side in SIDES:
-        names = []
-        for pair in run.caches:
-            which = f"{pair['cache']}: " if len(run.caches) > 1 else ""
-            primary = " (primary: its answers went to the host)" if pair.get("primary") == side else ""
-            names.append(f"{which}{pair.get(side, 'of unknown class')}{primary}")
-        yield side, "; ".join(dict.fromkeys(names)) or "nothing was shadowed"
+        yield side, classes(run, side)
 
 
 def _what_differed(page: Page, run: Run, groups: list[Group]) -> None:
@@ -100,11 +89,9 @@ def _what_differed(page: Page, run: Run, groups: list[Group]) -> None:
     uncounted = total - sum(sum(window.divergences.values()) for window in run.windows)
     if uncounted > 0:
         page.prose(page.text(f"{uncounted:,} of them not in the counts above: that window was lost", "yellow"))
-    counts = run.totals.outcomes()
-    unexplained = sum(counts[outcome.value] for outcome in _DIFFERING) - total
-    if unexplained > 0:
+    if n_unexplained := unexplained(run, total):
         page.prose(
-            page.text(f"{plural(unexplained, 'lookup')} differed without a divergence to explain it", "bold red")
+            page.text(f"{plural(n_unexplained, 'lookup')} differed without a divergence to explain it", "bold red")
         )
 
 
@@ -131,9 +118,9 @@ def _outcomes(page: Page, run: Run) -> None:
 def _show_me(page: Page, groups: list[Group]) -> None:
     shown = [group for group in groups if group.first is not None]
     for group in shown[:_MAX_SHOWN]:
-        if group.first is not None:
-            page.heading(f"Show me: divergence #{group.first.id}", f"{group.fault} at fault, {group.cause}")
-            show_divergence(page, group.first)
+        if group.best is not None:
+            page.heading(f"Show me: divergence #{group.best.id}", f"{group.fault} at fault, {group.cause}")
+            show_divergence(page, group.best)
     if len(shown) > _MAX_SHOWN:
         page.space()
         rest = ", ".join(f"#{group.first.id} {group.cause}" for group in shown[_MAX_SHOWN:] if group.first)

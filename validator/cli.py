@@ -133,11 +133,52 @@ def _parser() -> argparse.ArgumentParser:
         "show one run: verdict, outcomes, latency, memory, divergences",
         [
             "kv-lockstep report runs",
+            "kv-lockstep report runs --format html",
+            "kv-lockstep report runs --format markdown --output report.md",
         ],
         "exit codes: 0 shown, whatever the verdict, 2 usage or unreadable input, 3 fault of kv-lockstep itself",
     )
     report.add_argument(
         "run", type=Path, metavar="RUN", help="run directory, or a directory of runs for the latest one"
+    )
+
+    report.add_argument(
+        "--format",
+        choices=("terminal", "html", "markdown", "junit", "json"),
+        default="terminal",
+        help="html writes report.html into the run directory, the others print (default: terminal)",
+    )
+    report.add_argument("--output", type=Path, metavar="FILE", help="where to write; - for standard output")
+    report.add_argument(
+        "--to", choices=("tensorboard", "wandb", "mlflow"), help="log metrics and the HTML page into a tracker"
+    )
+
+    shown = "exit codes: 0 shown, whatever the verdict, 2 usage or unreadable input, 3 fault of kv-lockstep itself"
+    watch = _command(
+        commands,
+        "watch",
+        "follow a run in progress: outcomes, hit rates, operations per second, the last divergence",
+        ["kv-lockstep watch runs"],
+        shown,
+    )
+    watch.add_argument("run", type=Path, metavar="RUN", help="run directory, or a directory of runs for the latest one")
+    watch.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
+    watch.add_argument("--once", action="store_true", help="look once")
+
+    compare = _command(
+        commands,
+        "compare",
+        "compare two runs: divergences, hit rates, latency, memory, coverage",
+        ["kv-lockstep compare runs/before runs/after", "kv-lockstep compare runs/before runs/after --format html"],
+        shown,
+    )
+    for name, which in (("run_a", "A"), ("run_b", "B")):
+        compare.add_argument(
+            name, type=Path, metavar=f"RUN_{which}", help="run directory, or a directory of runs for the latest one"
+        )
+    compare.add_argument("--format", choices=("terminal", "html"), default="terminal", help="default: terminal")
+    compare.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write HTML (default: compare.html in RUN_B)"
     )
 
     gate = _command(commands, "gate", "judge runs by a policy: may the candidate ship?", ["kv-lockstep gate runs"])

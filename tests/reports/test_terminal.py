@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def run_of(windows: tuple[Any, ...] = (), divergences: tuple[Divergence, ...] = 
     }
     run = Run(Path("runs/r1"), "complete", **about | fields)
     run.windows, run.divergences, run.totals = list(windows), list(divergences), fold(windows)
+    run.n_events = dict(Counter(event["event"] for event in run.events))
     return run
 
 

@@ -1,24 +1,120 @@
-"""``kv-lockstep report``: show one run in full; the default policy's verdict is shown, and is not the exit code."""
+"""``kv-lockstep report``: show one run in one of many formats; the verdict is shown, and is not the exit code."""
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import Namespace
+from importlib import import_module
+from pathlib import Path
 
+from reports.disk import write_atomically
+from reports.facts import Judgement
 from reports.reader import find_runs, read_run
-from reports.terminal import render
 from validator.commands.show import console
+from validator.errors import LockstepError
 from validator.gate import judge
+from validator.run import Run
 
 
 def main(arguments: Namespace) -> int:
     """Show.
 
     Args:
-        arguments: ``run``; see ``validator.cli``.
+        arguments: ``run, format, output, to``; see ``validator.cli``.
 
     Returns:
         0: the run could be shown.
+
+    Raises:
+        LockstepError: If the report can't be written, or a tracker's library is missing.
     """
     run = read_run(find_runs(arguments.run)[-1])
-    render(run, judge([run]), console())
+    judgement = judge([run])
+    if arguments.to:
+        _track(run, judgement, arguments)
+    elif arguments.format == "terminal" and arguments.output is None:
+        from reports.terminal import render
+
+        render(run, judgement, console())
+    else:
+        _write(run, judgement, arguments.format, arguments.output)
+    _tell_ci(run, judgement)
     return 0
+
+
+def write_page(run: Run, judgement: Judgement, path: Path | None = None) -> Path:
+    """Write the HTML page of a run.
+
+    Raises:
+        LockstepError: If it can't be written.
+    """
+    from reports.html.page import write
+
+    try:
+        return write(run, judgement, path)
+    except OSError as problem:
+        where = path or run.path
+        raise LockstepError(f"{where}: {problem.strerror or problem}; name another file: --output FILE") from problem
+
+
+def _write(run: Run, judgement: Judgement, kind: str, output: Path | None) -> None:
+    if kind == "html" and (output is None or str(output) != "-"):
+        print(write_page(run, judgement, output))
+        return
+    text = _rendered(run, judgement, kind)
+    if output is None or str(output) == "-":
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        return
+    try:
+        write_atomically(output, text.encode("utf-8", "backslashreplace"), sync=False)
+    except OSError as problem:
+        raise LockstepError(f"{output}: {problem.strerror or problem}; name another file: --output FILE") from problem
+    print(output)
+
+
+def _rendered(run: Run, judgement: Judgement, kind: str) -> str:
+    if kind == "html":
+        from reports.html.page import render as render_page
+
+        return render_page(run, judgement)
+    if kind == "markdown":
+        from reports.markdown import render as render_markdown
+
+        return render_markdown(run, judgement)
+    if kind in ("json", "junit"):
+        from reports.machine import as_json, as_junit
+
+        return (as_json if kind == "json" else as_junit)(run, judgement)
+    from reports.terminal import render
+
+    out = console()
+    with out.capture() as captured:
+        render(run, judgement, out)
+    return captured.get()
+
+
+def _track(run: Run, judgement: Judgement, arguments: Namespace) -> None:
+    trackers = import_module("reports.trackers")
+    page = write_page(run, judgement, arguments.output)
+    try:
+        print(trackers.TRACKERS[arguments.to](run, judgement, page))
+    except trackers.TrackerMissing as missing:
+        raise LockstepError(str(missing)) from missing
+
+
+def _tell_ci(run: Run, judgement: Judgement) -> None:
+    """Append to the step summary that a CI offers, and annotate under GitHub Actions, on standard error."""
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        from reports.markdown import render as render_markdown
+
+        try:
+            with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(render_markdown(run, judgement))
+        except OSError as problem:
+            print(f"the step summary {summary} can't be written: {problem.strerror}", file=sys.stderr)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from reports.machine import workflow_commands
+
+        for command in workflow_commands(run, judgement):
+            print(command, file=sys.stderr)

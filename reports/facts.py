@@ -1,0 +1,168 @@
+"""What a run says of itself, in words: the same facts for every format of report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Protocol
+
+from reports.text import plural, ratio, seconds, share, size
+from validator.records import Outcome, Verdict
+from validator.run import Run
+
+SIDES = ("control", "candidate")
+MEANING = {
+    Verdict.PASS: "the candidate may ship",
+    Verdict.FAIL: "the candidate must not ship",
+    Verdict.INCONCLUSIVE: "not enough evidence to ship",
+}
+MARKS = {Verdict.PASS: "ok", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "missing"}
+ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
+_SETTINGS = ("audit_share", "digest_share", "history", "max_divergences", "evidence_mb", "evidence_each_mb")
+_WHAT = ("host", "seed", "device", "world_size", "platform")
+_MAX_NAMED = 20
+
+
+class Demand(Protocol):
+    """What was demanded of a run and what it shows."""
+
+    @property
+    def demanded(self) -> str: ...
+    @property
+    def found(self) -> str: ...
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def where(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
+
+
+class Judgement(Protocol):
+    """A verdict with what it rests on; ``validator.gate.Judgement`` is one."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def reasons(self) -> Sequence[str]: ...
+    @property
+    def demands(self) -> Sequence[Demand]: ...
+
+
+def ran(run: Run) -> tuple[str, str, str]:
+    """Return a run's id, its state, and how long it was."""
+    length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
+    return str(run.manifest.get("run_id", run.path.name)), run.state, length
+
+
+def classes(run: Run, side: str) -> str:
+    """Name the classes that stood on one side, and whether the host received its answers."""
+    names = []
+    for pair in run.caches:
+        which = f"{pair['cache']}: " if len(run.caches) > 1 else ""
+        primary = " (primary: its answers went to the host)" if pair.get("primary") == side else ""
+        names.append(f"{which}{pair.get(side, 'of unknown class')}{primary}")
+    return "; ".join(dict.fromkeys(names)) or "nothing was shadowed"
+
+
+def unexplained(run: Run, n_divergences: int) -> int:
+    """Return how many lookups differed beyond the divergences that explain some."""
+    counts = run.totals.outcomes()
+    return max(0, sum(counts[outcome.value] for outcome in DIFFERING) - n_divergences)
+
+
+def exercised(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield what was exercised, what never was, what was dropped, and how equality was understood."""
+    coverage = run.totals.coverage
+    yield "exercised", counted(coverage) or "nothing"
+    yield "never", ", ".join(sorted(words(name) for name, count in coverage.items() if not count))
+    yield "envs", _envs(run.totals.envs)
+    yield "dropped", counted(run.totals.dropped) or "nothing"
+    yield "tolerance", _tolerance(run.manifest)
+    yield "settings", _settings(run.manifest)
+
+
+def memory(run: Run) -> str:
+    """Say what both sides held at the end."""
+    held = run.totals.bytes_held
+    named = ", ".join(
+        f"{side} {size(held[side])}" for side in (*SIDES, *sorted(held.keys() - set(SIDES))) if side in held
+    )
+    times = ratio(held.get("candidate"), held.get("control"))
+    return f"{named}; candidate to control {times}" if named else "not measured"
+
+
+def overhead(run: Run) -> str:
+    """Say what the validation itself took."""
+    n_ranks = run.manifest.get("world_size")
+    wall_s = run.totals.t_s * (n_ranks if isinstance(n_ranks, int) and 0 < n_ranks < 10**6 else 1)
+    spent_s = run.totals.harness_ns / 1e9
+    if not wall_s:
+        return "not measured"
+    return f"{seconds(spent_s)} of {seconds(wall_s)} went into validating ({share(spent_s / wall_s)})"
+
+
+def provenance(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield what ran, where, and where its record lies."""
+    manifest = run.manifest
+    versions, git, switches = (manifest.get(name) for name in ("versions", "git", "switches"))
+    if isinstance(versions, Mapping):
+        yield "versions", " · ".join(f"{name} {version}" for name, version in versions.items())
+    if isinstance(git, Mapping):
+        yield "commit", f"{git.get('commit', '?')!s:.12}{', with uncommitted changes' if git.get('dirty') else ''}"
+    what = [f"{name.replace('_', ' ')} {manifest[name]}" for name in _WHAT if name in manifest]
+    yield "what", " · ".join([*what, *([f"on {manifest['hostname']}"] if "hostname" in manifest else [])])
+    yield "when", _created(manifest)
+    if isinstance(switches, Mapping):
+        yield "switches", ", ".join(f"{name}={value}" for name, value in switches.items())
+    yield "from", str(run.path)
+
+
+def events(run: Run) -> list[tuple[str, int, str]]:
+    """Return each kind of event with how often it came and what the first said."""
+    details: dict[str, str] = {}
+    for event in run.events:
+        details.setdefault(event["event"], str(event.get("detail") or ""))
+    return [(name, run.n_events.get(name, 1), said) for name, said in details.items()]
+
+
+def _tolerance(manifest: Mapping[str, object]) -> str:
+    settings = manifest.get("validation")
+    if not isinstance(settings, Mapping) or "rtol" not in settings:
+        return "not recorded"
+    rtol, atol = settings.get("rtol"), settings.get("atol")
+    return "none: bits must be equal" if rtol is None and atol is None else f"rtol {rtol}, atol {atol}: close is equal"
+
+
+def _settings(manifest: Mapping[str, object]) -> str:
+    settings = manifest.get("validation")
+    if not isinstance(settings, Mapping):
+        return ""
+    return ", ".join(f"{words(name)} {settings[name]}" for name in _SETTINGS if name in settings)
+
+
+def words(name: str) -> str:
+    """Turn a field's name into words."""
+    return name.replace("_", " ")
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Put the counts that are not zero in a row."""
+    named = [(words(name), count) for name, count in counts.items() if count]
+    more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    return ", ".join(f"{name} {count:,}" for name, count in named[:_MAX_NAMED]) + more
+
+
+def _envs(envs: Mapping[str, int]) -> str:
+    if not envs:
+        return ""
+    fewest = min(envs, key=lambda env: envs[env])
+    return f"{len(envs):,} looked up; fewest lookups: {envs[fewest]:,} of env {fewest}"
+
+
+def _created(manifest: Mapping[str, object]) -> str:
+    moment = manifest.get("created")
+    if isinstance(moment, (int, float)) and 0 <= moment < 2**33:
+        return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "" if moment is None else str(moment)

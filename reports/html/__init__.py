@@ -1,0 +1,1 @@
+"""Pages that open in a browser from disk: one file each, nothing fetched, nothing executed but a copy button."""

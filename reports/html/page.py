@@ -1,0 +1,94 @@
+"""One run as one HTML page; see ``templates/run.html`` for its order."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from reports import facts, text
+from reports.disk import write_atomically
+from reports.facts import Judgement
+from reports.html import view
+from reports.html.svg import cell
+from validator.run import Run
+
+PAGE_FILE = "report.html"
+MAX_BYTES = 1_000_000
+# Divergences shown in full, operations plotted: less and less of it until the page is small enough.
+_FRUGALITY = ((10, 24), (4, 12), (1, 4), (0, 0))
+_LONGEST = 4000
+
+
+def render(run: Run, judgement: Judgement) -> str:
+    """Return the page of one run, below ``MAX_BYTES`` whatever the run holds.
+
+    Args:
+        run: What was recorded.
+        judgement: What follows from it.
+    """
+    for n_divergences, n_operations in _FRUGALITY:
+        page = render_template("run.html", view.of_run(run, judgement, n_divergences, n_operations))
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    return page
+
+
+def write(run: Run, judgement: Judgement, path: Path | None = None) -> Path:
+    """Write the page of a run.
+
+    Args:
+        run: What was recorded.
+        judgement: What follows from it.
+        path: Where to; ``report.html`` in the run directory if None.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        OSError: If it can't be written.
+    """
+    path = path or run.path / PAGE_FILE
+    write_atomically(path, render(run, judgement).encode(), sync=False)
+    return path
+
+
+def render_template(name: str, about: Mapping[str, Any]) -> str:
+    """Fill one template; every value is escaped, and shown without what could move or hide text."""
+    templates = files("reports.html") / "templates"
+    read = {
+        file.name: file.read_text("utf-8")
+        for file in templates.iterdir()
+        if file.name.endswith((".html", ".css", ".js"))
+    }
+    environment = Environment(
+        loader=DictLoader({file: content for file, content in read.items() if file.endswith(".html")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        name: getattr(text, name)
+        for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "short")
+    }
+    environment.filters |= {"words": facts.words, "cell": cell}
+    style, script = read["page.css"], read["page.js"]
+    digests = {kind: _digest(code) for kind, code in (("style", style), ("script", script))}
+    assets = {"style": Markup(style), "script": Markup(script), "digests": digests}
+    return environment.get_template(name).render({**about, **assets})
+
+
+def _digest(code: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+
+
+def _harmless(value: Any) -> Any:
+    return value if isinstance(value, Markup) else text.clean(value, _LONGEST)

@@ -1,0 +1,228 @@
+"""What the page of a run shows, as plain values: which numbers stand where, and which plots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import facts
+from reports.evidence import Shown, differences
+from reports.facts import SIDES, Judgement
+from reports.groups import Group, grouped
+from reports.html import svg
+from reports.series import over_training
+from reports.text import micros, plural, ratio, seconds, share, short, size
+from validator.histogram import midpoint
+from validator.records import Divergence, Fault, Outcome, Verdict
+from validator.run import Run
+
+_PERCENTILES = (0.5, 0.9, 0.99)
+_MAX_GROUPS = 60
+_MAX_LISTED = 40
+
+
+def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int) -> dict[str, Any]:
+    """Return what ``run.html`` is filled with.
+
+    Args:
+        run: What was recorded.
+        judgement: What follows from it.
+        n_divergences: How many divergences are shown in full, one of each group.
+        n_operations: How many operations' latencies are plotted.
+    """
+    groups = grouped(run)
+    total = sum(group.count for group in groups)
+    name, state, length = facts.ran(run)
+    return {
+        "verdict": judgement.verdict,
+        "meaning": facts.MEANING[judgement.verdict],
+        "reasons": judgement.reasons[:20],
+        "name": name,
+        "state": state,
+        "length": length,
+        "classes": {side: facts.classes(run, side) for side in SIDES},
+        "key_figures": list(_key_figures(run, total)),
+        "blame": _blame(groups, total),
+        "outcomes": list(Outcome),
+        "pools": list(_pools(run)),
+        "groups": groups[:_MAX_GROUPS],
+        "n_groups": len(groups),
+        "n_total": total,
+        "n_unexplained": facts.unexplained(run, total),
+        "shown": [_in_full(run, group) for group in groups if group.first][:n_divergences],
+        "training": _training(run),
+        "demands": sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict])[:100],
+        "marks": facts.MARKS,
+        "n_unmet": sum(demand.verdict is not Verdict.PASS for demand in judgement.demands),
+        "exercised": list(facts.exercised(run)),
+        "events": facts.events(run)[:_MAX_LISTED],
+        "problems": run.problems[:_MAX_LISTED],
+        "n_problems": len(run.problems),
+        "latency": list(_latency(run, n_operations)),
+        "memory": facts.memory(run),
+        "overhead": facts.overhead(run),
+        "provenance": list(facts.provenance(run)),
+        "config": _flat(run.manifest)[:200],
+    }
+
+
+def _key_figures(run: Run, total: int) -> Iterator[tuple[str, str, str]]:
+    totals = run.totals
+    yield "lookups", short(totals.n_lookups), plural(sum(totals.ops.values()), "operation")
+    counts = totals.outcomes()
+    n_differing = sum(counts[outcome.value] for outcome in facts.DIFFERING)
+    of_lookups = f"{share(n_differing / totals.n_lookups)} of lookups differ" if totals.n_lookups else ""
+    yield "divergences", short(total), of_lookups
+    rates = totals.hit_rate()
+    yield "hit rate", share(rates["candidate"]), f"control {share(rates['control'])}"
+    name = max((name for name in totals.ops if name.startswith("get.")), key=lambda name: totals.ops[name], default="")
+    control, candidate = (totals.latency(side, name, 0.5) for side in SIDES)
+    yield f"{name or 'get'}, median", ratio(candidate, control), f"{micros(candidate)} µs, control {micros(control)} µs"
+    held = totals.bytes_held
+    have = all(side in held for side in SIDES)
+    sizes = f"{size(held['candidate'])}, control {size(held['control'])}" if have else "not measured"
+    yield "memory", ratio(held.get("candidate"), held.get("control")), sizes
+
+
+def _blame(groups: list[Group], total: int) -> str:
+    """Say in one sentence whose fault it is, if anything differed."""
+    if not total:
+        return ""
+    by_fault: dict[str, int] = {}
+    for group in groups:
+        by_fault[group.fault] = by_fault.get(group.fault, 0) + group.count
+    if set(by_fault) == {Fault.CONTROL.value}:
+        return f"The control is at fault in all {total:,}; the candidate was right each time."
+    named = ", ".join(f"{fault} in {count:,}" for fault, count in by_fault.items())
+    return f"At fault: {named}."
+
+
+def _pools(run: Run) -> Iterator[tuple[str, list[tuple[str, int]], dict[str, str]]]:
+    """Yield each pool with its outcomes (class, count) and hit rates; all pools last."""
+    for pool in (*sorted(run.totals.lookups)[:_MAX_LISTED], *([None] if len(run.totals.lookups) > 1 else [])):
+        counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
+        cells = []
+        for outcome in Outcome:
+            count = counts.get(outcome.value, 0)
+            good = outcome in (Outcome.BOTH_HIT_EQUAL, Outcome.BOTH_MISS)
+            cells.append(("none" if not count else "good" if good else "bad", count))
+        rates = run.totals.hit_rate(pool)
+        yield "all pools" if pool is None else pool, cells, {side: share(rates[side]) for side in SIDES}
+
+
+def _in_full(run: Run, group: Group) -> dict[str, Any]:
+    divergence = group.best
+    assert divergence is not None
+    shown = differences(run.path, divergence.evidence) if divergence.evidence else ""
+    drawn = isinstance(shown, Shown)
+    why_not = divergence.evidence_note or "no tensors were kept with it"
+    return {
+        "group": group,
+        "divergence": divergence,
+        "is_first": divergence is group.first,
+        "anchor": f"divergence-{divergence.rank}-{divergence.id}",
+        "place": list(_place(divergence)),
+        "leaves": divergence.leaves[:24],
+        "history": divergence.history[-24:],
+        "shown": shown if drawn else None,
+        "heat": _heat(shown) if isinstance(shown, Shown) else [],
+        "no_heat": "" if drawn else shown or why_not,
+    }
+
+
+def _heat(shown: Shown) -> list[dict[str, Any]]:
+    titles = ("layers and tokens", f"heads and tokens of {shown.worst}, the worst tensor")
+    found = []
+    for title, grid in zip(titles, (shown.layers, shown.heads), strict=True):
+        plot = svg.heat(f"Greatest absolute difference over {title}", grid)
+        found.append({"title": title, "plot": plot, "grid": grid, "bounds": svg.bounds(grid)})
+    return found
+
+
+def _place(divergence: Divergence) -> Iterator[tuple[str, str]]:
+    where = [f"operation {divergence.op_index:,}", divergence.operation, f"pool {divergence.pool}"]
+    where += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
+    where += [f"key {divergence.key}"] if divergence.key else []
+    yield "where", " · ".join([*where, f"cache {divergence.cache}", f"rank {divergence.rank}"])
+    when = [seconds(divergence.t_s)]
+    for name in ("train_iter", "env_step", "episode"):
+        if (value := getattr(divergence, name)) >= 0:
+            when.append(f"{facts.words(name)} {value:,}")
+    yield "when", " · ".join([*when, f"weights {divergence.weight_version:,}"])
+    if divergence.outcome is not None:
+        yield "outcome", facts.words(divergence.outcome.value)
+    if divergence.evidence:
+        yield "evidence", divergence.evidence
+    if divergence.evidence_note:
+        yield "note", divergence.evidence_note
+
+
+def _training(run: Run) -> dict[str, Any] | None:
+    axis, steps = over_training(run)
+    if not steps:
+        return None
+    rates = [(side, [(s.at, rate) for s in steps if (rate := s.hit_rate[side]) is not None]) for side in SIDES]
+    names = sorted({fault for step in steps for fault in step.divergences})
+    diverged = [(f"fault-{name}", [(s.at, float(s.divergences.get(name, 0))) for s in steps]) for name in names]
+    held = [(s, [(step.at, float(step.bytes_held[s])) for step in steps if s in step.bytes_held]) for s in SIDES]
+    n_found = sum(sum(step.divergences.values()) for step in steps)
+    return {
+        "axis": axis,
+        "steps": steps,
+        "faults": names,
+        "fault_classes": [f"fault-{name}" for name in names],
+        "hit_rate": svg.lines(f"Hit rate of both sides over {axis}", rates, axis, lambda y: f"{y:.0%}", top=1.0),
+        "divergences": svg.lines(f"Divergences over {axis}", diverged, axis, _count, bars=True)
+        if n_found
+        else Markup(""),
+        "memory": svg.lines(f"Memory of both sides over {axis}", held, axis, size, top=_most(held)),
+    }
+
+
+def _latency(run: Run, n_operations: int) -> Iterator[dict[str, Any]]:
+    """Yield each operation's latencies, the most frequent operations first."""
+    totals = run.totals
+    names = sorted(
+        {name.partition(".")[2] for name in totals.latency_ns}, key=lambda name: (-totals.ops.get(name, 0), name)
+    )
+    for position, name in enumerate(names[:_MAX_LISTED]):
+        series = [(side, _distribution(totals.latency_ns.get(f"{side}.{name}", {}))) for side in SIDES]
+        yield {
+            "name": name,
+            "count": totals.ops.get(name, 0),
+            "marks": {side: [micros(totals.latency(side, name, mark)) for mark in _PERCENTILES] for side in SIDES},
+            "ratio": ratio(totals.latency("candidate", name, 0.5), totals.latency("control", name, 0.5)),
+            "plot": svg.distributions(f"Time of {name} on both sides", series) if position < n_operations else "",
+        }
+
+
+def _distribution(counts: dict[str, int]) -> list[svg.Point]:
+    """Return durations and shares, two buckets put together, every gap filled with zero."""
+    total = sum(counts.values())
+    if not total:
+        return []
+    pairs: dict[int, int] = {}
+    for index, count in counts.items():
+        pairs[int(index) // 2] = pairs.get(int(index) // 2, 0) + count
+    first, last = min(pairs), max(pairs)
+    return [(midpoint(index * 2 + 1), pairs.get(index, 0) / total) for index in range(max(first - 1, 0), last + 2)]
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Lay a manifest out as dotted names and values."""
+    if isinstance(value, dict) and value and name.count(".") < 6:
+        return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else str(key))]
+    return [(name, str(value)[:300])]
+
+
+def _most(series: list[tuple[str, list[svg.Point]]]) -> float:
+    """Return the upper end of an axis of bytes: a full eighth of a power of two."""
+    most = max((y for _, part in series for _, y in part), default=0.0)
+    unit = 2.0 ** max(0, int(most).bit_length() - 4)
+    return -(-most // unit) * unit
+
+
+def _count(value: float) -> str:
+    return short(round(value)) if value >= 10 or value == int(value) else f"{value:.1f}"

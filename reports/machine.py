@@ -1,0 +1,123 @@
+"""One run for machines: JSON, JUnit XML and annotations of GitHub Actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+from reports import facts
+from reports.disk import described, encoded
+from reports.facts import SIDES, Judgement
+from reports.groups import grouped
+from reports.text import clean, line
+from validator.records import SCHEMA, Verdict, to_json
+from validator.run import Run, summarise
+
+_MAX_ANNOTATIONS = 10  # GitHub shows this many of a step
+
+
+def as_json(run: Run, judgement: Judgement) -> str:
+    """Return verdict, reasons, demands, totals as in ``summary.json``, and one divergence of each group.
+
+    Args:
+        run: What was recorded.
+        judgement: What follows from it.
+    """
+    first = {(group.fault, group.cause, group.dimension): group.first for group in grouped(run)}
+    told: dict[str, Any] = {
+        "schema": SCHEMA,
+        "verdict": judgement.verdict.value,
+        "reasons": list(judgement.reasons),
+        "run_id": str(run.manifest.get("run_id", run.path.name)),
+        "path": str(run.path),
+        "state": run.state,
+        "classes": {side: facts.classes(run, side) for side in SIDES},
+        "demands": [
+            {name: getattr(demand, name) for name in ("demanded", "found", "verdict", "where", "remedy")}
+            for demand in judgement.demands
+        ],
+        "causes": [
+            {"fault": g.fault, "cause": g.cause, "dimension": g.dimension, "count": g.count, "n_written": g.n_written}
+            | {"first": None if (one := first[g.fault, g.cause, g.dimension]) is None else to_json(one)}
+            for g in grouped(run)
+        ],
+        "events": run.n_events,
+        "problems": run.problems,
+        "totals": summarise(run.totals),
+        "manifest": run.manifest,
+    }
+    return encoded(described(told), indent=1).decode() + "\n"
+
+
+def as_junit(run: Run, judgement: Judgement) -> str:
+    """Return JUnit XML: each demand and each cause of divergences is a test case.
+
+    What failed is a failure; what is not shown is an error, which no CI takes for a pass.
+
+    Args:
+        run: What was recorded.
+        judgement: What follows from it.
+    """
+    name = f"kv-lockstep {facts.ran(run)[0]}"
+    suite = ElementTree.Element("testsuite", name=_xml(name), timestamp=_xml(run.manifest.get("created", "")))
+    counts = {"failure": 0, "error": 0}
+
+    def case(group: str, title: str, found: str, kind: str, detail: str) -> None:
+        one = ElementTree.SubElement(suite, "testcase", classname=f"kv-lockstep.{group}", name=_xml(title))
+        if kind:
+            counts[kind] += 1
+            ElementTree.SubElement(one, kind, message=_xml(found)).text = _xml(detail, 4000)
+
+    kinds = {Verdict.PASS: "", Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error"}
+    for demand in judgement.demands:
+        detail = f"{demand.found}\n{demand.where}\n{demand.remedy}"
+        case("demand", demand.demanded, demand.found, kinds[demand.verdict], detail)
+    for group in grouped(run):
+        detail = "" if group.first is None else "\n".join((group.first.explanation, *group.first.history))
+        # As the gate sees it: a divergence that the policy allows does not fail.
+        kind = "failure" if judgement.verdict is Verdict.FAIL else "" if judgement.verdict is Verdict.PASS else "error"
+        case(
+            "cause",
+            f"{group.cause} ({group.dimension}, {group.fault} at fault)",
+            f"{group.count:,} times",
+            kind,
+            detail,
+        )
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(counts["failure"]))
+    suite.set("errors", str(counts["error"]))
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def workflow_commands(run: Run, judgement: Judgement) -> Iterator[str]:
+    """Yield workflow commands of GitHub Actions: what failed as errors, what is missing as warnings, nothing for PASS.
+
+    Args:
+        run: What was recorded.
+        judgement: What follows from it.
+    """
+    kinds = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}
+    lines = [
+        f"::error title=kv-lockstep::{_command(f'{g.cause}, {g.fault} at fault, {g.count:,} times: {said}')}"
+        for g in grouped(run)
+        if judgement.verdict is Verdict.FAIL
+        for said in ["" if g.first is None else g.first.explanation]
+    ]
+    for demand in sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict]):
+        if demand.verdict in kinds:
+            said = f"{demand.demanded}, found {demand.found}. {demand.remedy}"
+            lines.append(f"::{kinds[demand.verdict]} title=kv-lockstep::{_command(said)}")
+    yield from lines[:_MAX_ANNOTATIONS]
+
+
+def _command(said: str) -> str:
+    """Escape what the runner would take for the end of the command."""
+    return line(said, 1000).replace("%", "%25")
+
+
+def _xml(value: object, limit: int = 400) -> str:
+    """Return text without what XML 1.0 can't hold; ``clean`` shows control characters by their escapes."""
+    return clean(value, limit).replace("\ufffe", "").replace("\uffff", "")

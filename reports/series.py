@@ -1,0 +1,77 @@
+"""How a run went over the training: windows put into few, equally wide steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from validator.records import Window
+from validator.run import Run, Totals, add_counts
+
+MOST = 80
+_ENOUGH = 5  # different values that make an axis worth while
+
+
+@dataclass(slots=True)
+class Step:
+    """What happened in one step.
+
+    Attributes:
+        at: Its end, on the axis.
+        hit_rate: Hit rate of each side, None without lookups.
+        n_lookups: Lookups.
+        divergences: Divergences by side at fault.
+        bytes_held: Bytes by side, at its end.
+    """
+
+    at: float
+    hit_rate: dict[str, float | None] = field(default_factory=dict)
+    n_lookups: int = 0
+    divergences: dict[str, int] = field(default_factory=dict)
+    bytes_held: dict[str, int] = field(default_factory=dict)
+
+
+def over_training(run: Run) -> tuple[str, list[Step]]:
+    """Return the name of the axis and at most ``MOST`` steps, in order.
+
+    The axis is the training iteration; the env step where the host told too little of that; else seconds.
+    """
+    axes = {"training iteration": _iteration, "env step": _env_step, "seconds": _seconds}
+    name, at = next(
+        (name, at) for name, at in axes.items() if at is _seconds or len({*map(at, run.windows)} - {-1}) >= _ENOUGH
+    )
+    windows = sorted((window for window in run.windows if at(window) >= 0), key=at)
+    if not windows:
+        return name, []
+    low, high = at(windows[0]), at(windows[-1])
+    width = (high - low) / MOST or 1.0
+    bins: dict[int, list[Window]] = {}
+    for window in windows:
+        bins.setdefault(min(int((at(window) - low) / width), MOST - 1), []).append(window)
+    held: dict[tuple[int, str], dict[str, int]] = {}
+    return name, [_step(at(part[-1]), part, held) for part in bins.values()]
+
+
+def _step(at: float, windows: list[Window], held: dict[tuple[int, str], dict[str, int]]) -> Step:
+    counted = Totals()
+    for window in windows:
+        for pool, counts in window.lookups.items():
+            add_counts(counted.lookups.setdefault(pool, {}), counts)
+        add_counts(counted.divergences, window.divergences)
+        if window.bytes_held:
+            held[window.rank, window.cache] = window.bytes_held
+    step = Step(at, counted.hit_rate(), counted.n_lookups, counted.divergences_by(2))
+    for sides in held.values():
+        add_counts(step.bytes_held, sides)
+    return step
+
+
+def _iteration(window: Window) -> float:
+    return window.train_iter
+
+
+def _env_step(window: Window) -> float:
+    return window.env_step
+
+
+def _seconds(window: Window) -> float:
+    return window.t_s

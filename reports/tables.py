@@ -1,0 +1,167 @@
+"""A run as pandas tables, for questions that no report answers. The one module that imports pandas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.reader import find_runs, read_run
+from validator.histogram import midpoint, percentile
+from validator.records import Divergence, Outcome, Window
+from validator.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one run. A missing number is NaN or ``<NA>``; -1 means that the host did not say.
+
+    Attributes:
+        divergences: One row for each divergence written in full: ``id, rank, cache, op_index, operation, pool, env_id,
+            key, outcome, dimension, cause, fault, explanation, n_leaves, n_mismatched`` (elements), ``max_abs_diff,
+            control_error, candidate_error, train_iter, env_step, episode, weight_version, evidence, t_s`` (seconds).
+        windows: One row for each window (neighbours added up in very long runs): ``rank, cache, seq, t_s`` (seconds),
+            ``train_iter, env_step, ops, lookups``, the six outcomes, ``divergences, dropped, harness_ns,
+            bytes_control, bytes_candidate``; everything countable is the number in this window.
+        latencies: One row for each bucket of a histogram: ``side, operation, bucket, ns`` (middle of the bucket,
+            nanoseconds, within 6 %), ``count``.
+        coverage: One row for each thing exercised: ``name, count``.
+    """
+
+    divergences: pd.DataFrame
+    windows: pd.DataFrame
+    latencies: pd.DataFrame
+    coverage: pd.DataFrame
+
+    def percentiles(self) -> pd.DataFrame:
+        """Return ``side, operation, count, p50_ns, p90_ns, p99_ns``."""
+        rows = []
+        for (side, operation), part in self.latencies.groupby(["side", "operation"]):
+            counts = dict(zip(part["bucket"].astype(str), part["count"], strict=True))
+            marks = {f"p{mark}_ns": percentile(counts, mark / 100) for mark in (50, 90, 99)}
+            rows.append({"side": side, "operation": operation, "count": int(part["count"].sum()), **marks})
+        return pd.DataFrame(rows, columns=["side", "operation", "count", "p50_ns", "p90_ns", "p99_ns"])
+
+    def to_parquet(self, directory: Path | str) -> list[Path]:
+        """Write each table as ``<name>.parquet``.
+
+        Args:
+            directory: Where to; made if missing.
+
+        Returns:
+            The files.
+
+        Raises:
+            ModuleNotFoundError: If pyarrow is missing, with the command that installs it.
+        """
+        try:
+            import pyarrow  # noqa: F401
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError("Parquet needs pyarrow: pip install 'kv-lockstep[parquet]'") from None
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        written = []
+        for table in fields(self):
+            path = directory / f"{table.name}.parquet"
+            getattr(self, table.name).to_parquet(path, index=False)
+            written.append(path)
+        return written
+
+
+def load(run: Run | Path | str) -> Tables:
+    """Load a run.
+
+    Args:
+        run: A run, its directory, or a directory of runs for the latest one.
+
+    Returns:
+        Its tables.
+
+    Raises:
+        RunUnreadable: If nothing of a run is there.
+    """
+    if not isinstance(run, Run):
+        run = read_run(find_runs(run)[-1])
+    return Tables(
+        _frame([_divergence(one) for one in run.divergences], _DIVERGENCE),
+        _frame([_window(one) for one in run.windows], _WINDOW),
+        _frame(_latencies(run), ("side", "operation", "bucket", "ns", "count")),
+        _frame([{"name": name, "count": count} for name, count in run.totals.coverage.items()], ("name", "count")),
+    )
+
+
+_DIVERGENCE = (
+    *(
+        "id",
+        "rank",
+        "cache",
+        "op_index",
+        "operation",
+        "pool",
+        "env_id",
+        "key",
+        "outcome",
+        "dimension",
+        "cause",
+        "fault",
+    ),
+    *("explanation", "n_leaves", "n_mismatched", "max_abs_diff", "control_error", "candidate_error", "train_iter"),
+    *("env_step", "episode", "weight_version", "evidence", "t_s"),
+)
+_WINDOW = (
+    *("rank", "cache", "seq", "t_s", "train_iter", "env_step", "ops", "lookups", *(o.value for o in Outcome)),
+    *("divergences", "dropped", "harness_ns", "bytes_control", "bytes_candidate"),
+)
+
+
+def _divergence(one: Divergence) -> dict[str, Any]:
+    row = {name: getattr(one, name, None) for name in _DIVERGENCE}
+    for name in ("outcome", "dimension", "cause", "fault"):
+        row[name] = getattr(row[name], "value", None)
+    gaps = [leaf.max_abs_diff for leaf in one.leaves if leaf.max_abs_diff is not None]
+    row |= {"n_leaves": len(one.leaves), "n_mismatched": sum(leaf.n_mismatched for leaf in one.leaves)}
+    return row | {"max_abs_diff": max(gaps, default=None)}
+
+
+def _window(one: Window) -> dict[str, Any]:
+    counts = dict.fromkeys((outcome.value for outcome in Outcome), 0)
+    for pool in one.lookups.values():
+        for name, count in pool.items():
+            counts[name] += count
+    row = {name: getattr(one, name) for name in ("rank", "cache", "seq", "t_s", "train_iter", "env_step", "harness_ns")}
+    row |= {name: sum(getattr(one, name).values()) for name in ("ops", "divergences", "dropped")}
+    held = {f"bytes_{side}": one.bytes_held.get(side) for side in ("control", "candidate")}
+    return row | counts | {"lookups": sum(counts.values())} | held
+
+
+def _latencies(run: Run) -> list[dict[str, Any]]:
+    rows = []
+    for name, counts in run.totals.latency_ns.items():
+        side, _, operation = name.partition(".")
+        for bucket, count in sorted((int(index), count) for index, count in counts.items()):
+            about = {"side": side, "operation": operation, "bucket": bucket}
+            rows.append({**about, "ns": midpoint(bucket), "count": count})
+    return rows
+
+
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """Build a table whose dtypes don't depend on which rows there are, nor on the version of pandas."""
+    frame = pd.DataFrame(rows, columns=list(columns))
+    for name in columns:
+        if name in _TEXT:
+            frame[name] = frame[name].astype("string")
+        elif name in ("env_id", "bytes_control", "bytes_candidate"):
+            frame[name] = frame[name].astype("Int64")
+        else:
+            frame[name] = frame[name].astype("float64" if name in ("t_s", "max_abs_diff", "ns") else "int64")
+    return frame
+
+
+_TEXT = frozenset(
+    (
+        *("cache", "operation", "pool", "key", "outcome", "dimension", "cause", "fault", "explanation"),
+        *("control_error", "candidate_error", "evidence", "side", "name"),
+    )
+)
