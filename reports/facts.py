@@ -113,7 +113,7 @@ def provenance(run: Run) -> Iterator[tuple[str, str]]:
         yield "commit", f"{git.get('commit', '?')!s:.12}{', with uncommitted changes' if git.get('dirty') else ''}"
     what = [f"{name.replace('_', ' ')} {manifest[name]}" for name in _WHAT if name in manifest]
     yield "what", " · ".join([*what, *([f"on {manifest['hostname']}"] if "hostname" in manifest else [])])
-    yield "when", _created(manifest)
+    yield "when", created(manifest)
     if isinstance(switches, Mapping):
         yield "switches", ", ".join(f"{name}={value}" for name, value in switches.items())
     yield "from", str(run.path)
@@ -161,7 +161,8 @@ def _envs(envs: Mapping[str, int]) -> str:
     return f"{len(envs):,} looked up; fewest lookups: {envs[fewest]:,} of env {fewest}"
 
 
-def _created(manifest: Mapping[str, object]) -> str:
+def created(manifest: Mapping[str, object]) -> str:
+    """Say when a run began."""
     moment = manifest.get("created")
     if isinstance(moment, (int, float)) and 0 <= moment < 2**33:
         return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

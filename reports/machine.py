@@ -60,7 +60,9 @@ def as_junit(run: Run, judgement: Judgement) -> str:
         judgement: What follows from it.
     """
     name = f"kv-lockstep {facts.ran(run)[0]}"
-    suite = ElementTree.Element("testsuite", name=_xml(name), timestamp=_xml(run.manifest.get("created", "")))
+    suite = ElementTree.Element(
+        "testsuite", name=_xml(name), timestamp=_xml(facts.created(run.manifest).replace(" UTC", "Z").replace(" ", "T"))
+    )
     counts = {"failure": 0, "error": 0}
 
     def case(group: str, title: str, found: str, kind: str, detail: str) -> None:

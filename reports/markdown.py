@@ -14,7 +14,7 @@ from validator.run import Run
 
 MOST_CHARACTERS = 60_000  # GitHub takes 65,536 in a comment
 _MAX_ROWS = 20
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~$&@:])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#+!|~$&])")
 _SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "⚠️"}
 
 
@@ -35,9 +35,10 @@ def render(run: Run, judgement: Judgement) -> str:
 
 def plain(value: object, limit: int = 400) -> str:
     """Return data as text on one line that Markdown shows as it is: no markup, no link, no mention."""
-    return (
-        _SPECIAL.sub(r"\\\1", line(value, limit)).replace("\\@", "&#64;").replace("\\<", "&lt;").replace("\\:", "&#58;")
-    )
+    escaped = _SPECIAL.sub(r"\\\1", line(value, limit))
+    for mark, entity in (("<", "&lt;"), (">", "&gt;"), ("@", "&#64;"), ("://", "&#58;//"), ("www.", "www&#46;")):
+        escaped = escaped.replace(mark, entity)
+    return escaped
 
 
 def fenced(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,7 +15,7 @@ from reports.html import svg
 from reports.series import over_training
 from reports.text import micros, plural, ratio, seconds, share, short, size
 from validator.histogram import midpoint
-from validator.records import Divergence, Fault, Outcome, Verdict
+from validator.records import Divergence, Fault, LeafDifference, Outcome, Verdict
 from validator.run import Run
 
 _PERCENTILES = (0.5, 0.9, 0.99)
@@ -115,6 +115,7 @@ def _pools(run: Run) -> Iterator[tuple[str, list[tuple[str, int]], dict[str, str
 def _in_full(run: Run, group: Group) -> dict[str, Any]:
     divergence = group.best
     assert divergence is not None
+    leaves = divergence.leaves[:24]
     shown = differences(run.path, divergence.evidence) if divergence.evidence else ""
     drawn = isinstance(shown, Shown)
     why_not = divergence.evidence_note or "no tensors were kept with it"
@@ -124,7 +125,11 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
         "is_first": divergence is group.first,
         "anchor": f"divergence-{divergence.rank}-{divergence.id}",
         "place": list(_place(divergence)),
-        "leaves": divergence.leaves[:24],
+        "leaves": leaves,
+        "special": any(
+            one.n_nan_control + one.n_nan_candidate + one.n_inf_control + one.n_inf_candidate for one in leaves
+        ),
+        "kinds": _kinds(leaves),
         "history": divergence.history[-24:],
         "shown": shown if drawn else None,
         "heat": _heat(shown) if isinstance(shown, Shown) else [],
@@ -132,12 +137,21 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
     }
 
 
+def _kinds(leaves: Sequence[LeafDifference]) -> list[tuple[str, str, str]]:
+    """Return which tensors are of which size and dtype on both sides."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for leaf in leaves:
+        named.setdefault((leaf.control, leaf.candidate), []).append(f"L{leaf.layer} {leaf.part}")
+    return [(", ".join(names), control, candidate) for (control, candidate), names in named.items()]
+
+
 def _heat(shown: Shown) -> list[dict[str, Any]]:
     titles = ("layers and tokens", f"heads and tokens of {shown.worst}, the worst tensor")
     found = []
     for title, grid in zip(titles, (shown.layers, shown.heads), strict=True):
         plot = svg.heat(f"Greatest absolute difference over {title}", grid)
-        found.append({"title": title, "plot": plot, "grid": grid, "bounds": svg.bounds(grid)})
+        levels = {svg.level(value, *svg.bounds(grid)) for row in grid.values for value in row}
+        found.append({"title": title, "plot": plot, "grid": grid, "bounds": svg.bounds(grid), "levels": levels})
     return found
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
+
+from rich.console import Console
 
 from reports.disk import write_atomically
 from reports.facts import Judgement
@@ -88,10 +91,9 @@ def _rendered(run: Run, judgement: Judgement, kind: str) -> str:
         return (as_json if kind == "json" else as_junit)(run, judgement)
     from reports.terminal import render
 
-    out = console()
-    with out.capture() as captured:
-        render(run, judgement, out)
-    return captured.get()
+    out = Console(file=io.StringIO(), width=140, highlight=False)
+    render(run, judgement, out)
+    return str(out.file.getvalue())  # type: ignore[attr-defined]
 
 
 def _track(run: Run, judgement: Judgement, arguments: Namespace) -> None:

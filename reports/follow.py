@@ -1,0 +1,74 @@
+"""A run in progress, read on from where the last look ended."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import IO, Any
+
+from reports.disk import RUN_FILE, SUMMARY_FILE
+from reports.lines import RankLines
+from reports.process import alive
+from validator.records import Divergence
+from validator.run import Totals, fold
+
+_RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
+_MOST_AT_ONCE = 32 << 20
+
+
+class Follower:
+    """Looks at a run again and again; each look reads only what is new.
+
+    Attributes:
+        state: ``in progress``, ``closed`` or ``crashed``.
+        caches: The shadowed pairs.
+        last: The latest divergence written, if any.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[int, tuple[IO[bytes], RankLines]] = {}
+        self._rests: dict[int, bytes] = {}
+        self.state = "in progress"
+        self.caches: list[dict[str, Any]] = []
+        self.last: Divergence | None = None
+
+    def look(self) -> Totals:
+        """Read what is new, and return the totals so far."""
+        ended = (self._path / SUMMARY_FILE).exists()  # before reading: the summary is written last
+        living = alive(self._manifest())
+        for name in sorted(child.name for child in self._path.iterdir()):
+            match = _RANK_FILE.fullmatch(name)
+            path = self._path / name
+            if match and int(match[1]) not in self._files and path.is_file() and not path.is_symlink():
+                self._files[int(match[1])] = (path.open("rb"), RankLines(int(match[1])))
+        for rank, (file, lines) in self._files.items():
+            while data := file.read(_MOST_AT_ONCE):
+                *whole, self._rests[rank] = (self._rests.get(rank, b"") + data).split(b"\n")
+                lines.take([raw + b"\n" for raw in whole])
+        found = [lines for _, lines in self._files.values()]
+        self.caches = [cache for lines in found for cache in lines.caches]
+        latest = [lines.divergences[-1] for lines in found if lines.divergences]
+        self.last = max(latest, key=lambda one: one.t_s, default=None)
+        if ended:
+            self.state = "closed"
+        elif living is False:
+            self.state = "crashed"
+        totals = fold(window for lines in found for window in lines.windows())
+        for lines in found:
+            for one in lines.divergences:
+                totals.divergences.setdefault(one.group, 1)
+        return totals
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file, _ in self._files.values():
+            file.close()
+
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self._path / RUN_FILE).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}

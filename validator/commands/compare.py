@@ -1,0 +1,50 @@
+"""``kv-lockstep compare``: what differs between two runs."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from reports.compare import compare
+from reports.disk import write_atomically
+from reports.page import Page
+from reports.reader import find_runs, read_run
+from validator.commands.show import console
+from validator.errors import LockstepError
+from validator.gate import judge
+
+
+def main(arguments: Namespace) -> int:
+    """Compare.
+
+    Args:
+        arguments: ``run_a, run_b, format, output``; see ``validator.cli``.
+
+    Returns:
+        0: both could be shown.
+
+    Raises:
+        LockstepError: If the page can't be written.
+    """
+    a, b = (read_run(find_runs(path)[-1]) for path in (arguments.run_a, arguments.run_b))
+    judged = [judge([run]) for run in (a, b)]
+    warnings, tables = compare(a, b, judged)
+    if arguments.format == "html":
+        from reports.html.page import render_template
+
+        path = arguments.output or b.path / "compare.html"
+        verdicts = [judgement.verdict.value for judgement in judged]
+        page = render_template("compare.html", {"warnings": warnings, "tables": tables, "verdicts": verdicts})
+        try:
+            write_atomically(path, page.encode(), sync=False)
+        except OSError as problem:
+            raise LockstepError(f"{path}: {problem.strerror or problem}; name another file: --output FILE") from problem
+        print(path)
+        return 0
+    page_of_text = Page(console())
+    page_of_text.points(page_of_text.text(warning, "yellow", limit=1000) for warning in warnings)
+    for table in tables:
+        page_of_text.heading(table.title, table.remark)
+        page_of_text.prose(page_of_text.text(table.classes, "dim"))
+        n_names = len(table.columns) if table.title == "Verdicts" else table.n_names
+        page_of_text.table(table.columns, table.rows, n_names=n_names)
+    return 0
