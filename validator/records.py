@@ -19,9 +19,10 @@ On disk (``SCHEMA``), one run directory holds:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -287,24 +288,24 @@ def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
     Raises:
         ValueError: If a required field is missing or a word is none of the closed list.
     """
-    hints = _hints(cls)
     values = {}
-    for f in dataclasses.fields(cls):
-        if f.name in data:
-            values[f.name] = _rebuilt(hints[f.name], data[f.name])
+    for name, rebuilt in _rebuilders(typing.cast(Any, cls)):
+        if name in data:
+            values[name] = rebuilt(data[name])
     try:
         return cls(**values)
     except TypeError as missing:
         raise ValueError(f"not a {cls.__name__}: {missing}") from None
 
 
-_HINTS: dict[type, dict[str, Any]] = {}
+Rebuild = Callable[[Any], Any]
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls)
-    return _HINTS[cls]
+@functools.cache
+def _rebuilders(cls: type) -> tuple[tuple[str, Rebuild], ...]:
+    """Return what rebuilds each field; a run may have ten thousand divergences, so hints are looked at once."""
+    hints = typing.get_type_hints(cls)
+    return tuple((f.name, _rebuilder(hints[f.name])) for f in dataclasses.fields(cls))
 
 
 def _plain(value: Any) -> Any:
@@ -317,26 +318,27 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _rebuilt(hint: Any, value: Any) -> Any:
+def _rebuilder(hint: Any) -> Rebuild:
     origin = typing.get_origin(hint)
     if origin is types.UnionType or origin is typing.Union:
-        inner = next(option for option in typing.get_args(hint) if option is not type(None))
-        return None if value is None else _rebuilt(inner, value)
+        inner = _rebuilder(next(option for option in typing.get_args(hint) if option is not type(None)))
+        return lambda value: None if value is None else inner(value)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"expected a list, got {type(value).__name__}")
-        return tuple(_rebuilt(typing.get_args(hint)[0], item) for item in value)
-    if origin is None and isinstance(hint, type):
-        if issubclass(hint, Enum):
-            return hint(value)
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, Mapping):
-                raise ValueError(f"expected an object, got {type(value).__name__}")
-            return from_json(hint, value)  # type: ignore[type-var]
-        if hint is float and isinstance(value, int):
-            return float(value)
-        if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-            raise ValueError(f"expected {hint.__name__}, got {value!r:.80}")
-    elif origin is dict and not isinstance(value, dict):
-        raise ValueError(f"expected an object, got {type(value).__name__}")
+        item = _rebuilder(typing.get_args(hint)[0])
+        return lambda value: tuple(map(item, _of(list, "a list", value)))
+    if origin is dict:
+        return lambda value: _of(dict, "an object", value)
+    if issubclass(hint, Enum):
+        return typing.cast(Rebuild, hint)
+    if dataclasses.is_dataclass(hint):
+        kind: Any = hint
+        return lambda value: from_json(kind, _of(Mapping, "an object", value))
+    if hint is float:
+        return lambda value: float(value) if type(value) is int else _of(float, "float", value)
+    return lambda value: value if type(value) is hint else _of(hint, hint.__name__, value)
+
+
+def _of(kind: Any, called: str, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"expected {called}, got {value!r:.80}")
     return value
