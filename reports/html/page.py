@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from validator.run import Run
 
 PAGE_FILE = "report.html"
 MAX_BYTES = 1_000_000
-# Divergences shown in full, operations plotted: less and less of it until the page is small enough.
-_FRUGALITY = ((10, 24), (4, 12), (1, 4), (0, 0))
+# Divergences shown in full, operations plotted, characters of one text: less of it until the page is small enough.
+_FRUGALITY = ((10, 24, 4000), (4, 12, 1000), (1, 4, 300), (0, 0, 80))
 _LONGEST = 4000
 
 
@@ -33,8 +34,8 @@ def render(run: Run, judgement: Judgement) -> str:
         run: What was recorded.
         judgement: What follows from it.
     """
-    for n_divergences, n_operations in _FRUGALITY:
-        page = render_template("run.html", view.of_run(run, judgement, n_divergences, n_operations))
+    for n_divergences, n_operations, longest in _FRUGALITY:
+        page = render_template("run.html", view.of_run(run, judgement, n_divergences, n_operations), longest)
         if len(page.encode()) <= MAX_BYTES:
             break
     return page
@@ -59,7 +60,7 @@ def write(run: Run, judgement: Judgement, path: Path | None = None) -> Path:
     return path
 
 
-def render_template(name: str, about: Mapping[str, Any]) -> str:
+def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
     """Fill one template; every value is escaped, and shown without what could move or hide text."""
     templates = files("reports.html") / "templates"
     read = {
@@ -71,7 +72,7 @@ def render_template(name: str, about: Mapping[str, Any]) -> str:
         loader=DictLoader({file: content for file, content in read.items() if file.endswith(".html")}),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_harmless,
+        finalize=partial(_harmless, longest),
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -90,5 +91,5 @@ def _digest(code: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
 
 
-def _harmless(value: Any) -> Any:
-    return value if isinstance(value, Markup) else text.clean(value, _LONGEST)
+def _harmless(longest: int, value: Any) -> Any:
+    return value if isinstance(value, Markup) else text.clean(value, longest)
