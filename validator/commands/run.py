@@ -14,6 +14,7 @@ from reports.writer import RunDirectoryError
 from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
 from shadow.hosts.lightzero.overrides import override
 from shadow.settings import SettingsError
+from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.config import ValidationConfig
 from validator.errors import ConfigError, LockstepError
@@ -80,6 +81,7 @@ def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, er
             run = read_run(sessions[0].run_dir)
             judgement = judge([run])
             first_lines(run, judgement, out)
+            page_at_close(run, judgement, out, err)
             code = judgement.exit_code
         except RunUnreadable as problem:
             err.print(str(problem), markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from reports.reader import RunUnreadable, read_run
 from reports.terminal import first_lines
 from shadow.hosts.unizero import TrainConfig, train
 from validator.commands.progress import display
-from validator.commands.report import write_page
+from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.commands.train_config import read_config
 from validator.config import ValidationConfig
@@ -65,11 +65,7 @@ def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out
     judgement = judge([run])
     first_lines(run, judgement, out)
     out.print(f"run directory: {lockstep.run_dir}", markup=False, soft_wrap=True)
-    try:
-        # Drawn when the run is closed and judged: nothing that draws is imported while it trains.
-        out.print(f"report: {write_page(run, judgement)}", markup=False, soft_wrap=True)
-    except Exception as problem:
-        err.print(f"no HTML page was written: {problem}", markup=False, soft_wrap=True)
+    page_at_close(run, judgement, out, err)
     return judgement.exit_code
 
 
