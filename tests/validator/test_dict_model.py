@@ -167,7 +167,9 @@ def test_one_outliving_key_is_one_divergence_and_does_not_spoil_the_candidate(tm
         cache.get_init_cache(0, 2)
         cache.get_init_cache(0, 3)
 
-    assert [d.cause for d in run(tmp_path, steps)] == [Cause.DICT_OUTLIVES_RING]
+    candidate = KVCacheManager({"num_simulations": 4, "max_cache_size": 2}, 1)
+    assert [d.cause for d in run(tmp_path, steps, candidate=candidate)] == [Cause.DICT_OUTLIVES_RING]
+    assert candidate.live_keys("init", 0) == [2, 3]
 
 
 def test_a_set_of_an_outlived_key_makes_it_sound_again(tmp_path: Path) -> None:

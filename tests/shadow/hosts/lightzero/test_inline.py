@@ -77,6 +77,7 @@ def test_every_lookup_is_compared_and_agrees(tmp_path: Path, cls: Any) -> None:
     assert run.divergences == []
     assert run.totals.lookups["init"]["both_hit_equal"] == 4
     assert run.totals.lookups["hierarchical"]["both_hit_equal"] == 12
+    assert "get.recur" not in run.totals.ops  # the search's second question belongs to its first
     assert run.totals.ops["set.init"] == 6
     assert run.totals.ops["set.recur"] == 6
     assert run.totals.ops["clear.recur"] == 3
