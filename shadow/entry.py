@@ -11,14 +11,17 @@ them beside it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shadow.interface import positive
+from shadow.memory import Layout, Region, find, placed, verified
 
 
 class Leaf(NamedTuple):
@@ -54,9 +57,48 @@ def leaves(entry: Any) -> list[Leaf]:
     return found
 
 
+def readable(entry: Any) -> Any:
+    """Return the object to read an entry from: what a lent one was lent from, else the entry itself.
+
+    Reading a ``Lent`` directly makes it copy itself first. What this returns must only be read, and is good until the
+    next operation on the cache; hold it along with its leaves to read it later.
+    """
+    return entry._origin if type(entry) is Lent else entry
+
+
+def region(entry: Any) -> Region | None:
+    """Return where the bytes of a plain entry lie, for reading them at once; None where that can't be said.
+
+    Args:
+        entry: Any object. A ``Lent`` stays as it is.
+
+    Returns:
+        The region with the valid length of this moment, or None.
+    """
+    entry = readable(entry)
+    ours = type(entry) is KeysValues
+    if ours:
+        known = entry._region
+        if known is not None and verified(entry._keys_values, known):
+            return known
+    try:
+        layers = entry._keys_values
+    except AttributeError:
+        return None
+    found = find(layers)
+    if ours:
+        entry._region = found
+    return found
+
+
+def ordinary() -> Any:
+    """Leave inference mode, if it is on: what is allocated in it could not be written outside any more."""
+    return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+
+
 def empty_like(tensor: Tensor) -> Tensor:
     """Allocate an ordinary tensor of the same shape, dtype and device, whatever modes the caller runs in."""
-    with torch.inference_mode(False):
+    with ordinary():
         return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
 
@@ -75,7 +117,7 @@ def empty_buffers(
         positive(name, value)
     if embed_dim % num_heads:
         raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}")
-    with torch.inference_mode(False):
+    with ordinary():
         return torch.empty(
             (*leading, num_samples, num_heads, max_tokens, embed_dim // num_heads), dtype=dtype, device=device
         )
@@ -151,7 +193,7 @@ class Cache:
         kept = torch.as_tensor(mask, device=self._cache.device)
         if kept.dtype is not torch.bool:
             raise ValueError(f"mask must be boolean, got {mask.dtype}")
-        with torch.inference_mode(False):  # or the buffer could not be written outside inference mode any more
+        with ordinary():
             self._cache = self._cache.detach()[kept]
 
     def get(self) -> Tensor:
@@ -256,7 +298,11 @@ class KeysValues:
         ValueError: If a size is not positive or ``embed_dim`` is no multiple of ``num_heads``.
     """
 
-    __slots__ = ("__weakref__", "_keys_values")
+    __slots__ = ("__weakref__", "_keys_values", "_origin", "_region")
+
+    _keys_values: tuple[KVCache, ...]
+    _origin: KeysValues  # of a Lent only
+    _region: Region | None  # where it lay when it was last looked at
 
     def __init__(
         self,
@@ -271,13 +317,30 @@ class KeysValues:
         leading = (positive("num_layers", num_layers), 2)
         block = empty_buffers(leading, num_samples, num_heads, max_tokens, embed_dim, device, dtype)
         self._keys_values = tuple(KVCache.over(k, v) for k, v in block)
+        self._region = None
 
     @classmethod
     def from_layers(cls, layers: Iterable[KVCache]) -> KeysValues:
         """Make an entry of layers that exist already."""
         entry = cls.__new__(cls)
         entry._keys_values = tuple(layers)
+        entry._region = None
         return entry
+
+    @classmethod
+    def blank(cls, layout: Layout) -> KeysValues:
+        """Allocate an entry of a layout in host memory, in one piece."""
+        with ordinary():
+            block = torch.empty((layout.n_leaves, *layout.shape), dtype=layout.dtype, device="cpu")
+        buffers = iter(block.unbind())
+        return KeysValues.from_layers(KVCache.over(k, v) for k, v in zip(buffers, buffers, strict=True))
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {"_keys_values": self._keys_values}  # where it lies is not for the copy
+
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:
+        self._keys_values = state[1]["_keys_values"]
+        self._region = None
 
     @classmethod
     def empty_like(cls, source: list[Leaf]) -> KeysValues:
@@ -290,9 +353,9 @@ class KeysValues:
             leaf.tensor.shape == first.shape and leaf.tensor.dtype == first.dtype and leaf.tensor.device == first.device
             for leaf in source
         ):
-            with torch.inference_mode(False):
+            with ordinary():
                 block = torch.empty((len(source), *first.shape), dtype=first.dtype, device=first.device)
-            buffers = list(block)
+            buffers = list(block.unbind())
         else:
             buffers = [empty_like(leaf.tensor) for leaf in source]
         return cls.from_layers(KVCache.over(k, v) for k, v in zip(buffers[::2], buffers[1::2], strict=True))
@@ -332,15 +395,33 @@ class KeysValues:
             for cache in (layer._k_cache, layer._v_cache):
                 cache._size = max(0, cache._size - max(0, register_token_num))
 
-    def copy_from(self, source: list[Leaf]) -> None:
-        """Take over values and lengths of the given leaves; only what is valid is read.
+    def copy_from(self, source: list[Leaf] | Region) -> None:
+        """Take over values and lengths of the given leaves, or of a region; no invalid value is ever looked at.
 
-        The caller has made sure that they fit (see ``fits``).
+        The caller has made sure that they fit (see ``fits``); a region fits an entry whose buffers are of its layout.
         """
+        if isinstance(source, Region):
+            if not self.take(source):
+                raise ValueError("the buffers are not of the layout of the region that was to be copied")
+            return
         for layer, (k, v) in zip(self._keys_values, zip(source[::2], source[1::2], strict=True), strict=True):
             for cache, leaf in ((layer._k_cache, k), (layer._v_cache, v)):
                 cache._cache[:, :, : leaf.size].copy_(leaf.tensor.detach()[:, :, : leaf.size])
                 cache._size = leaf.size
+
+    def take(self, source: Region) -> bool:
+        """Take over values and lengths of a region if the buffers are of its layout, and tell whether they are."""
+        layers = self._keys_values
+        own = self._region
+        if own is None or not placed(layers, own):
+            own = self._region = find(layers, any_size=True)
+        if own is None or own.layout is not source.layout:
+            return False
+        own.take(source)
+        size = source.size
+        for layer in layers:
+            layer._k_cache._size = layer._v_cache._size = size
+        return True
 
     def fits(self, source: list[Leaf]) -> bool:
         """Tell whether the buffers match the given leaves in number, shape, dtype and device."""
@@ -354,10 +435,78 @@ class KeysValues:
 
     def clone(self) -> KeysValues:
         """Return an independent copy: no storage shared, detached, dtype, device and lengths kept."""
-        source = leaves(self)
-        copy = KeysValues.empty_like(source)
+        found = region(self)
+        source = leaves(self) if found is None else found
+        copy = KeysValues.empty_like(source) if isinstance(source, list) else KeysValues.blank(source.layout)
         copy.copy_from(source)
         return copy
+
+
+class Lent(KeysValues):
+    """An entry that a cache handed out and nobody has touched: it reads from the stored one instead of copying it.
+
+    Touching it, that is asking for its layers in any way or assigning them, first makes it an entry of its own: a plain
+    ``KeysValues`` with copies of all buffers. ``clone`` copies from the stored entry at once. Whoever lends must leave
+    the origin as it is for as long as one of these refers to it. Made by ``lend``.
+    """
+
+    __slots__ = ()  # of the same make as its base, so that it can become one
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached for what is not set yet: '_keys_values', of which everything else is made, and '_region'.
+        if name not in ("_keys_values", "_region"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        touch(self)
+        return object.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        touch(self)
+        object.__setattr__(self, name, value)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        touch(self)
+        return object.__reduce_ex__(self, protocol)
+
+    def __len__(self) -> int:
+        return len(self._origin)
+
+    @property
+    def size(self) -> int:
+        """Valid tokens of the keys of layer 0."""
+        return self._origin.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers, valid or not."""
+        return self._origin.nbytes
+
+    def clone(self) -> KeysValues:
+        """Return an independent copy, made from what is stored; this object stays as it is."""
+        return self._origin.clone()
+
+
+_new = object.__new__
+_refer = KeysValues._origin.__set__  # type: ignore[attr-defined]
+_touching = threading.RLock()
+
+
+def lend(origin: KeysValues) -> Lent:
+    """Return a lent entry that reads from a stored one."""
+    lent = _new(Lent)
+    _refer(lent, origin)
+    return lent
+
+
+def touch(entry: Any) -> None:
+    """Make a lent entry one of its own; nothing to do for any other."""
+    with _touching:  # of two threads that touch one object, both must end with the same copies
+        if type(entry) is not Lent:
+            return
+        own = entry._origin.clone()
+        object.__setattr__(entry, "_keys_values", own._keys_values)
+        object.__setattr__(entry, "_region", None)
+        object.__delattr__(entry, "_origin")
+        object.__setattr__(entry, "__class__", KeysValues)
 
 
 def checked_leaves(entry: Any) -> list[Leaf]:
@@ -377,7 +526,7 @@ def checked_leaves(entry: Any) -> list[Leaf]:
             length, or a length is no whole number.
     """
     try:
-        found = leaves(entry)
+        found = leaves(readable(entry))
     except AttributeError as missing:
         raise TypeError(
             f"kv_cache must be a KeysValues (layers with _k_cache and _v_cache), got {type(entry).__name__}: {missing}"

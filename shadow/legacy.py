@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from shadow.entry import KeysValues, leaves
+from shadow.entry import KeysValues, leaves, readable
 from shadow.interface import CacheCapacities, CachePolicy, positive
 from shadow.pool import CacheStats
 
@@ -57,7 +57,7 @@ class RingPool:
         if overwritten is not None and overwritten in self.key_to_slot:
             del self.key_to_slot[overwritten]
             self.stats.evictions += 1
-        source = leaves(kv_cache)
+        source = leaves(readable(kv_cache))
         slot = self.slots[index]
         if slot is None:
             batch, heads, tokens, head_dim = source[0].tensor.shape

@@ -7,10 +7,12 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
+from sys import getrefcount
 from typing import Any, NoReturn
 
-from shadow.entry import KeysValues, checked_leaves
+from shadow.entry import KeysValues, Leaf, Lent, checked_leaves, lend, region
 from shadow.interface import positive
+from shadow.memory import Region
 
 
 class EvictionStrategy(Enum):
@@ -71,12 +73,22 @@ class CacheStats:
         }
 
 
+def _references_of_one_local() -> int:
+    held = [object()]
+    item = held[0]
+    return getrefcount(item)
+
+
+_ALONE = _references_of_one_local()  # of what one container and one local name refer to; depends on the interpreter
+
+
 class KVCachePool:
     """A bounded map from 64-bit keys to entries.
 
-    A set copies in and a get copies out, so neither the object a caller stored nor the one it was given can change
-    what is held, and what it was given never changes under its hands. Slots are allocated when first needed and kept
-    for good, also across ``clear``.
+    Neither the object a caller stored nor the one it was given can change what is held, and what it was given never
+    changes under its hands. A set copies in. A get lends: what it returns copies itself when it is touched (see
+    ``Lent``), and a slot that is still lent out is not written again but replaced. Slots are allocated when first
+    needed and kept for good otherwise, also across ``clear``.
 
     Args:
         pool_size: Entries it may hold.
@@ -101,6 +113,7 @@ class KVCachePool:
         self.name = name
         self.stats = CacheStats() if enable_stats else None
         self._slots: list[KeysValues | None] = [None] * pool_size
+        self._lent: dict[int, KeysValues] = {}  # by key: what may be handed out again; never used under LRU
         self._free = list(range(pool_size - 1, -1, -1))
         # In eviction order for FIFO and LRU: the next to give way comes first.
         self._key_to_index: OrderedDict[int, int] = OrderedDict()
@@ -109,25 +122,35 @@ class KVCachePool:
         self._age = 0
 
     def get(self, cache_key: int) -> KeysValues | None:
-        """Return a copy of the entry under a key, or None.
+        """Return the entry under a key, or None.
 
         Args:
             cache_key: 64-bit key.
 
         Returns:
-            An independent ``KeysValues`` of the dtype and device that was stored, or None.
+            A ``KeysValues`` of the dtype and device that was stored, independent of the cache and of all that was
+            returned before, or None. Its values are copied when they are first touched.
         """
-        index = self._key_to_index.get(cache_key)
-        if self.stats is not None:
-            if index is None:
-                self.stats.misses += 1
-            else:
+        # What was handed out before is handed out again if nobody has it any more and nobody touched it. The local name
+        # comes first: of two threads that count, at least one then sees the other.
+        lent = self._lent.get(cache_key)
+        if getrefcount(lent) == _ALONE and type(lent) is Lent:
+            if self.stats is not None:
                 self.stats.hits += 1
+            return lent
+        index = self._key_to_index.get(cache_key)
         if index is None:
+            if self.stats is not None:
+                self.stats.misses += 1
             return None
+        if self.stats is not None:
+            self.stats.hits += 1
+        lent = lend(self._stored(index))
         if self.eviction_strategy is EvictionStrategy.LRU:
             self._key_to_index.move_to_end(cache_key)
-        return self._stored(index).clone()
+        else:
+            self._lent[cache_key] = lent
+        return lent
 
     def set(self, cache_key: int, kv_cache: Any, priority: float | None = None) -> int:
         """Store a copy of an entry under a key.
@@ -145,12 +168,12 @@ class KVCachePool:
             TypeError: If ``kv_cache`` is no entry.
             ValueError: If it is malformed, or the priority is NaN or not used by this pool. Nothing has changed then.
         """
-        source = checked_leaves(kv_cache)
+        source = region(kv_cache) or checked_leaves(kv_cache)
         if priority is not None and (self.eviction_strategy is not EvictionStrategy.PRIORITY or math.isnan(priority)):
             raise ValueError(f"priority {priority} given to pool {self.name!r}; only PRIORITY pools take a number here")
         index = self._key_to_index.get(cache_key)
         if index is not None:
-            self._write(index, source)
+            self._write(index, source, cache_key)
             if self.eviction_strategy is EvictionStrategy.LRU:
                 self._key_to_index.move_to_end(cache_key)
             elif priority is not None:
@@ -158,12 +181,16 @@ class KVCachePool:
             return index
         victim = None if self._free else self._next_victim()
         index = self._free[-1] if victim is None else self._key_to_index[victim]
-        self._write(index, source)  # before anything is forgotten: a set that fails must leave no trace
+        # Before anything is forgotten: a set that fails must leave no trace.
+        lent = self._write(index, source, victim)
         if victim is None:
             self._free.pop()
         else:
             del self._key_to_index[victim]
             self._priorities.pop(victim, None)
+            self._lent.pop(victim, None)
+            if lent is not None:
+                self._lent[cache_key] = lent
             if self.stats is not None:
                 self.stats.evictions += 1
         self._key_to_index[cache_key] = index
@@ -174,6 +201,7 @@ class KVCachePool:
     def clear(self) -> None:
         """Forget all entries; slots and counts stay."""
         self._key_to_index.clear()
+        self._lent.clear()
         self._free = list(range(self.pool_size - 1, -1, -1))
         self._priorities.clear()
         self._heap.clear()
@@ -206,14 +234,30 @@ class KVCachePool:
         assert slot is not None  # a key never points to a slot that was not written
         return slot
 
-    def _write(self, index: int, source: list[Any]) -> None:
+    def _write(self, index: int, source: list[Leaf] | Region, key: int | None) -> KeysValues | None:
+        """Fill a slot that holds a key, or is free for None; return what may be handed out of it again, if anything."""
+        lent = None if key is None else self._lent.get(key)
+        if lent is not None and (getrefcount(lent) != _ALONE or type(lent) is not Lent):
+            lent = None
         slot = self._slots[index]
-        if slot is None or not slot.fits(source):
-            slot = KeysValues.empty_like(source)
-            slot.copy_from(source)
-            self._slots[index] = slot
-        else:
-            slot.copy_from(source)
+        if slot is not None and getrefcount(slot) == (_ALONE if lent is None else _ALONE + 1):
+            if isinstance(source, Region):
+                if slot.take(source):
+                    return lent
+            elif slot.fits(source):
+                slot.copy_from(source)
+                return lent
+        # A first entry, one of another structure, or somebody still reads from what was stored here.
+        fresh = KeysValues.empty_like(source) if isinstance(source, list) else KeysValues.blank(source.layout)
+        fresh.copy_from(source)
+        self._slots[index] = fresh
+        if key is not None:
+            self._lent.pop(key, None)
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was handed out belongs to whom it was given: a copy of the pool has handed out nothing.
+        return {**self.__dict__, "_lent": {}}
 
     def _rank(self, cache_key: int, priority: float) -> None:
         age = self._priorities[cache_key][1] if cache_key in self._priorities else self._age

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from shadow.entry import Leaf, leaves
+from shadow.entry import KeysValues, Leaf, leaves, readable, region
+from shadow.memory import Region
+
+
+class _Shell(NamedTuple):
+    """A copy's objects: itself, its layers, per leaf the cache object and its buffer, and where these lie if plain."""
+
+    staged: Any
+    layers: tuple[Any, ...]
+    parts: list[tuple[Any, Tensor]]
+    plain: Region | None
 
 
 class Staging:
@@ -21,7 +32,7 @@ class Staging:
     _MOST_LAYOUTS = 16
 
     def __init__(self) -> None:
-        self._copies: dict[Any, tuple[Any, tuple[Any, ...], list[tuple[Any, torch.Tensor]]]] = {}
+        self._copies: dict[Any, _Shell] = {}
 
     def stage(self, entry: Any) -> Any:
         """Return a private copy of an entry; only valid regions are filled.
@@ -32,42 +43,67 @@ class Staging:
         Returns:
             The copy, good until the next entry of this layout is staged.
         """
-        try:
-            source = leaves(entry)
-            layout = (type(entry), *((t.shape, t.stride(), t.dtype, t.device) for t, _ in source))
-        except (AttributeError, TypeError):
+        entry = readable(entry)
+        plain = region(entry)
+        source: list[Leaf] = []
+        layout: Any
+        if plain is not None:
+            layout = (type(entry), plain.layout)
+        else:
             try:
-                return copy.deepcopy(entry)
-            except Exception:
-                return entry
-        found = self._copies.get(layout)
-        if found is None:
+                source = leaves(entry)
+                layout = (type(entry), *((t.shape, t.stride(), t.dtype, t.device) for t, _ in source))
+            except (AttributeError, TypeError):
+                try:
+                    return copy.deepcopy(entry)
+                except Exception:
+                    return entry
+        shell = self._copies.get(layout)
+        if shell is None or (shell.plain is not None and not shell.plain.steady):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
-            found = self._copies[layout] = _shell(entry, source)
-        staged, layers, parts = found
-        # A cache may have changed the objects it was given, not only the values in them.
-        staged._keys_values = layers
-        for layer, (k, _), (v, _) in zip(layers, parts[::2], parts[1::2], strict=True):
-            layer._k_cache, layer._v_cache = k, v
-        for (tensor, size), (cache, buffer) in zip(source, parts, strict=True):
-            cache._cache, cache._size = buffer, size
+            shell = self._copies[layout] = _shell(entry, source, plain)
+        _restore(shell, plain, source)
+        if plain is not None:
+            assert shell.plain is not None
+            shell.plain.take(plain)
+            return shell.staged
+        for (tensor, size), (_, buffer) in zip(source, shell.parts, strict=True):
             if tensor.ndim == 4 and size < tensor.shape[2]:
                 buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
             else:
                 buffer.copy_(tensor.detach())
-        return staged
+        return shell.staged
 
 
-def _shell(entry: Any, source: list[Leaf]) -> tuple[Any, tuple[Any, ...], list[tuple[Any, torch.Tensor]]]:
-    """Make a copy's objects; return it, its layers, and per leaf the cache object and its buffer."""
+def _restore(shell: _Shell, plain: Region | None, source: list[Leaf]) -> None:
+    """Put a copy together again: a cache may have changed the objects it was given, not only the values in them."""
+    staged, layers, parts, _ = shell
+    staged._keys_values = layers
+    index = 0
+    for layer in layers:
+        for name in ("_k_cache", "_v_cache"):
+            cache, cache._cache = parts[index]
+            cache._size = source[index].size if plain is None else plain.size
+            setattr(layer, name, cache)
+            index += 1
+
+
+def _shell(entry: Any, source: list[Leaf], plain: Region | None) -> _Shell:
     staged = copy.copy(entry)
     layers = tuple(copy.copy(layer) for layer in entry._keys_values)
-    buffers = []
-    with torch.inference_mode(False):
-        for tensor, _ in source:
-            # Overlapping strides (an expanded tensor) can't be written through; such a copy is plainly contiguous.
-            strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
-            buffers.append(torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device))
     caches = [copy.copy(cache) for layer in layers for cache in (layer._k_cache, layer._v_cache)]
-    return staged, layers, list(zip(caches, buffers, strict=True))
+    if plain is None:
+        buffers = []
+        with torch.inference_mode(False):
+            for tensor, _ in source:
+                # Overlapping strides (an expanded tensor) can't be written through; such a copy is plainly contiguous.
+                strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
+                buffers.append(torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device))
+        return _Shell(staged, layers, list(zip(caches, buffers, strict=True)), None)
+    blank = KeysValues.blank(plain.layout)
+    own = region(blank)
+    assert own is not None
+    if type(staged) is KeysValues:
+        staged._region = own
+    return _Shell(staged, layers, [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)], own)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from shadow.entry import Leaf, describe
+from shadow.memory import Region
 from validator.records import LeafDifference
 
 _memcmp = ctypes.CDLL(None).memcmp
@@ -22,6 +23,8 @@ _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _memcmp.restype = ctypes.c_int
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_SMALL = 1 << 14  # bytes that are compared sooner as copies than by a call into C
+LONG_RUN = 1 << 11  # bytes of one run of valid tokens from which it is compared where it lies
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
 
 
@@ -70,6 +73,31 @@ def equal(control: Sequence[Leaf], candidate: Sequence[Leaf]) -> bool:
         ):
             return False
     return True
+
+
+def equal_regions(one: Region, other: Region) -> bool | None:
+    """Tell whether two plain entries hold the same bits; None if their structure differs, or may."""
+    layout, size = one.layout, one.size
+    if layout is not other.layout or size != other.size:
+        return None
+    if size == layout.tokens:
+        if one.whole is not None and other.whole is not None:
+            if layout.nbytes <= _SMALL:
+                same: bool = one.whole.raw == other.whole.raw
+                return same
+            return not _memcmp(one.addresses[0], other.addresses[0], layout.nbytes)
+        n = layout.leaf_nbytes
+        return not any(_memcmp(p, q, n) for p, q in zip(one.addresses, other.addresses, strict=True))
+    n = size * layout.token_nbytes
+    if n < LONG_RUN:
+        return one.packed() == other.packed()
+    step = layout.tokens * layout.token_nbytes
+    stop = layout.leaf_nbytes
+    return not any(
+        _memcmp(p + offset, q + offset, n)
+        for p, q in zip(one.addresses, other.addresses, strict=True)
+        for offset in range(0, stop, step)
+    )
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:

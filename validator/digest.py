@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-import xxhash
+from xxhash import xxh3_64_intdigest
 
-from shadow.entry import Leaf
-from validator.compare import valid
+from shadow.entry import Leaf, leaves, readable, region
+from shadow.memory import Region
+from validator.compare import LONG_RUN, equal_regions, valid
 
 
 class Digest(NamedTuple):
@@ -50,5 +52,55 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
         if region.dtype == torch.bfloat16:  # NumPy has no such type; only the bytes matter
             region = region.view(torch.int16)
         array: Any = region.numpy()  # xxhash takes any contiguous buffer; its stubs are too narrow
-        contents.append(xxhash.xxh3_64_intdigest(array) if region.numel() else 0)
+        contents.append(xxh3_64_intdigest(array) if region.numel() else 0)
     return Digest(tuple(contents), tuple(layout))
+
+
+def digest_entry(entry: Any) -> Digest:
+    """Digest an entry of any kind; a lent one stays as it is.
+
+    Raises:
+        AttributeError: If it is no entry.
+    """
+    plain = region(entry)
+    return digest(leaves(readable(entry))) if plain is None else digest_region(plain)
+
+
+def digest_region(plain: Region) -> Digest:
+    """Digest a plain entry where it lies."""
+    layout, size = plain.layout, plain.size
+    return Digest(contents(plain), layout.described(size))
+
+
+def contents(plain: Region) -> tuple[int, ...]:
+    """Hash the valid bytes of each buffer of a plain entry."""
+    layout, size = plain.layout, plain.size
+    if not size:
+        return (0,) * layout.n_leaves
+    if size == layout.tokens:
+        return tuple([xxh3_64_intdigest(each) for each in plain.leaves()])
+    if plain.whole is None:
+        return tuple([xxh3_64_intdigest(np.ascontiguousarray(rows)) for rows in plain.valid_rows()])
+    return _hashed(np.ascontiguousarray(plain.valid_rows()[0]), layout.n_leaves)
+
+
+def equal_contents(one: Region, other: Region) -> tuple[int, ...] | None:
+    """Compare two plain entries bit by bit and hash them.
+
+    Returns:
+        One hash per buffer, the same for both; None if they differ in bits or structure.
+    """
+    layout, size = one.layout, one.size
+    if layout is not other.layout or size != other.size:
+        return None
+    if 0 < size < layout.tokens and size * layout.token_nbytes < LONG_RUN and one.whole is not None:
+        # Short runs: both are packed first, and what was packed is hashed.
+        here = np.ascontiguousarray(one.valid_rows()[0])
+        if here.tobytes() != other.packed():
+            return None
+        return _hashed(here, layout.n_leaves)
+    return contents(one) if equal_regions(one, other) else None
+
+
+def _hashed(packed: Any, n_leaves: int) -> tuple[int, ...]:
+    return tuple([xxh3_64_intdigest(each) for each in packed.reshape(n_leaves, -1)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shadow.entry import Leaf
-from validator.digest import Digest, digest
+from shadow.entry import Leaf, Lent, readable, region
+from shadow.memory import Region
+from validator.digest import Digest, digest, digest_region
 from validator.ledger import Charge, Place
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault
@@ -22,6 +23,25 @@ _WATCH_EACH = 64
 _WATCH_FOR = 4  # operations
 
 
+class Snapshot(NamedTuple):
+    """The tensors and lengths of one answer at one moment.
+
+    Attributes:
+        leaves: Its leaves.
+        origin: What a lent answer reads from, held so that the cache leaves it as it is; None for any other.
+        plain: Where it lies, if it is plain.
+    """
+
+    leaves: list[Leaf]
+    origin: Any
+    plain: Region | None
+
+    def digest(self) -> Digest:
+        """Digest what these tensors hold now."""
+        plain = self.plain
+        return digest(self.leaves) if plain is None or not plain.steady else digest_region(plain)
+
+
 class HeldResults:
     """Holds some answers of both sides and looks at them again.
 
@@ -32,8 +52,8 @@ class HeldResults:
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._answers = 0
-        self._held: deque[tuple[list[Leaf], Digest, Stored]] = deque()
-        self._watched: tuple[list[Leaf], Digest, Stored] | None = None
+        self._held: deque[tuple[Snapshot, Digest, Stored]] = deque()
+        self._watched: tuple[Snapshot, Digest, Stored] | None = None
         self._watch_until = 0
         self._operations = 0
         self._answered: OrderedDict[int, None] = OrderedDict()
@@ -52,11 +72,11 @@ class HeldResults:
             found = _snapshot(secondary)
             # What was not held against the digest to the bit may differ from it without having changed since.
             exact = pair.referee.tolerance is None and pair.config.digest_share >= 1
-            self._held.append((found, stored.digest if exact else digest(found), stored))
+            self._held.append((found, stored.digest if exact else found.digest(), stored))
             self.check(keep=_MOST_HELD)
         if self._watched is None and (early or self._answers % _WATCH_EACH == 0):
             found = _snapshot(primary)
-            self._watched = (found, digest(found), stored)
+            self._watched = (found, found.digest(), stored)
             self._watch_until = self._operations + _WATCH_FOR
 
     def before_operation(self) -> None:
@@ -65,13 +85,13 @@ class HeldResults:
         if self._watched is None:
             return
         found, before, stored = self._watched
-        if digest(found) == before:
+        if found.digest() == before:
             return
         self._watched = None
         side = self._pair.primary
         entry = side.read(stored.pool, stored.env_id, stored.key)
         held = None if entry is None else entry_leaves(entry)
-        if held is None or not storages(held) & storages(found):
+        if held is None or not storages(held) & storages(found.leaves):
             return  # it was the host's own copy
         charge = Charge(
             Dimension.ISOLATION,
@@ -88,7 +108,7 @@ class HeldResults:
         if self._watched is None:
             return
         found, before, stored = self._watched
-        if digest(found) != before:
+        if found.digest() != before:
             self._watched = None
             if not self._pair.primary.model.policy.live_results:
                 self._charge_change(self._pair.primary, stored)
@@ -99,7 +119,7 @@ class HeldResults:
         """Look at the answers of the secondary held longest, until only so many are left."""
         while len(self._held) > keep:
             found, before, stored = self._held.popleft()
-            if digest(found) != before:
+            if found.digest() != before:
                 self._charge_change(self._pair.secondary, stored)
 
     def may_be_the_hosts(self, stored: Stored) -> bool:
@@ -115,5 +135,10 @@ class HeldResults:
         self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
 
 
-def _snapshot(answer: Any) -> list[Leaf]:
-    return [Leaf(tensor, size) for tensor, size in entry_leaves(answer) or ()]
+def _snapshot(answer: Any) -> Snapshot:
+    plain = region(answer)
+    return Snapshot(
+        entry_leaves(answer) or [],
+        readable(answer) if type(answer) is Lent else None,
+        None if plain is None else plain.copy(),
+    )

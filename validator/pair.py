@@ -10,7 +10,7 @@ import copy
 import random
 from typing import Any, Protocol
 
-from shadow.entry import leaves
+from shadow.entry import KeysValues, Lent, leaves, readable, region
 from shadow.operation import Observation, Operation, Pool
 from shadow.switch import HostPromises
 from validator.audit import Auditor
@@ -18,15 +18,16 @@ from validator.compare import Tolerance, differences, equal
 from validator.config import ValidationConfig
 from validator.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES, Counters
 from validator.diagnose import Clear
-from validator.digest import Digest, digest
+from validator.digest import Digest, digest, digest_entry, digest_region, equal_contents
 from validator.findings import pools_of
 from validator.ledger import Charge, Ledger, Place
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault, Window
 from validator.referee import Referee
 from validator.settle import settle
-from validator.side import SideView, policies, storages
+from validator.side import SideView, policies, spans
 
+_NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
 
@@ -111,10 +112,13 @@ class Pair:
         self.auditor.before_operation()
         if kind == "set":
             self._pending = None
-            found = leaves(entry)
-            self._pending = (digest(found), entry, staged)
-            self.referee.given[self.primary.name].append(storages(found))
-            self.referee.given[self.secondary.name].append(storages(leaves(staged)))
+            # The staging has just looked where both lie.
+            plain = staged._region if type(staged) is KeysValues else None
+            self._pending = (digest_entry(staged) if plain is None else digest_region(plain), entry, staged)
+            given = self.referee.given
+            given[self.secondary.name].append(spans(staged, plain))
+            if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
+                given[self.primary.name].append(spans(entry, entry._region if type(entry) is KeysValues else None))
         elif kind == "clear" and not self._torn:
             self.auditor.before_clear(operation.pool, env_id)
 
@@ -221,7 +225,7 @@ class Pair:
         else:
             outcome = self._compare(control, candidate, expected)
         self.counters.lookups[pool][outcome] += 1
-        self.ledger.saw(op_index, operation.name, env_id, key, OUTCOMES[outcome].value)
+        self.ledger.saw(op_index, operation.name, env_id, key, _NAMED[outcome])
         stored = expected[0]
         if stored is expected[1]:
             if stored is None:
@@ -239,8 +243,17 @@ class Pair:
 
     def _compare(self, control: Any, candidate: Any, expected: tuple[Stored | None, Stored | None]) -> int:
         self._suspect = False
+        here, there = region(control), region(candidate)
+        if here is not None and there is not None:
+            found = equal_contents(here, there)
+            if found is not None:
+                stored = expected[0]
+                if stored is not None and self._looks_at_digest():
+                    known = stored.digest
+                    self._suspect = found != known.contents or here.layout.described(here.size) != known.layout
+                return EQUAL
         try:
-            one, other = leaves(control), leaves(candidate)
+            one, other = leaves(readable(control)), leaves(readable(candidate))
             same = equal(one, other)
         except (AttributeError, TypeError):
             self._suspect = True
@@ -250,9 +263,12 @@ class Pair:
             if tolerance is None or differences(one, other, tolerance):
                 return DIFFER
             self.counters.coverage["equal only within tolerance"] += 1
-        elif expected[0] is not None and (self.config.digest_share >= 1 or self._random() < self.config.digest_share):
+        elif expected[0] is not None and self._looks_at_digest():
             self._suspect = digest(one) != expected[0].digest
         return EQUAL
+
+    def _looks_at_digest(self) -> bool:
+        return self.config.digest_share >= 1 or self._random() < self.config.digest_share
 
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
         place = Place.of(seen, outcome)

@@ -34,8 +34,11 @@ class Referee:
         self.candidate = candidate
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
-        # Storages of what each side was given lately: a wrong answer that lives in one was stored by reference.
-        self.given: dict[str, deque[set[int]]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
+        # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
+        self.given: dict[str, deque[tuple[tuple[int, ...], int]]] = {
+            "control": deque(maxlen=64),
+            "candidate": deque(maxlen=64),
+        }
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.
@@ -128,8 +131,13 @@ class Referee:
 
     def lives_in_input(self, side: SideView, leaves: Sequence[Leaf]) -> bool:
         """Tell whether an answer shares memory with something this side was given to store."""
-        own = {leaf.tensor.untyped_storage().data_ptr() for leaf in leaves if leaf.tensor.numel()}
-        return any(own & given for given in self.given[side.name])
+        own = [leaf.tensor.data_ptr() for leaf in leaves if leaf.tensor.numel()]
+        return any(
+            start <= address < start + nbytes
+            for starts, nbytes in self.given[side.name]
+            for start in starts
+            for address in own
+        )
 
     def truth(self, stored: Stored) -> list[Leaf] | None:
         """Return the leaves of an entry that is still what was stored, from whichever side keeps one."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from shadow.entry import Leaf, leaves
+from shadow.entry import Leaf, leaves, readable, region
 from shadow.interface import CacheCapacities, CachePolicy
+from shadow.memory import Region
 from shadow.operation import Pool
 from validator.models import SideModel
 
@@ -86,9 +87,9 @@ class SideView:
 
 
 def entry_leaves(entry: Any) -> list[Leaf] | None:
-    """List the leaves of what a side answered, or None if that is no entry."""
+    """List the leaves of what a side answered, or None if that is no entry; a lent one stays as it is."""
     try:
-        found = leaves(entry)
+        found = leaves(readable(entry))
         for tensor, size in found:
             _ = tensor.shape, tensor.dtype, tensor.device, size + 0
     except Exception:  # whatever a foreign object raises, it is no entry
@@ -149,3 +150,12 @@ def _declared(cache: Any) -> CachePolicy | None:
 def storages(entry: Sequence[Leaf]) -> set[int]:
     """Return the addresses of the storages behind an entry's buffers."""
     return {leaf.tensor.untyped_storage().data_ptr() for leaf in entry if leaf.tensor.numel()}
+
+
+def spans(entry: Any, plain: Region | None = None) -> tuple[tuple[int, ...], int]:
+    """Return where the memory of an entry's buffers begins, and how many bytes of each belong to it."""
+    plain = plain or region(entry)
+    if plain is not None:
+        return plain.addresses, plain.layout.leaf_nbytes
+    stores = [leaf.tensor.untyped_storage() for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
+    return tuple(store.data_ptr() for store in stores), max((store.nbytes() for store in stores), default=0)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.entry import KeysValues, KVCache, leaves
+from shadow.entry import KeysValues, KVCache, leaves, readable
 
 
 class Contexts:
@@ -46,7 +46,7 @@ class Contexts:
                 columns.append(empty)
                 lengths.append(0)
             else:
-                found = leaves(entry)
+                found = leaves(readable(entry))
                 columns.append([leaf.tensor for leaf in found])
                 lengths.append(found[0].size)
         tensors = [column[leaf] for leaf in range(2 * num_layers) for column in columns]
