@@ -78,8 +78,10 @@ class Staging:
 
 def _restore(shell: _Shell, plain: Region | None, source: list[Leaf]) -> None:
     """Put a copy together again: a cache may have changed the objects it was given, not only the values in them."""
-    staged, layers, parts, _ = shell
+    staged, layers, parts, own = shell
     staged._keys_values = layers
+    if type(staged) is KeysValues:
+        staged._region = own
     index = 0
     for layer in layers:
         for name in ("_k_cache", "_v_cache"):
@@ -104,6 +106,6 @@ def _shell(entry: Any, source: list[Leaf], plain: Region | None) -> _Shell:
     blank = KeysValues.blank(plain.layout)
     own = region(blank)
     assert own is not None
-    if type(staged) is KeysValues:
-        staged._region = own
-    return _Shell(staged, layers, [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)], own)
+    return _Shell(
+        staged, layers, [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)], own
+    )

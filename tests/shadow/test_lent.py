@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -127,11 +128,7 @@ def test_what_was_lent_out_is_freed_with_the_last_holder() -> None:
     pool = pool_of(1)
     held = got(pool, 1)
     pool.set(1, make_entry(2))
-    alive = [leaf.tensor for leaf in leaves(readable(held))][0].untyped_storage()
-    import weakref
-
     watch = weakref.ref(readable(held))
-    del alive
     gc.disable()
     try:
         del held
@@ -214,8 +211,8 @@ def test_a_deep_copied_pool_lends_its_own_slots() -> None:
     twin = copy.deepcopy(pool)
     twin.set(1, make_entry(7))
     assert_equal_entries(twin.get(1), make_entry(7))
-    assert_equal_entries(held, make_entry(1))
     assert type(held) is Lent
+    assert_equal_entries(held, make_entry(1))
     assert slots(twin).isdisjoint(slots(pool))
 
 
@@ -329,7 +326,7 @@ def _sized(entry: KeysValues, size: Any) -> KeysValues:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.float16])
 @pytest.mark.parametrize("together", [False, True])
 def test_a_region_packs_the_valid_cells_in_order(size: int, dtype: torch.dtype, together: bool) -> None:
     entry = make_entry(1, size=size, dtype=dtype, batch=2, head_dim=3)
