@@ -12,7 +12,7 @@ from reports.text import line, number
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 380, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 32
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 18, 10, 32
 _LEVELS = 8
 _LABEL = 52
 
