@@ -65,13 +65,21 @@ class Counters:
         times.clear()
 
     def drain(
-        self, cache: str, seq: int, t_s: float, bytes_held: dict[str, int], train_iter: int, env_step: int
+        self,
+        cache: str,
+        seq: int,
+        t_s: float,
+        bytes_held: dict[str, int],
+        train_iter: int,
+        env_step: int,
+        with_latency: bool = True,
     ) -> Window:
-        """Return everything counted since the last time as a window, and start anew."""
+        """Return everything counted since the last time as a window, and start anew; latencies may wait for a later."""
         latency: dict[str, dict[str, int]] = {}
         for name, histograms in self._histograms.items():
-            if self.ops[name]:
+            if self._times[name]:
                 self._sort_in(name)
+            if with_latency and any(histogram.any() for histogram in histograms):
                 for side, histogram in zip(("control", "candidate"), histograms, strict=True):
                     latency[f"{side}.{name}"] = {str(i): int(histogram[i]) for i in np.flatnonzero(histogram)}
                     histogram[:] = 0

@@ -29,6 +29,8 @@ from validator.side import SideView, policies, spans
 
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
+_WINDOWS_WITH_LATENCY = 64  # so that a short run shows how latencies spread
+_LATENCY_EVERY = 12
 
 
 class Sink(Protocol):
@@ -445,14 +447,17 @@ class Pair:
         if not self._sink.diverged(self, charge, about, answers):
             self.counters.dropped["divergences only counted"] += 1
 
-    def drain(self, t_s: float) -> Window:
-        """Return the window since the last one."""
+    def drain(self, t_s: float, last: bool = False) -> Window:
+        """Return the window since the last one; the last one brings everything that waits."""
         held = {}
         for side in (self.control, self.candidate):
             size = getattr(side.cache, "nbytes", None)
             if isinstance(size, int):
                 held[side.name] = size
-        window = self.counters.drain(self.name, self.seq, t_s, held, self._sink.train_iter, self._sink.env_step)
+        # Histograms are four fifths of a window on disk: in a long run they come with every twelfth.
+        with_latency = last or self.seq < _WINDOWS_WITH_LATENCY or self.seq % _LATENCY_EVERY == 0
+        progress = self._sink.train_iter, self._sink.env_step
+        window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)
         self.seq += 1
         return window
 

@@ -242,6 +242,7 @@ class Window:
         coverage: What was exercised, by name: ``overwrites, evictions, ring_wraps, clears_all, clears_init, ...``.
         envs: Lookups by env id as text.
         latency_ns: Log-scale histograms by ``side.kind.pool``: bucket number as text to count; see ``histogram``.
+            In a long run most windows have none, and the next that has some counts for them as well.
         bytes_held: Bytes by side at the end of the window; not a difference.
         harness_ns: Time beyond the primary's own, nanoseconds.
         dropped: What was not looked at or not written, by reason.

@@ -281,7 +281,7 @@ class Lockstep:
             return
         # Early ones are shorter, so that a short run has curves too.
         self._next_window[pair.name] = now + min(self.config.window_s, max(_FIRST_WINDOW_S, now * _WINDOW_SHARE))
-        window = pair.drain(now)
+        window = pair.drain(now, last=force)
         self._writer.window(window)
         self._show(window)
         # Kept folded: the memory of the harness must not grow with the length of the run.

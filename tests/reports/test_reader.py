@@ -443,3 +443,53 @@ class TestFindRuns:
         (path / "run.json").unlink()
 
         assert find_runs(tmp_path) == [path]
+
+
+class TestLongRuns:
+    def test_very_many_windows_are_added_up_and_nothing_is_lost(self, tmp_path: Path) -> None:
+        group = "value|rounding|candidate"
+        windows = tuple(
+            window(seq, ops={"get.init": seq % 7}, divergences={group: seq % 2}, envs={str(seq % 5): 1})
+            for seq in range(5000)
+        )
+
+        run = read_run(write_run(tmp_path, windows=windows))
+
+        assert run.problems == []
+        assert len(run.windows) <= 2048
+        assert run.totals == fold(windows)
+        assert run.windows[-1].t_s == windows[-1].t_s
+        assert run.windows[-1].train_iter == windows[-1].train_iter
+
+    def test_very_many_events_are_counted_and_few_kept(self, tmp_path: Path) -> None:
+        pen = RunWriter.create(tmp_path, "r1", MANIFEST, evidence_limit_bytes=0)
+        for _ in range(5000):
+            pen.event("reset")
+        pen.event("seldom", "once")
+
+        run = read_run(pen.path)
+
+        assert run.n_events == {"reset": 5000, "seldom": 1}
+        assert len(run.events) < 3000
+        assert run.events[-1]["event"] == "seldom"
+
+
+def test_a_killed_run_counts_the_divergences_whose_window_is_lost(tmp_path: Path, gone: int) -> None:
+    lost = write_run(
+        tmp_path, windows=(window(0),), divergences=(divergence(), divergence(id=1)), close=False, pid=gone
+    )
+
+    run = read_run(lost)
+
+    assert run.state == "crashed"
+    assert run.totals.divergences == {divergence().group: 2}
+
+
+def test_what_ran_says_its_rank(tmp_path: Path) -> None:
+    pen = RunWriter.create(tmp_path, "r1", MANIFEST | {"world_size": 2}, rank=1, evidence_limit_bytes=0)
+    pen.window(window(0))
+    pen.divergence(divergence())
+
+    run = read_run(pen.path)
+
+    assert [one.rank for one in (*run.windows, *run.divergences)] == [1, 1]
