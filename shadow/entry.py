@@ -78,7 +78,7 @@ def region(entry: Any) -> Region | None:
     entry = readable(entry)
     ours = type(entry) is KeysValues
     if ours:
-        known = entry._region
+        known: Region | None = entry._region
         if known is not None and verified(entry._keys_values, known):
             return known
     try:
@@ -486,7 +486,7 @@ class Lent(KeysValues):
 
 
 _new = object.__new__
-_refer = KeysValues._origin.__set__  # type: ignore[attr-defined]
+_refer = KeysValues.__dict__["_origin"].__set__
 _touching = threading.RLock()
 
 

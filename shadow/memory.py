@@ -247,5 +247,5 @@ def find(layers: Any, any_size: bool = False) -> Region | None:
     if layout is None:
         if len(_LAYOUTS) >= 1024:  # a host of ever new shapes must not pile them up
             _LAYOUTS.clear()
-        layout = _LAYOUTS[key] = Layout(tuple(shape), dtype, len(tensors))
+        layout = _LAYOUTS[key] = Layout((*shape,), dtype, len(tensors))
     return Region(layout, tuple(tensors), tuple(addresses), size)

@@ -85,7 +85,8 @@ def _restore(shell: _Shell, plain: Region | None, source: list[Leaf]) -> None:
     index = 0
     for layer in layers:
         for name in ("_k_cache", "_v_cache"):
-            cache, cache._cache = parts[index]
+            cache, buffer = parts[index]
+            cache._cache = buffer
             cache._size = source[index].size if plain is None else plain.size
             setattr(layer, name, cache)
             index += 1

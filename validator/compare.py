@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -171,27 +172,22 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
     greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
     for start in range(0, a.numel(), _BLOCK):
         x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
-        u, v = _wide(x), _wide(y)
-        distance = (u - v).abs()
-        scale = u.abs()
-        if exact:
-            unequal = ~same_bits(x, y)
-        else:
-            bound = tolerance or Tolerance(0.0, 0.0)
-            near = (distance <= bound.atol + bound.rtol * scale) & distance.isfinite()  # rtol * inf allows nothing
-            close = near | (u == v) | (u.isnan() & v.isnan())
-            unequal = ~close
-        mismatched += int(unequal.sum())
-        nan_a, nan_b = nan_a + int(u.isnan().sum()), nan_b + int(v.isnan().sum())
-        inf_a, inf_b = inf_a + int(u.isinf().sum()), inf_b + int(v.isinf().sum())
-        relative = distance / scale
-        for name, values in (("abs", distance), ("rel", relative)):
-            # NaN and Inf are counted apart; the greatest distance is over what has one.
-            finite = torch.where(unequal & values.isfinite(), values, values.new_full((), -1.0))
-            top = float(finite.max()) if finite.numel() else -1.0
+        if not _surely_finite(x):
+            nan_a, inf_a = nan_a + int(x.isnan().sum()), inf_a + int(x.isinf().sum())
+        if not _surely_finite(y):
+            nan_b, inf_b = nan_b + int(y.isnan().sum()), inf_b + int(y.isinf().sum())
+        unequal = ~same_bits(x, y) if exact else ~_close(_wide(x), _wide(y), tolerance or Tolerance(0.0, 0.0))
+        n = int(unequal.count_nonzero())
+        if not n:
+            continue
+        mismatched += n
+        # Distances are only taken where there are some; mostly that is a few elements, or all.
+        where = unequal.nonzero()[:, 0] if n < x.numel() else None
+        u, v = (x, y) if where is None else (x[where], y[where])
+        for name, (top, at) in _greatest(u, v).items():
             best = greatest[name]
             if top >= 0 and (best is None or top > best[0]):
-                greatest[name] = (top, start + int(finite.argmax()))
+                greatest[name] = (top, start + (at if where is None else int(where[at])))
     result: dict[str, object] = {
         "n_elements": a.numel(),
         "n_mismatched": mismatched,
@@ -205,6 +201,49 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
             result[f"max_{name}_diff"] = best[0]
             result[f"max_{name}_index"] = _unravel(best[1], shape)
     return result
+
+
+def _surely_finite(values: Tensor) -> bool:
+    """Tell at the price of one pass that all values are finite; False says nothing, since a sum can overflow."""
+    return not (values.is_floating_point() or values.is_complex()) or bool(values.sum().isfinite())
+
+
+def _close(u: Tensor, v: Tensor, bound: Tolerance) -> Tensor:
+    distance = (u - v).abs()
+    near = (distance <= bound.atol + bound.rtol * u.abs()) & distance.isfinite()  # rtol * inf allows nothing
+    return near | (u == v) | (u.isnan() & v.isnan())
+
+
+def _greatest(x: Tensor, y: Tensor) -> dict[str, tuple[float, int]]:
+    """Return the greatest finite absolute and relative distance and where it is first met; -1 where there is none."""
+    if x.dtype != torch.float32 or y.dtype != torch.float32:
+        return _greatest_exactly(_wide(x).numpy(), _wide(y).numpy(), np.arange(x.numel()))
+    # Single precision is screened in itself, at a fraction of the cost, and the few candidates are measured exactly.
+    u, v = x.numpy(), y.numpy()
+    found = {}
+    with np.errstate(all="ignore"):
+        distance = np.abs(u - v)
+        for name in ("abs", "rel"):
+            values = distance if name == "abs" else np.divide(distance, np.abs(u), out=distance)
+            top = values.max()
+            if not 1e-30 < top < 1e38:  # rounding says nothing there; so also for NaN
+                return _greatest_exactly(u.astype(np.float64), v.astype(np.float64), np.arange(len(u)))
+            close = np.flatnonzero(values >= top * np.float32(1 - 1e-6))
+            found[name] = _greatest_exactly(u[close].astype(np.float64), v[close].astype(np.float64), close)[name]
+    return found
+
+
+def _greatest_exactly(u: Any, v: Any, positions: Any) -> dict[str, tuple[float, int]]:
+    found = {}
+    with np.errstate(all="ignore"):
+        distance = np.abs(u - v)
+        for name, values in (("abs", distance), ("rel", distance / np.abs(u))):
+            at = int(values.argmax())
+            if not np.isfinite(values[at]):  # NaN and Inf are counted apart; the greatest is over what has a distance
+                values = np.where(np.isfinite(values), values, -1.0)
+                at = int(values.argmax())
+            found[name] = (float(values[at]), int(positions[at]))
+    return found
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def contents(plain: Region) -> tuple[int, ...]:
     if size == layout.tokens:
         return tuple([xxh3_64_intdigest(each) for each in plain.leaves()])
     if plain.whole is None:
-        return tuple([xxh3_64_intdigest(np.ascontiguousarray(rows)) for rows in plain.valid_rows()])
+        return tuple([_hashed(np.ascontiguousarray(rows), 1)[0] for rows in plain.valid_rows()])
     return _hashed(np.ascontiguousarray(plain.valid_rows()[0]), layout.n_leaves)
 
 
