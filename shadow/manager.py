@@ -92,9 +92,7 @@ class KVCacheManager:
             ValueError: If ``env_id`` is out of range.
         """
         pool = self._init_pool(env_id)
-        if cache_key in pool:
-            return pool.get(cache_key)
-        return self.recur_pool.get(cache_key)
+        return (pool if cache_key in pool._key_to_index else self.recur_pool).get(cache_key)
 
     def clear_all(self) -> None:
         """Forget every entry of every pool, and the scratch lists."""
@@ -166,6 +164,8 @@ class KVCacheManager:
         return self.recur_pool if pool == "recur" else self.wm_pool
 
     def _init_pool(self, env_id: int) -> KVCachePool:
+        if type(env_id) is int and 0 <= env_id < self.env_num:
+            return self.init_pools[env_id]
         if not hasattr(env_id, "__index__") or not 0 <= env_id < self.env_num:
             raise ValueError(f"env_id must be in [0, {self.env_num}), got {env_id!r}")
         return self.init_pools[env_id]

@@ -213,6 +213,20 @@ def _parser() -> argparse.ArgumentParser:
     selftest.add_argument("--ops", type=int, default=600, metavar="N", help="operations per planted fault, at most")
     selftest.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
     selftest.add_argument("--verbose", action="store_true", help="list every planted fault with what was named")
+
+    bench = _command(
+        commands,
+        "bench",
+        "measure the new store against the old one, and what validating adds",
+        ["kv-lockstep bench --quick", "kv-lockstep bench --json bench.json"],
+        "exit codes: 0 measured, whether targets are met or not, 2 usage, 3 fault of kv-lockstep itself",
+    )
+    bench.add_argument("--quick", action="store_true", help="fewer rounds and a short training: about a minute")
+    bench.add_argument("--json", metavar="FILE", help="also write everything measured")
+    bench.add_argument("--growth", type=int, default=1_000_000, metavar="N", help="operations of the growth test")
+    bench.add_argument(
+        "--config", type=Path, metavar="FILE", help="training to measure (default: configs/validate.toml)"
+    )
     return parser
 
 

@@ -1,0 +1,61 @@
+"""How things are timed: round by round, one after the other, so that a busy machine slows all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import NamedTuple
+
+
+class Spread(NamedTuple):
+    """Times of one thing.
+
+    Attributes:
+        median_us: Median, microseconds.
+        low_us: First quartile.
+        high_us: Third quartile.
+    """
+
+    median_us: float
+    low_us: float
+    high_us: float
+
+    @classmethod
+    def of(cls, times_ns: list[float]) -> Spread:
+        """Summarise times in nanoseconds."""
+        low, median, high = statistics.quantiles(times_ns, n=4)
+        return cls(median / 1e3, low / 1e3, high / 1e3)
+
+
+def interleaved(work: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+    """Time several pieces of work in turn.
+
+    Args:
+        work: By name; each does its work and returns how many operations that were.
+        rounds: Rounds after two that are not counted.
+
+    Returns:
+        Nanoseconds per operation by name, one per round.
+    """
+    times: dict[str, list[float]] = {name: [] for name in work}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for index in range(rounds + 2):
+            for name, do in work.items():
+                began = perf_counter_ns()
+                count = do()
+                spent = perf_counter_ns() - began
+                if index >= 2:
+                    times[name].append(spent / count)
+    finally:
+        if collecting:
+            gc.enable()
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], one: str, other: str) -> float:
+    """Return the median over the rounds of how much longer one thing took than the other in the same round."""
+    return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))

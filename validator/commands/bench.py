@@ -1,0 +1,171 @@
+"""``kv-lockstep bench``: what the new store costs beside the old one, and what validating adds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from reports.page import Page
+from validator.bench import bench_bookkeeping, bench_caches, bench_comparison, bench_growth, bench_training
+from validator.commands.show import console
+
+_CONFIG = Path(__file__).parents[2] / "configs" / "validate.toml"
+
+
+class Target(NamedTuple):
+    """One line of the targets' table: what, how it must be, what was measured."""
+
+    what: str
+    wanted: str
+    measured: str
+    met: bool
+
+
+def main(arguments: Namespace) -> int:
+    """Measure, print tables, and write everything as JSON if asked to.
+
+    Args:
+        arguments: ``quick, json, config``; see ``validator.cli``.
+
+    Returns:
+        0: a benchmark judges nothing; what falls short says so in its line.
+    """
+    quick = bool(arguments.quick)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the embedded host computes; times of two threads on two busy cores say nothing
+    try:
+        config = arguments.config or _CONFIG
+        found: dict[str, Any] = {
+            "machine": {
+                "platform": platform.platform(),
+                "processor": _processor(),
+                "cores": os.cpu_count(),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            },
+            "caches": bench_caches(9 if quick else 41),
+            "comparison": bench_comparison(9 if quick else 41),
+            "bookkeeping_us": bench_bookkeeping(10 if quick else 50),
+            "growth": bench_growth(10_000 if quick else arguments.growth),
+            "training": bench_training(config, 200 if quick else 1300, 1 if quick else 5) if config.exists() else [],
+        }
+    finally:
+        torch.set_num_threads(threads)
+    targets = _targets(found)
+    found["targets"] = [target._asdict() for target in targets]
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    _show(found, targets)
+    return 0
+
+
+def _targets(found: dict[str, Any]) -> list[Target]:
+    targets = []
+    for record in found["comparison"]:
+        if record["size"] in ("Atari", "Memory"):
+            name = f"equal {record['size']} entry"
+            per_memcmp, per_equal = record["equal_per_memcmp"], record["allclose_per_equal"]
+            targets += [
+                Target(f"{name}, per memcmp", "<= 1.3", f"{per_memcmp:.2f}", per_memcmp <= 1.3),
+                Target(f"{name}, allclose takes", ">= 15 x", f"{per_equal:.0f} x", per_equal >= 15),
+            ]
+            per_memcmp = record["differing_per_memcmp"]
+            what = f"differing {record['size']} entry, per memcmp"
+            targets.append(Target(what, "<= 6", f"{per_memcmp:.0f}", per_memcmp <= 6))
+    bookkeeping = found["bookkeeping_us"]
+    targets.append(
+        Target(
+            "bookkeeping per lookup (both miss)", "<= 4 us", f"{bookkeeping['miss']:.1f} us", bookkeeping["miss"] <= 4
+        )
+    )
+    growth = {round(point["operations"], -4): point for point in found["growth"]}
+    points = sorted(growth)
+    if len(points) > 1:
+        first, last = growth[points[0]], growth[points[-1]]
+        slower = last["us_per_op"] / first["us_per_op"]
+        targets.append(
+            Target(f"time per operation, {points[-1]:,} to {points[0]:,}", "<= 1.1", f"{slower:.2f}", slower <= 1.1)
+        )
+        grown = (last["resident"] - growth[points[min(1, len(points) - 1)]]["resident"]) / 1e6
+        targets.append(Target("resident memory growth from 10^5", "< 16 MB", f"{grown:.1f} MB", grown < 16))
+    for record in found["training"]:
+        if record["mode"] == "both":
+            targets.append(
+                Target("embedded training, validated", "<= 1.05", f"{record['ratio']:.2f}", record["ratio"] <= 1.05)
+            )
+    for verb in ("set", "get", "get and copy"):
+        worst = max((r for r in found["caches"] if r["verb"] == verb), key=lambda r: r["ratio"])
+        where = f"{worst['size']}, {worst['fill']:.0%} full"
+        targets.append(
+            Target(
+                f"manager {verb} per legacy, worst: {where}", "<= 0.8", f"{worst['ratio']:.2f}", worst["ratio"] <= 0.8
+            )
+        )
+    bytes_ratio = max(r["bytes_held"]["new"] / r["bytes_held"]["legacy"] for r in found["caches"])
+    targets.append(Target("manager bytes per legacy, worst", "<= 1.0", f"{bytes_ratio:.2f}", bytes_ratio <= 1.0))
+    return targets
+
+
+def _show(found: dict[str, Any], targets: list[Target]) -> None:
+    page = Page(console())
+    machine = found["machine"]
+    page.flush_left(page.text(f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, 1 thread"))
+    page.heading("Targets")
+    page.table(["what", "wanted", "measured", ""], [[*target[:3], "" if target.met else "short"] for target in targets])
+    page.heading("Old and new store", "microseconds per call, median (quartiles)")
+    page.table(
+        ["size", "full", "call", "legacy", "new", "new/legacy"],
+        [
+            [r["size"], f"{r['fill']:.0%}", r["verb"], _spread(r["legacy"]), _spread(r["new"]), f"{r['ratio']:.2f}"]
+            for r in found["caches"]
+        ],
+    )
+    page.heading("Comparison", "microseconds per entry pair, median (quartiles)")
+    names = ("memcmp", "equal", "allclose", "differing")
+    page.table(
+        ["size", "KiB", *names],
+        [[r["size"], f"{r['nbytes'] / 1024:.0f}", *(_spread(r[name]) for name in names)] for r in found["comparison"]],
+    )
+    page.heading("Harness", "microseconds per operation beyond both sides' own time")
+    page.table(["operation", "us"], [[name, f"{value:.1f}"] for name, value in found["bookkeeping_us"].items()])
+    page.heading("Growth")
+    page.table(
+        ["operations", "us per operation", "resident MB"],
+        [[f"{p['operations']:,.0f}", f"{p['us_per_op']:.1f}", f"{p['resident'] / 1e6:.1f}"] for p in found["growth"]],
+    )
+    if found["training"]:
+        page.heading("Embedded training", "same seed")
+        page.table(
+            ["caches", "us per env step", "ratio", "peak MB", "hit rate", "mean return", "divergences", "same weights"],
+            [
+                [
+                    r["mode"],
+                    f"{r['us_per_env_step']:,.0f}",
+                    f"{r['ratio']:.2f}",
+                    f"{r['peak_bytes'] / 1e6:.0f}",
+                    f"{r['hit_rate']:.3f}",
+                    f"{r['mean_return']:.1f}",
+                    "" if r["divergences"] is None else str(r["divergences"]),
+                    "yes" if r["weights"] == found["training"][0]["weights"] else "NO",
+                ]
+                for r in found["training"]
+            ],
+        )
+
+
+def _spread(times: dict[str, float]) -> str:
+    return f"{times['median_us']:.2f} ({times['low_us']:.2f}-{times['high_us']:.2f})"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
