@@ -79,6 +79,13 @@ def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
     model = side.model.pool(pool, env_id)
     live = list(model.live())
     held = {stored.key for stored in live if side.read(pool, env_id, stored.key) is not None}
+    extra = _kept_too_long(side, pool, env_id, model)
+    if extra is not None:
+        return Finding(
+            Dimension.LIVE_KEYS,
+            Cause.WRONG_EVICTION,
+            f"evicted this key and kept {extra:016x}, which should have given way before it",
+        )
     later = [clear for clear in clears if clear.op_index > expected.op_index]
     if later and not any(stored.key in held and stored.op_index < later[-1].op_index for stored in live):
         clear = later[-1]
@@ -87,14 +94,6 @@ def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
             Cause.CLEAR_TOO_WIDE,
             f"dropped an entry of {where(pool, env_id)} when operation {clear.op_index} cleared "
             f"{where(clear.pool, clear.env_id)} only",
-        )
-    listed = side.keys(pool, env_id)
-    extra = [key for key in listed or () if model.peek(key) is None]
-    if extra:
-        return Finding(
-            Dimension.LIVE_KEYS,
-            Cause.WRONG_EVICTION,
-            f"evicted this key and kept {extra[0]:016x}, which should have given way before it",
         )
     full = len(live) >= model.capacity
     gone = [stored.key not in held for stored in live]
@@ -107,6 +106,15 @@ def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
     if full:
         return Finding(Dimension.LIVE_KEYS, Cause.WRONG_EVICTION, "evicted this key although an older one should go")
     return Finding(Dimension.PRESENCE, Cause.SET_IGNORED, "lost this entry although nothing evicted or cleared it")
+
+
+def _kept_too_long(side: SideView, pool: Pool, env_id: int | None, model: PoolModel) -> int | None:
+    """Return a key that a side holds although its model evicted it."""
+    listed = side.keys(pool, env_id)
+    if listed is not None:
+        return next((key for key in listed if model.peek(key) is None), None)
+    evicted = [key for key, gone in model.gone.items() if gone.reason is Reason.EVICTED]
+    return next((key for key in evicted if side.read(pool, env_id, key) is not None), None)
 
 
 def not_stored(side: SideView, stored: Stored) -> Finding:

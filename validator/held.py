@@ -20,7 +20,8 @@ _EACH = 16  # answers of the secondary of which one is held, after the first one
 _MOST_HELD = 16
 _WATCH_FIRST = 64  # answers that are all looked at, one after the other
 _WATCH_EACH = 64
-_WATCH_FOR = 4  # operations
+_WATCH_FOR = 4  # operations; of the first ones, until memory may well have been reused:
+_WATCH_FIRST_FOR = 32
 
 
 class Snapshot(NamedTuple):
@@ -77,7 +78,7 @@ class HeldResults:
         if self._watched is None and (early or self._answers % _WATCH_EACH == 0):
             found = _snapshot(primary)
             self._watched = (found, found.digest(), stored)
-            self._watch_until = self._operations + _WATCH_FOR
+            self._watch_until = self._operations + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
 
     def before_operation(self) -> None:
         """Look whether the host wrote into what it was given."""
