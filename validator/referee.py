@@ -62,9 +62,7 @@ class Referee:
             leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
         one, other = findings
         if one is not None and other is not None and one.cause is other.cause:
-            by_policy = one.cause is Cause.DICT_OUTLIVES_RING
-            text = f"Both sides: {one.text}."
-            return [Charge(one.dimension, one.cause, Fault.BOTH, text, leaf_differences, by_policy)]
+            return [Charge(one.dimension, one.cause, Fault.BOTH, f"Both sides: {one.text}.", leaf_differences)]
         charges = [
             Charge(
                 finding.dimension,
@@ -72,7 +70,6 @@ class Referee:
                 _FAULT[side.name],
                 f"The {side.label} {finding.text}.",
                 leaf_differences,
-                by_policy=finding.cause is Cause.DICT_OUTLIVES_RING,
             )
             for side, finding in ((self.control, one), (self.candidate, other))
             if finding is not None

@@ -45,7 +45,7 @@ def settle(
     """
     if charge.dimension in _OTHER_KEYS:
         ledger.force(pool, env_id, charge)
-    if expected is not None and side.name != primary and side.model.policy.kind != "legacy_ring":
+    if expected is not None and side.name != primary and side.model.policy.kind not in ("legacy_ring", "legacy_dict"):
         entry = other.read(pool, env_id, key)
         right = None if entry is None else entry_leaves(entry)
         if right is not None and digest(right) == expected.digest and _give(side, expected, right):

@@ -172,6 +172,18 @@ def test_one_outliving_key_is_one_divergence_and_does_not_spoil_the_candidate(tm
     assert candidate.live_keys("init", 0) == [2, 3]
 
 
+def test_a_ring_that_only_is_watched_is_not_written_to_repair_it(tmp_path: Path) -> None:
+    control = DictCache()
+
+    def steps(cache: Any, _: Lockstep) -> None:
+        sets(cache, 1, 2, 3)
+        for _ in range(3):
+            assert cache.get_init_cache(0, 1) is None
+
+    assert [d.cause for d in run(tmp_path, steps, control=control, primary="candidate")] == [Cause.DICT_OUTLIVES_RING]
+    assert control.init[0][2] == [1]
+
+
 def test_a_set_of_an_outlived_key_makes_it_sound_again(tmp_path: Path) -> None:
     def steps(cache: Any, _: Lockstep) -> None:
         sets(cache, 1, 2, 3, 1)
