@@ -24,6 +24,7 @@ from validator.side import SideView, Unreadable, entry_leaves, storages
 if TYPE_CHECKING:
     from validator.pair import Pair
 
+_RAREST = 16  # recurrent clears of which at least one is audited, whatever the budget
 _ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is
 
 
@@ -34,6 +35,8 @@ class Auditor:
         self._pair = pair
         self._held = HeldResults(pair)
         self._sets = 0
+        self._recur_clears = 0
+        self._every = 1  # recurrent clear that is audited
         self._credit = 0.0
         self._rotation: Iterator[tuple[Pool, int | None, int]] = iter(())
         self.before_operation = self._held.before_operation
@@ -54,6 +57,11 @@ class Auditor:
     def before_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Audit what is about to be cleared, the last chance to see it."""
         self._held.check(keep=0)
+        if cleared == "recur":
+            self._recur_clears += 1
+            if self._recur_clears % self._every:
+                self._pair.counters.coverage["audits_left_out_for_budget"] += 1
+                return
         for side in self._sides():
             for pool, env, model in side.model.pools():
                 if covers(cleared, env_id, pool, env):
@@ -69,10 +77,17 @@ class Auditor:
                 elif keys is None and covers(cleared, env_id, pool, env):
                     self._look_for_extra(side, pool, env, model, list(model.gone)[-4:])
 
+    def keep_to_budget(self, share_of_wall: float, budget: float) -> None:
+        """Audit rarer while the harness takes more of the wall time than it may, and more often again after."""
+        if share_of_wall > budget:
+            self._every = min(_RAREST, 2 * self._every)
+        elif share_of_wall < 0.8 * budget:
+            self._every = max(1, self._every // 2)
+
     def begin_set(self) -> bool:
         """Tell whether the coming look at a set is a close one: all at first, then a share."""
         self._sets += 1
-        self._credit += self._pair.config.audit_share
+        self._credit += self._pair.config.audit_share / self._every
         return self._sets <= _ALWAYS or self._credit >= 1
 
     def arrival(self, side: SideView, stored: Stored, given: Any, closely: bool) -> Finding | None:

@@ -28,6 +28,9 @@ class ValidationConfig:
         evidence_each_mb: Space for the evidence of one divergence, megabytes.
         audit_share: Share of live entries whose contents are audited on each search, beside the full audits at
             clears, weight updates and close; 0 for none, 1 for all.
+        overhead_budget: Share of the wall time that the harness may take before it audits less: only every n-th
+            recurrent clear, up to one in 16, and as much less between. Lookups, and audits at weight updates, episode
+            ends and close, are never left out. 0 for no limit.
         digest_share: Share of both-sided equal hits whose contents are also held against what was stored.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
@@ -48,6 +51,7 @@ class ValidationConfig:
     evidence_mb: float = 64.0
     evidence_each_mb: float = 8.0
     audit_share: float = 0.05
+    overhead_budget: float = 0.0
     digest_share: float = 1.0
     on_divergence: Literal["record", "log"] = "record"
     selftest: bool = True
@@ -63,7 +67,7 @@ class ValidationConfig:
         for name in ("window_ops", "history", "max_divergences"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("audit_share", "digest_share"):
+        for name in ("audit_share", "digest_share", "overhead_budget"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.run_id and ("/" in self.run_id or "\\" in self.run_id or self.run_id in (".", "..")):

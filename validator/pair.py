@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 from shadow.entry import KeysValues, Lent, leaves, readable, region
@@ -104,6 +105,8 @@ class Pair:
         self._torn = False
         self._writes: dict[tuple[Pool, int | None], int] = {}
         self._until_clock = _CHECK_CLOCK_EVERY
+        self._began_ns = perf_counter_ns()
+        self._harness_ns = 0
         self._last_clear: tuple[str, int | None, list[int]] | None = None
 
     # -- the observer's side ------------------------------------------------------------------------------------------
@@ -142,11 +145,15 @@ class Pair:
         self._until_clock -= 1
         if not self._until_clock:
             self._until_clock = _CHECK_CLOCK_EVERY
+            if self.config.overhead_budget:
+                wall_ns = perf_counter_ns() - self._began_ns
+                self.auditor.keep_to_budget(self._harness_ns / wall_ns, self.config.overhead_budget)
             self._sink.window(self, force=False)
 
     def spent(self, harness_ns: int) -> None:
         """Add to the time beyond the primary's own."""
         self.counters.harness_ns += harness_ns
+        self._harness_ns += harness_ns
 
     def faulted(self, fault: Exception) -> None:
         """Count a fault of the harness; such a run can't pass."""

@@ -93,7 +93,7 @@ def _play(cache: Any, source: KeysValues, verb: str) -> int:
 
 
 def bench_comparison(rounds: int) -> list[dict[str, Any]]:
-    """Compare two entries of each size by ``memcmp``, the harness and ``torch.allclose``; then two that differ all over."""
+    """Compare two entries of each size by ``memcmp``, harness and ``torch.allclose``; then two that differ all over."""
     found = []
     memcmp = ctypes.CDLL(None).memcmp
     memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]

@@ -1,0 +1,70 @@
+"""The benchmark: what it measures with is sound, and the command prints and writes what it found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shadow.entry import leaves
+from validator.bench import SIZES, bench_bookkeeping, bench_comparison, bench_growth
+from validator.bench.caches import entry
+from validator.bench.clock import Spread, interleaved, ratio
+from validator.cli import main
+from validator.counters import buckets
+from validator.histogram import bucket
+
+
+@pytest.mark.parametrize(("size", "kib"), [("CartPole", 8), ("Atari", 96), ("Atari multi-task", 192), ("Memory", 1296)])
+def test_entries_are_of_production_size(size: str, kib: int) -> None:
+    assert entry(size, 1.0).nbytes == kib * 1024
+    assert {leaf.size for leaf in leaves(entry(size, 0.5))} == {SIZES[size][3] // 2}
+
+
+def test_work_is_timed_in_turn_and_the_first_rounds_do_not_count() -> None:
+    calls: list[str] = []
+
+    def work(name: str) -> int:
+        calls.append(name)
+        return 1
+
+    times = interleaved({"a": lambda: work("a"), "b": lambda: work("b")}, 3)
+    assert calls == ["a", "b"] * 5
+    assert [len(times[name]) for name in "ab"] == [3, 3]
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    assert ratio({"a": [1.0, 20.0, 3.0], "b": [2.0, 40.0, 3.0]}, "a", "b") == 0.5
+    assert Spread.of([1000.0, 2000.0, 3000.0]).median_us == 2.0
+
+
+def test_an_equal_entry_of_every_size_is_compared() -> None:
+    assert [record["size"] for record in bench_comparison(2)] == list(SIZES)
+
+
+def test_bookkeeping_is_measured_for_each_kind_of_operation() -> None:
+    assert all(value > 0 for value in bench_bookkeeping(2).values())
+
+
+def test_growth_looks_at_every_power_of_ten() -> None:
+    points = bench_growth(10_000)
+    assert [round(point["operations"], -3) for point in points] == [10_000]
+
+
+def test_many_times_fall_into_the_same_buckets_as_one_by_one() -> None:
+    values = np.concatenate([np.arange(5000), 2 ** np.arange(1, 50), 2 ** np.arange(1, 50) - 1, [-5]])
+    assert buckets(values).tolist() == [bucket(int(value)) for value in values]
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_targets_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--quick", "--json", str(out), "--config", str(tmp_path / "none.toml")]) == 0
+    printed = capsys.readouterr().out
+    assert "Targets" in printed
+    assert "manager set per legacy" in printed
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert {target["what"] for target in found["targets"]} >= {"bookkeeping per lookup (both miss)"}
+    assert found["training"] == []

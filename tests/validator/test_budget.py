@@ -1,0 +1,78 @@
+"""The budget: audits grow rarer while the harness takes too long, what was left out is counted, lookups never are."""
+
+from __future__ import annotations
+
+import pytest
+
+from shadow.legacy import LegacyKVCache
+from shadow.manager import KVCacheManager
+from shadow.settings import SettingsError
+from validator.config import ValidationConfig
+from validator.stream import EntrySpec, Step
+from validator.trial import Trial
+
+CONFIG = {"num_simulations": 2, "max_cache_size": 4}
+
+
+def trial(budget: float) -> Trial:
+    config = ValidationConfig(overhead_budget=budget)
+    return Trial(LegacyKVCache(CONFIG, 2), KVCacheManager(CONFIG, 2), config=config)
+
+
+def searches(count: int) -> list[Step]:
+    found = []
+    for number in range(count):
+        found += [Step("clear_recur_cache"), Step("search_started")]
+        for key in range(4):
+            found += [
+                Step("set_recur_cache", key=10 * number + key, entry=EntrySpec(number, 3)),
+                Step("get_recur_cache", key=10 * number + key),
+            ]
+    return found
+
+
+def test_without_a_budget_every_clear_is_audited() -> None:
+    played = trial(0.0)
+    played.play(searches(200))
+    assert played.pair.counters.coverage["audits_left_out_for_budget"] == 0
+
+
+def test_a_budget_that_can_not_be_kept_leaves_audits_out_and_counts_them_but_no_lookup() -> None:
+    free, tight = trial(0.0), trial(1e-9)
+    for played in (free, tight):
+        played.play(searches(400))
+        played.finish()
+        assert played.charges == []
+        assert played.faults == []
+    left_out = tight.pair.counters.coverage["audits_left_out_for_budget"]
+    assert 0 < left_out < 400 * 15 / 16
+    assert tight.pair.counters.coverage["entries_audited"] < free.pair.counters.coverage["entries_audited"]
+    assert tight.pair.counters.lookups == free.pair.counters.lookups
+
+
+def test_audits_come_back_when_there_is_time_and_never_cease() -> None:
+    auditor = trial(0.5).pair.auditor
+    for _ in range(20):
+        auditor.keep_to_budget(0.9, 0.5)
+    assert auditor._every == 16
+    auditor.keep_to_budget(0.45, 0.5)
+    assert auditor._every == 16
+    for _ in range(20):
+        auditor.keep_to_budget(0.1, 0.5)
+    assert auditor._every == 1
+
+
+def test_damage_is_still_found_on_the_tightest_budget_at_the_full_audit() -> None:
+    played = trial(1e-9)
+    played.play(searches(100))
+    played.play([Step("set_init_cache", 0, 7, EntrySpec(1, 3))])
+    held = played.pair.candidate.read("init", 0, 7)
+    held[0]._k_cache._cache[0, 0, 0, 0] += 1
+    played.finish()
+    assert [charge.fault.value for charge in played.charges] == ["candidate"]
+
+
+@pytest.mark.parametrize("budget", [-0.1, 1.5])
+def test_an_impossible_budget_is_refused(budget: float) -> None:
+    with pytest.raises(SettingsError, match="overhead_budget must lie in"):
+        ValidationConfig.from_mapping({"overhead_budget": budget})
