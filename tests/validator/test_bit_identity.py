@@ -1,0 +1,102 @@
+"""Training is the same to the bit whether it is watched or not, and whatever the secondary does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.reader import read_run
+from shadow.hosts.unizero import TrainResult, load_config, train
+from validator.config import ValidationConfig
+from validator.gate import judge
+from validator.records import Fault, Verdict
+from validator.session import Lockstep
+
+ROOT = Path(__file__).parents[2]
+BAD = ("Raises", "Exits", "Garbage", "Draws", "Switches", "EditsInput")
+
+
+def config(**world_model: Any) -> Any:
+    return load_config(ROOT / "configs" / "smoke.toml", total_env_steps=60, world_model_cfg=world_model)
+
+
+def fingerprint(result: TrainResult) -> tuple[Any, ...]:
+    return result.actions_digest, result.weights_digest, result.episode_returns, result.losses
+
+
+def watched(tmp_path: Path, **world_model: Any) -> tuple[TrainResult, Path]:
+    with Lockstep(tmp_path, ValidationConfig(run_id="run", selftest=False)) as lockstep:
+        result = train(config(cache_validation_mode=True, **world_model), validation=lockstep)
+    return result, lockstep.run_dir
+
+
+@pytest.fixture(scope="module")
+def legacy_only() -> TrainResult:
+    return train(config(cache_validation_mode=False))
+
+
+@pytest.fixture(scope="module")
+def manager_only() -> TrainResult:
+    return train(config(cache_validation_mode=False, use_new_cache_manager=True))
+
+
+def test_the_run_does_something(legacy_only: TrainResult) -> None:
+    assert legacy_only.train_iters > 0
+    assert legacy_only.episode_returns
+
+
+def test_the_shadow_stage_trains_as_the_legacy_store_alone(tmp_path: Path, legacy_only: TrainResult) -> None:
+    result, path = watched(tmp_path)
+    assert fingerprint(result) == fingerprint(legacy_only)
+    assert result.cache_stats == legacy_only.cache_stats
+    assert read_run(path).totals.n_lookups > 100
+
+
+def test_the_canary_stage_trains_as_the_manager_alone(tmp_path: Path, manager_only: TrainResult) -> None:
+    result, _ = watched(tmp_path, use_new_cache_manager=True)
+    assert fingerprint(result) == fingerprint(manager_only)
+    assert result.cache_stats == manager_only.cache_stats
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_candidate_changes_no_bit_and_fails_the_run(tmp_path: Path, name: str, legacy_only: TrainResult) -> None:
+    result, path = watched(tmp_path, cache_validation={"candidate": f"tests.validator.candidates:{name}"})
+    assert fingerprint(result) == fingerprint(legacy_only)
+    run = read_run(path)
+    assert judge([run]).verdict is Verdict.FAIL
+    assert {divergence.fault for divergence in run.divergences} == {Fault.CANDIDATE}
+    assert "harness faults" not in run.totals.dropped
+
+
+@pytest.mark.parametrize("name", ["Raises", "EditsInput"])
+def test_a_bad_control_changes_no_bit_of_the_canary(tmp_path: Path, name: str, manager_only: TrainResult) -> None:
+    settings = {"control": f"tests.validator.candidates:{name}"}
+    result, path = watched(tmp_path, use_new_cache_manager=True, cache_validation=settings)
+    assert fingerprint(result) == fingerprint(manager_only)
+    assert {divergence.fault for divergence in read_run(path).divergences} == {Fault.CONTROL}
+
+
+@pytest.mark.parametrize("method", ["before", "observed", "_compare", "audit"])
+def test_a_broken_harness_changes_no_bit(
+    tmp_path: Path, method: str, legacy_only: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> Any:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(f"validator.pair.Pair.{method}", fail)
+    result, path = watched(tmp_path)
+    assert fingerprint(result) == fingerprint(legacy_only)
+    assert judge([read_run(path)]).verdict is not Verdict.PASS
+
+
+def test_a_run_directory_removed_in_the_middle_changes_no_bit(tmp_path: Path, legacy_only: TrainResult) -> None:
+    with Lockstep(tmp_path, ValidationConfig(run_id="run", selftest=False, window_ops=50)) as lockstep:
+
+        def remove(progress: Any) -> None:
+            shutil.rmtree(lockstep.run_dir, ignore_errors=True)
+
+        result = train(config(cache_validation_mode=True), validation=lockstep, on_progress=remove)
+    assert fingerprint(result) == fingerprint(legacy_only)
