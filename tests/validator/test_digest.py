@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from shadow.entry import KeysValues, Leaf, leaves
+from shadow.entry import KeysValues, Leaf, leaves, region
 from tests.shadow.entries import layer_of, make_entry
-from validator.digest import Digest, digest
+from validator.digest import Digest, contents, digest, digest_entry, digest_region, equal_contents
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -143,3 +143,49 @@ def test_a_tensor_that_wants_a_gradient_is_digested_as_any_other() -> None:
 
 def test_empty_tensors_hash_to_nothing() -> None:
     assert of(make_entry(1, size=0)).contents == (0, 0, 0, 0)
+
+
+# The shorter ways for entries that lie in plain memory must come to the same
+
+
+def plain(entry: KeysValues) -> Any:
+    found = region(entry)
+    assert found is not None, "an entry of our own in one block is plain"
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("tokens", [4, 400])
+def test_a_plain_entry_digests_as_its_leaves_do(dtype: torch.dtype, size: int, batch: int, tokens: int) -> None:
+    entry = make_entry(1, size=size, batch=batch, max_tokens=tokens, dtype=dtype).clone()
+    expected = digest(leaves(entry))
+    assert digest_region(plain(entry)) == digest_entry(entry) == expected
+    assert contents(plain(entry)) == expected.contents
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("tokens", "head_dim"), [(4, 2), (4, 600), (400, 2)])
+def test_plain_entries_are_equal_exactly_where_their_leaves_are(
+    size: int, batch: int, tokens: int, head_dim: int
+) -> None:
+    shape = {"size": size, "batch": batch, "max_tokens": tokens, "head_dim": head_dim}
+    one, other = make_entry(1, **shape).clone(), make_entry(1, **shape).clone()
+    for tensor, _ in leaves(other):
+        tensor[:, :, size:] = 5  # beyond the valid length nothing counts
+    assert equal_contents(plain(one), plain(other)) == digest(leaves(one)).contents
+    for index in range(4 if size else 0):
+        for place in ((0, 0, 0, 0), (batch - 1, 1, size - 1, head_dim - 1)):
+            bent = one.clone()
+            leaves(bent)[index].tensor[place] += 1
+            assert equal_contents(plain(one), plain(bent)) is None
+            assert digest_entry(bent) != digest_entry(one)
+
+
+def test_plain_entries_of_another_structure_are_not_equal() -> None:
+    one = make_entry(1).clone()
+    for other in (make_entry(1, size=2), make_entry(1, max_tokens=5), make_entry(1, batch=2), make_entry(1, layers=1)):
+        assert equal_contents(plain(one), plain(other.clone())) is None
+    assert equal_contents(plain(one), plain(make_entry(1, dtype=torch.float64).clone())) is None

@@ -1,0 +1,404 @@
+# ruff: noqa: E501 - one mutation a line
+"""Takes one check of the harness away at a time, and shows that a test fails for each: ``python tests/mutations.py``.
+
+Not collected by pytest. Every mutation is applied in a scratch copy of the checkout and the tests that should notice
+are run there; a mutation whose text is not found any more is an error, so that the list stays true to the source.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+V = "tests/validator/"
+COMPARE, DIGEST, MODELS = V + "test_compare.py", V + "test_digest.py", V + "test_models.py"
+REFEREE, AUDIT, GATE, UNLISTED = (V + f"test_{n}.py" for n in ("referee", "audit", "gate", "unlisted_faults"))
+SHADOW, STAGING, SESSION = "tests/shadow/test_shadow_cache.py", "tests/shadow/test_staging.py", V + "test_session.py"
+
+
+class Mutation(NamedTuple):
+    """One check taken away: in ``file``, ``old`` becomes ``new`` (once); ``tests`` should notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def m(name: str, file: str, old: str, new: str, *tests: str) -> Mutation:
+    return Mutation(name, f"{file}.py" if "/" in file else f"validator/{file}.py", old, new, tests)
+
+
+MUTATIONS = (
+    m("layers are counted", "compare", "    if len(control) != len(candidate):\n        return False\n", "", COMPARE),
+    m("rung: shape", "compare", '        return "shape"', "        pass", COMPARE),
+    m("rung: dtype", "compare", '        return "dtype"', "        pass", COMPARE),
+    m("rung: device", "compare", '        return "device"', "        pass", COMPARE),
+    m("rung: length", "compare", '        return "length"', "        pass", COMPARE),
+    m("NaN is equal to NaN", "compare", " | (u.isnan() & v.isnan())", "", COMPARE),
+    m("infinite controls", "compare", " & distance.isfinite()", "", COMPARE),
+    m(
+        "finite distances only",
+        "compare",
+        "            if not np.isfinite(values[at]):",
+        "            if False:",
+        COMPARE,
+    ),
+    m(
+        "digest: layout",
+        "digest",
+        "return Digest(tuple(contents), tuple(layout))",
+        "return Digest(tuple(contents), ())",
+        DIGEST,
+    ),
+    m("digest: valid region", "digest", "region = valid(leaf)", "region = tensor.detach()", DIGEST),
+    m(
+        "agreement is held against the digest",
+        "pair",
+        "self._suspect = digest(one) != expected[0].digest",
+        "pass",
+        REFEREE,
+    ),
+    m(
+        "agreement, plain entries",
+        "pair",
+        "self._suspect = found != known.contents or here",
+        "self._suspect = False and here",
+        REFEREE,
+        AUDIT,
+    ),
+    m(
+        "plain entries: layout",
+        "digest",
+        "    if layout is not other.layout or size != other.size:\n        return None\n",
+        "",
+        DIGEST,
+    ),
+    m(
+        "plain entries: bits, short",
+        "digest",
+        "        if here.tobytes() != other.packed():\n            return None\n",
+        "",
+        DIGEST,
+    ),
+    m(
+        "plain entries: bits, long",
+        "digest",
+        "return contents(one) if equal_regions(one, other) else None",
+        "return contents(one)",
+        DIGEST,
+    ),
+    m("stale hits", "pair", "                self._stale(seen, stored)\n", "", AUDIT),
+    m("bad env", "pair", "            self._bad_env(seen)\n", "            pass\n", REFEREE),
+    m("a set that raised", "pair", "            self._set_raised(seen)\n", "            pass\n", REFEREE),
+    m(
+        "audit at weight updates",
+        "pair",
+        "        self._last_clear = None\n        self.audit()\n",
+        "        self._last_clear = None\n",
+        AUDIT,
+    ),
+    m(
+        "audit before clears",
+        "pair",
+        "            self.auditor.before_clear(operation.pool, env_id)",
+        "            pass",
+        AUDIT,
+    ),
+    m("audit after clears", "pair", "            self.auditor.after_clear(pool, env_id)", "            pass", AUDIT),
+    m("torn runs are not audited", "pair", "        self._torn = True\n", "", AUDIT),
+    m("rotation", "pair", "        self.auditor.end_set()\n", "", AUDIT),
+    m("meddling is charged", "pair", '        self.charge(charge, Place(-1, "audit", "all"))\n', "", UNLISTED),
+    m(
+        "live keys in an audit",
+        "audit",
+        "        if keys is not None:\n            self._look_for_extra(side, pool, env_id, model, [key",
+        "        if False:\n            self._look_for_extra(side, pool, env_id, model, [key",
+        AUDIT,
+    ),
+    m(
+        "contents in an audit",
+        "audit",
+        "        if found is not None and digest(found) == stored.digest:\n            return None\n        asked",
+        "        return None\n        asked",
+        AUDIT,
+    ),
+    m(
+        "missing entries in an audit",
+        "audit",
+        "return lost(side, stored, tuple(pair.referee.clears)) if side.may_ask else None",
+        "return None",
+        AUDIT,
+    ),
+    m("shared memory", "audit", "        self._look_for_sharing()\n", "", AUDIT),
+    m("input edited", "audit", "if given_leaves is None or digest(given_leaves) != stored.digest:", "if False:", AUDIT),
+    m(
+        "aliased on set, by address",
+        "audit",
+        "        if storages(found) & storages(given_leaves):",
+        "        if False:",
+        AUDIT,
+    ),
+    m(
+        "arrival: not stored",
+        "audit",
+        "return not_stored(side, stored) if side.may_ask or not side.reads_copies else None",
+        "return None",
+        AUDIT,
+        REFEREE,
+        UNLISTED,
+    ),
+    m(
+        "episode not cleared",
+        "audit",
+        '        if left:\n            text = f"The host ended',
+        '        if False:\n            text = f"The host ended',
+        AUDIT,
+    ),
+    m("episode clear too wide", "audit", "            if others:\n", "            if False:\n", AUDIT),
+    m(
+        "search not cleared",
+        "audit",
+        '        if left:\n            text = f"The host began',
+        '        if False:\n            text = f"The host began',
+        AUDIT,
+    ),
+    m(
+        "close audits all",
+        "audit",
+        "        for side in self._sides():\n            for pool, env_id, model in side.model.pools():\n                self._audit_pool(side, pool, env_id, model)\n        self._look",
+        "        self._look",
+        AUDIT,
+    ),
+    m(
+        "the host may have done it",
+        "audit",
+        "            charge = charge._replace(fault=Fault.UNKNOWN)\n",
+        "            pass\n",
+        AUDIT,
+    ),
+    m(
+        "held results of the secondary",
+        "held",
+        "            if found.digest() != before:\n                self._charge_change(self._pair.secondary",
+        "            if False:\n                self._charge_change(self._pair.secondary",
+        AUDIT,
+    ),
+    m(
+        "watched results of the primary",
+        "held",
+        "                self._charge_change(self._pair.primary, stored)",
+        "                pass",
+        AUDIT,
+    ),
+    m(
+        "host writes into results",
+        "held",
+        "        if found.digest() == before:\n            return\n        self._watched",
+        "        return\n        self._watched",
+        AUDIT,
+    ),
+    m("host's own copies", "held", "            return  # it was the host's own copy", "            pass", AUDIT),
+    m("lossy results", "held", "stored.digest if exact else found.digest()", "stored.digest", REFEREE),
+    m(
+        "both in one charge",
+        "referee",
+        "if one is not None and other is not None and one.cause is other.cause:",
+        "if False:",
+        REFEREE,
+    ),
+    m(
+        "answers of no entry",
+        "referee",
+        "        if leaves is None:\n            return Finding(",
+        "        if leaves is None:\n            return None\n            return Finding(",
+        REFEREE,
+        UNLISTED,
+    ),
+    m(
+        "raised",
+        "referee",
+        "        if error is not None:\n            text =",
+        "        if False:\n            text =",
+        REFEREE,
+    ),
+    m(
+        "answers that should be gone",
+        "referee",
+        "            return uncalled(side, pool, env_id, key, found)",
+        "            return None",
+        REFEREE,
+        UNLISTED,
+    ),
+    m(
+        "misses that should hit",
+        "referee",
+        "            return unanswered(side, seen, expected, tuple(self.clears))",
+        "            return None",
+        REFEREE,
+        UNLISTED,
+    ),
+    m(
+        "the tolerance",
+        "referee",
+        "        if self.lossy(truth, leaves):\n            return None\n",
+        "",
+        REFEREE,
+        V + "test_findings.py",
+    ),
+    m(
+        "lives in its input",
+        "referee",
+        "        if self.lives_in_input(side, leaves):",
+        "        if False:",
+        REFEREE,
+        UNLISTED,
+        V + "test_selftest.py",
+    ),
+    m(
+        "quirks L1 to L4",
+        "referee",
+        "                if gone is not None and gone.reason in QUIRKS",
+        "                if False and gone is not None and gone.reason in QUIRKS",
+        REFEREE,
+    ),
+    m("policies differ", "referee", "            Cause.POLICY_DIFFERS,", "            Cause.UNKNOWN,", REFEREE),
+    m("wrong eviction", "diagnose", "    if extra is not None:", "    if False:", REFEREE, UNLISTED),
+    m("clear too wide", "diagnose", "    if later and not any(", "    if False and not any(", REFEREE, AUDIT),
+    m("clear forgotten", "diagnose", "        if gone.reason is Reason.CLEARED:", "        if False:", REFEREE, AUDIT),
+    m("capacity off", "diagnose", "    if full and gone == sorted(gone, reverse=True):", "    if False:", REFEREE),
+    m("wrong pool order", "diagnose", 'if seen.operation.pool == "hierarchical" and', "if False and", UNLISTED),
+    m("re-set ignored", "findings", "                if version.alive:", "                if False:", UNLISTED),
+    m(
+        "another key's entry",
+        "findings",
+        "            return foreign(owner, asked, env_id, expected.key)",
+        "            pass",
+        UNLISTED,
+    ),
+    m(
+        "another env's entry",
+        "findings",
+        'if owner.pool == "init" and env_id is not None and owner.env_id != env_id:',
+        "if False:",
+        UNLISTED,
+        V + "test_selftest.py",
+    ),
+    m(
+        "layers mixed",
+        "findings",
+        "    if found.contents != wanted.contents and all(",
+        "    if False and all(",
+        REFEREE,
+    ),
+    m("structure named", "findings", "    if structure is not None:\n", "    if False:\n", REFEREE),
+    m(
+        "permutations",
+        "findings",
+        "    if all(any(_is_permutation(a, b, dim) for dim in (2, 1, 0)) for a, b in wrong):",
+        "    if False:",
+        REFEREE,
+    ),
+    m("rounding", "findings", "    if all(_is_rounding(a, b) for a, b in wrong):", "    if False:", REFEREE),
+    m(
+        "shifts are no rounding",
+        "findings",
+        "return not (_is_constant(error) or _is_constant(error / y[wrong]))",
+        "return True",
+        AUDIT,
+    ),
+    m(
+        "partial copies",
+        "findings",
+        "    if all(tails):",
+        "    if False:",
+        V + "test_state_machine.py",
+        V + "test_selftest.py",
+    ),
+    m(
+        "one fault, one record",
+        "ledger",
+        "        if mark in self._marks:\n            return False\n",
+        "",
+        REFEREE,
+        AUDIT,
+        V + "test_conformance.py",
+    ),
+    m("consequences are repeats", "ledger", "            if known is not None:\n", "            if False:\n", REFEREE),
+    m("a re-set is news again", "ledger", "                del self._marks[mark]", "                pass", REFEREE),
+    m("repair of the secondary", "settle", "and _give(side, expected, right):", "and False:", REFEREE),
+    m("gate: no divergence", "rules", "    _no_divergence,\n", "", GATE),
+    m("gate: complete", "rules", "    _complete,\n    _readable", "    _readable", GATE),
+    m("gate: readable", "rules", "    _readable,\n    _nothing", "    _nothing", GATE),
+    m("gate: nothing dropped", "rules", "    _nothing_dropped,\n", "", GATE),
+    m("gate: errors explained", "rules", "    _errors_explained,\n", "", GATE),
+    m("gate: exercised", "rules", "    _exercised,\n", "", GATE),
+    m("gate: every env", "rules", "    _every_env,\n", "", GATE),
+    m("gate: some runs", "rules", "    _some_runs,\n    _no", "    _no", GATE),
+    m(
+        "secondary's errors are contained",
+        "shadow/shadow_cache",
+        "        except SystemExit as raised:\n            if primary:\n                raise\n",
+        "        except SystemExit as raised:\n            raise\n",
+        SHADOW,
+    ),
+    m("surroundings are put back", "shadow/shadow_cache", "restore=not primary", "restore=False", SHADOW),
+    m("secondary gets a copy", "shadow/shadow_cache", "secondary_args = (*args[:-1], staged)", "pass", SHADOW),
+    m(
+        "staged objects are put right",
+        "shadow/staging",
+        "        _restore(shell, plain, source)\n",
+        "        pass\n",
+        STAGING,
+        SHADOW,
+    ),
+)
+
+
+def main(names: list[str]) -> int:
+    """Apply what is named (all without names) and print a table; return how many nobody noticed."""
+    chosen = [each for each in MUTATIONS if not names or any(name in each.name for name in names)]
+    survived = 0
+    with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
+        copy = Path(scratch) / "copy"
+        ignored = shutil.ignore_patterns(".git", ".venv*", "__pycache__", "runs", ".mypy_cache", ".ruff_cache")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        for each in chosen:
+            path = copy / each.file
+            source = path.read_text(encoding="utf-8")
+            if source.count(each.old) != 1:
+                print(f"| {each.name} | {each.file} | NOT FOUND, {source.count(each.old)} times | |", flush=True)
+                survived += 1
+                continue
+            began = time.monotonic()
+            path.write_text(source.replace(each.old, each.new), encoding="utf-8")
+            try:
+                noticed = _noticed(copy, each)
+            finally:
+                path.write_text(source, encoding="utf-8")
+            survived += noticed is None
+            said = noticed or "SURVIVED"
+            print(f"| {each.name} | {each.file} | {said} | {time.monotonic() - began:.0f} s |", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} noticed")
+    return survived
+
+
+def _noticed(copy: Path, each: Mutation) -> str | None:
+    """Return the first test that fails, or None."""
+    tests = [test for test in each.tests if (copy / test).exists()]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "not slow"]
+    environment = {"PYTHONPATH": str(copy), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(copy)}
+    done = subprocess.run([*command, *tests], cwd=copy, capture_output=True, text=True, env=environment, timeout=600)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0].split(" - ")[0].split("::", 1)[-1][:90] if failed else None if done.returncode == 0 else "broken"
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(sys.argv[1:])))
