@@ -458,6 +458,7 @@ class TestLongRuns:
         assert run.problems == []
         assert len(run.windows) <= 2048
         assert run.totals == fold(windows)
+        assert len({b.seq - a.seq for a, b in zip(run.windows, run.windows[1:], strict=False)}) == 1, "uneven"
         assert run.windows[-1].t_s == windows[-1].t_s
         assert run.windows[-1].train_iter == windows[-1].train_iter
 
