@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import Any
-
-import torch
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from shadow.operation import Observation
 from validator.bench.caches import entry
+from validator.bench.clock import interleaved
 from validator.trial import Trial
 
 _CONFIG = {"num_simulations": 10, "max_cache_size": 8}
@@ -20,33 +19,29 @@ _ENVS = 4
 
 
 class _Meter(Trial):
-    """A trial that adds up what the sides took, so that it can be taken off."""
+    """A trial that plays one kind of operation at a time, on the shadow or on two bare caches of the same kinds."""
 
     def __init__(self) -> None:
         super().__init__(LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
-        self.secondary_ns = 0
-        observed = self.pair.observed
-
-        def meter(seen: Observation) -> None:
-            self.secondary_ns += seen.candidate_ns
-            observed(seen)
-
-        self.pair.observed = meter  # type: ignore[method-assign]
+        self._bare = (LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
         self._made = entry("CartPole", 1.0)
         self._key = 0
 
-    def misses(self, count: int) -> None:
-        for index in range(count):
-            self.cache.get_recur_cache(-1 - index)
-
-    def sets(self, count: int) -> None:
-        for _ in range(count):
-            self._key += 1
-            self.cache.set_recur_cache(self._key, self._made)
-
-    def hits(self, count: int) -> None:
-        for index in range(count):
-            self.cache.get_recur_cache(self._key - index % 8)
+    def play_one(self, kind: str, shadowed: bool, count: int = 200) -> int:
+        """Play one kind of operation so many times, on keys that go on from the last ones."""
+        caches: tuple[Any, ...] = (self.cache,) if shadowed else self._bare
+        first = self._key
+        for cache in caches:
+            self._key = first
+            for index in range(count):
+                if kind == "miss":
+                    cache.get_recur_cache(-1 - index)
+                elif kind == "hit":
+                    cache.get_recur_cache(first - index % 8)
+                else:
+                    self._key += 1
+                    cache.set_recur_cache(self._key, self._made)
+        return count
 
     def search(self) -> int:
         """Play one search as the embedded host does; return the operations."""
@@ -71,15 +66,17 @@ def bench_bookkeeping(rounds: int) -> dict[str, Any]:
     the private copy and the digest, each of a CartPole entry.
     """
     meter = _Meter()
-    found: dict[str, list[float]] = {"miss": [], "set": [], "hit": []}
-    for index in range(rounds + 3):
-        for name, play in (("miss", meter.misses), ("set", meter.sets), ("hit", meter.hits)):
-            counters = meter.pair.counters
-            before = counters.harness_ns - meter.secondary_ns
-            play(200)
-            if index >= 3:
-                found[name].append((counters.harness_ns - meter.secondary_ns - before) / 200 / 1e3)
-    return {name: statistics.median(times) for name, times in found.items()}
+    found = {}
+    for kind in ("miss", "set", "hit"):
+        if kind == "hit":  # both keep the same keys
+            meter._key = 10**9
+            for shadowed in (True, False):
+                meter._key = 10**9
+                meter.play_one("set", shadowed, 10)
+        work = {name: partial(meter.play_one, kind, name == "shadow") for name in ("shadow", "bare")}
+        times = interleaved(work, rounds)
+        found[kind] = statistics.median(a - b for a, b in zip(times["shadow"], times["bare"], strict=True)) / 1e3
+    return found
 
 
 def bench_growth(most: int) -> list[dict[str, float]]:
@@ -92,10 +89,10 @@ def bench_growth(most: int) -> list[dict[str, float]]:
     found = []
     done, target = 0, 10_000
     while target <= most:
-        began, before = perf_counter(), done
+        began, before = thread_time(), done
         while done < target:
             done += meter.search()
-        spent = perf_counter() - began
+        spent = thread_time() - began
         found.append({"operations": done, "us_per_op": spent / (done - before) * 1e6, "resident": _resident()})
         target *= 10
     if meter.charges or meter.faults:
@@ -109,8 +106,3 @@ def _resident() -> float:
     except OSError:  # not on Linux
         return float("nan")
     return float(pages * 4096)
-
-
-def threads() -> int:
-    """Return how many threads torch computes with."""
-    return torch.get_num_threads()

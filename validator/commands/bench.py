@@ -53,7 +53,7 @@ def main(arguments: Namespace) -> int:
             "comparison": bench_comparison(9 if quick else 41),
             "bookkeeping_us": bench_bookkeeping(10 if quick else 50),
             "growth": bench_growth(10_000 if quick else arguments.growth),
-            "training": bench_training(config, 200 if quick else 1300, 1 if quick else 5) if config.exists() else [],
+            "training": bench_training(config, 200 if quick else 1300, 2 if quick else 5) if config.exists() else [],
         }
     finally:
         torch.set_num_threads(threads)
@@ -140,7 +140,7 @@ def _show(found: dict[str, Any], targets: list[Target]) -> None:
         [[f"{p['operations']:,.0f}", f"{p['us_per_op']:.1f}", f"{p['resident'] / 1e6:.1f}"] for p in found["growth"]],
     )
     if found["training"]:
-        page.heading("Embedded training", "same seed")
+        page.heading("Embedded training", "same seed, processor time")
         page.table(
             ["caches", "us per env step", "ratio", "peak MB", "hit rate", "mean return", "divergences", "same weights"],
             [
