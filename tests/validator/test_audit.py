@@ -388,7 +388,7 @@ def test_a_host_that_writes_into_a_live_result_is_charged() -> None:
 
 
 def test_a_host_may_write_into_a_copy() -> None:
-    for sides in ((manager(), legacy()), (manager(), manager())):
+    for sides in ((manager(), legacy()), (manager(), manager()), (Open(), manager())):
         run = trial(*sides)
         run.cache.set_recur_cache(1, entry(1))
         damage(run.cache.get_recur_cache(1))
