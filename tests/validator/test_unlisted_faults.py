@@ -455,17 +455,18 @@ def with_pools(change: Callable[[KVCachePool], None]) -> Callable[[], KVCacheMan
 
 def write_ignored(pool: KVCachePool) -> None:
     """A re-set updates lengths only."""
-    write = pool._write
+    store = pool.set
 
-    def partial(index: int, source: Any) -> None:
-        slot = pool._slots[index]
-        if slot is not None and slot.fits(source) and index in pool._key_to_index.values():
-            for layer, k, v in zip(slot, source[::2], source[1::2], strict=True):
-                layer._k_cache._size, layer._v_cache._size = k.size, v.size
-            return
-        write(index, source)
+    def partial(key: int, kv_cache: Any, priority: float | None = None) -> int:
+        held = pool.peek(key)
+        source = leaves(kv_cache)
+        if held is None or not held.fits(source):
+            return store(key, kv_cache, priority)
+        for layer, k, v in zip(held, source[::2], source[1::2], strict=True):
+            layer._k_cache._size, layer._v_cache._size = k.size, v.size
+        return 0
 
-    pool._write = partial  # type: ignore[method-assign]
+    pool.set = partial  # type: ignore[method-assign]
 
 
 def peek_as_get(pool: KVCachePool) -> None:
