@@ -1,0 +1,20 @@
+"""One fault is one divergence with a count."""
+
+from __future__ import annotations
+
+from shadow import KVCacheManager
+from validator.faults import raising
+from validator.trial import Trial
+
+CONFIG = {"num_simulations": 2, "max_cache_size": 4}
+
+
+def test_one_fault_is_written_once_and_counted_every_time() -> None:
+    broken = raising("answer")(KVCacheManager(CONFIG, 1))
+    trial = Trial(KVCacheManager(CONFIG, 1), broken)
+
+    for _ in range(5):
+        trial.cache.get_recur_cache(1)
+
+    assert len(trial.charges) == 1
+    assert sum(trial.pair.counters.divergences.values()) == 5
