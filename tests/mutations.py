@@ -327,6 +327,7 @@ MUTATIONS = (
         "ledger",
         "        if mark in self._marks:\n            return False\n",
         "",
+        V + "test_ledger.py",
         REFEREE,
         AUDIT,
         V + "test_conformance.py",
