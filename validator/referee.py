@@ -15,7 +15,7 @@ from validator.findings import Finding, pools_of, wrong_value
 from validator.ledger import Charge
 from validator.models import Reason, Stored
 from validator.records import Cause, Dimension, Fault, LeafDifference
-from validator.side import SideView, entry_leaves
+from validator.side import Given, SideView, entry_leaves
 
 _FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
 
@@ -35,10 +35,15 @@ class Referee:
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
-        self.given: dict[str, deque[tuple[tuple[int, ...], int]]] = {
+        self.given: dict[str, deque[Given]] = {
             "control": deque(maxlen=64),
             "candidate": deque(maxlen=64),
         }
+
+    def was_given(self, side: SideView, memory: Given | None) -> None:
+        """Remember the memory of what a side was given to store, the last few."""
+        if memory is not None:
+            self.given[side.name].append(memory)
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.
@@ -130,9 +135,10 @@ class Referee:
         """Tell whether an answer shares memory with something this side was given to store."""
         own = [leaf.tensor.data_ptr() for leaf in leaves if leaf.tensor.numel()]
         return any(
-            start <= address < start + nbytes
-            for starts, nbytes in self.given[side.name]
-            for start in starts
+            start <= address < start + given.nbytes
+            for given in self.given[side.name]
+            if given.first() is not None
+            for start in given.addresses
             for address in own
         )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from shadow.entry import Leaf, leaves, readable, region
 from shadow.interface import CacheCapacities, CachePolicy
@@ -152,10 +155,30 @@ def storages(entry: Sequence[Leaf]) -> set[int]:
     return {leaf.tensor.untyped_storage().data_ptr() for leaf in entry if leaf.tensor.numel()}
 
 
-def spans(entry: Any, plain: Region | None = None) -> tuple[tuple[int, ...], int]:
-    """Return where the memory of an entry's buffers begins, and how many bytes of each belong to it."""
+class Given(NamedTuple):
+    """The memory of one entry that a side was given to store.
+
+    Attributes:
+        first: Its first buffer, held weakly: once that is gone nobody writes there as its owner, and what lies at these
+            addresses may be somebody else's.
+        addresses: Where its buffers begin.
+        nbytes: Bytes of each, at most.
+    """
+
+    first: weakref.ref[Tensor]
+    addresses: tuple[int, ...]
+    nbytes: int
+
+
+def memory_of(entry: Any, plain: Region | None = None) -> Given | None:
+    """Return where the memory of an entry lies; None for one without any."""
     plain = plain or region(entry)
     if plain is not None:
-        return plain.addresses, plain.layout.leaf_nbytes
-    stores = [leaf.tensor.untyped_storage() for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
-    return tuple(store.data_ptr() for store in stores), max((store.nbytes() for store in stores), default=0)
+        return Given(weakref.ref(plain.tensors[0]), plain.addresses, plain.layout.leaf_nbytes)
+    buffers = [leaf.tensor for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
+    if not buffers:
+        return None
+    stores = [buffer.untyped_storage() for buffer in buffers]
+    return Given(
+        weakref.ref(buffers[0]), tuple(store.data_ptr() for store in stores), max(store.nbytes() for store in stores)
+    )

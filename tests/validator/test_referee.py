@@ -526,3 +526,29 @@ def test_a_negative_env_that_the_legacy_store_takes_is_still_the_hosts_fault() -
     run.cache.set_init_cache(-1, 1, entry(1))
     assert only(run).cause is Cause.BAD_ENV
     assert "the control accepted it, the candidate raised ValueError" in only(run).explanation
+
+
+# Memory that went to somebody else
+
+
+def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_reference() -> None:
+    run = trial(manager(config(4)), manager(config(4)))
+    memory = torch.arange(64.0)
+
+    def over(number: float) -> KeysValues:
+        """An entry in that memory, as an allocator that reuses it would make one."""
+        made = entry(number)
+        found = leaves(made)
+        width = found[0].tensor.numel()
+        for index, layer in enumerate(made):
+            for part, cache in enumerate((layer._k_cache, layer._v_cache)):
+                at = (2 * index + part) * width
+                buffer = memory[at : at + width].view(found[0].tensor.shape)
+                cache._cache = buffer.copy_(cache._cache)
+        return made
+
+    given = over(1)
+    run.cache.set_init_cache(0, 1, given)
+    assert run.pair.referee.lives_in_input(run.pair.primary, leaves(given))
+    del given
+    assert not run.pair.referee.lives_in_input(run.pair.primary, leaves(over(2)))
