@@ -15,13 +15,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple, SupportsIndex
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from shadow import plain
 from shadow.interface import positive
-from shadow.memory import Layout, Region, find, placed, verified
+from shadow.memory import Layout, Region, find, verified
 
 
 class Leaf(NamedTuple):
@@ -75,19 +77,30 @@ def region(entry: Any) -> Region | None:
     Returns:
         The region with the valid length of this moment, or None.
     """
-    entry = readable(entry)
-    ours = type(entry) is KeysValues
-    if ours:
-        known: Region | None = entry._region
-        if known is not None and verified(entry._keys_values, known):
-            return known
+    if type(entry) is Lent:
+        entry = entry._origin
     try:
         layers = entry._keys_values
+        known: Region | None = entry._region if type(entry) is KeysValues else _foreign.get(entry)
+        if known is not None and verified(layers, known):
+            return known
+    except (AttributeError, TypeError):  # no entry, or one that can't be referred to weakly
+        pass
+    return _found(entry)
+
+
+def _found(entry: Any) -> Region | None:
+    """Look an entry over and remember where it lies."""
+    try:
+        found = find(entry._keys_values)
+        if type(entry) is KeysValues:
+            entry._region = found
+        elif found is not None:
+            _foreign[entry] = found
     except AttributeError:
         return None
-    found = find(layers)
-    if ours:
-        entry._region = found
+    except TypeError:  # can't be remembered
+        pass
     return found
 
 
@@ -413,14 +426,12 @@ class KeysValues:
         """Take over values and lengths of a region if the buffers are of its layout, and tell whether they are."""
         layers = self._keys_values
         own = self._region
-        if own is None or not placed(layers, own):
+        if own is None or plain.placed(layers, own.tensors, own.addresses) == -1:
             own = self._region = find(layers, any_size=True)
         if own is None or own.layout is not source.layout:
             return False
         own.take(source)
-        size = source.size
-        for layer in layers:
-            layer._k_cache._size = layer._v_cache._size = size
+        plain.resize(layers, source.size)
         return True
 
     def fits(self, source: list[Leaf]) -> bool:
@@ -485,6 +496,8 @@ class Lent(KeysValues):
         return self._origin.clone()
 
 
+# Where the entries of other classes (a host's own) were found; ours carry it themselves.
+_foreign: WeakKeyDictionary[Any, Region] = WeakKeyDictionary()
 _new = object.__new__
 _refer = KeysValues.__dict__["_origin"].__set__
 _touching = threading.RLock()

@@ -2,19 +2,19 @@
 
 Almost every entry is 2 * num_layers contiguous buffers of one shape and dtype in host memory, all valid up to one
 length. For these a tensor call per buffer (microseconds each, most of it dispatch) is not needed: a copy is a
-``memcpy``, a comparison a ``memcmp``. Everything else (other devices, strided or mixed buffers, uneven lengths) has no
-region, and its users fall back to tensors.
+``memcpy``, a comparison a ``memcmp`` of the valid bytes (``shadow.plain``). Everything else (other devices, strided or
+mixed buffers, uneven lengths) has no region, and its users fall back to tensors.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from shadow import plain
 
 # Types whose bytes are their values. Complex ones may be lazily conjugated, quantised ones carry a scale beside.
 _PLAIN = {
@@ -25,8 +25,7 @@ _PLAIN = {
     }.items()
     if hasattr(torch, name)
 }  # fmt: skip
-_SMALL = 1 << 18  # bytes up to which an entry is copied whole sooner than by its valid rows
-_DESCRIBED_MOST = 4096  # lengths of one layout whose description is kept
+_SIZES_MOST = 4096  # lengths of one layout that are remembered
 
 
 class Layout:
@@ -36,42 +35,39 @@ class Layout:
         shape: Of every buffer, ``(B, num_heads, T, head_dim)``.
         dtype: Of every buffer.
         n_leaves: Buffers, ``2 * num_layers``.
-        rows: ``B * num_heads``, contiguous runs of tokens per buffer.
-        token_nbytes: Bytes of one token of one run.
+        tokens: ``T``.
         leaf_nbytes: Bytes of one buffer.
         nbytes: Bytes of all.
-        word: NumPy type by which runs are copied: the widest that divides a token.
-        leaf_type: ``ctypes`` array of the bytes of one buffer.
-        whole_type: The same of all.
     """
 
-    __slots__ = (
-        "_described", "dtype", "leaf_nbytes", "leaf_type", "n_leaves", "nbytes", "rows", "shape", "token_nbytes",
-        "tokens", "whole_type", "word",
-    )  # fmt: skip
+    __slots__ = ("_by_size", "_rows", "_token_nbytes", "dtype", "leaf_nbytes", "n_leaves", "nbytes", "shape", "tokens")
 
     def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, n_leaves: int) -> None:
         batch, heads, self.tokens, head_dim = shape
         self.shape = shape
         self.dtype = dtype
         self.n_leaves = n_leaves
-        self.rows = batch * heads
-        self.token_nbytes = head_dim * _PLAIN[dtype]
+        self._rows = batch * heads
+        self._token_nbytes = head_dim * _PLAIN[dtype]
         self.leaf_nbytes = math.prod(shape) * _PLAIN[dtype]
         self.nbytes = n_leaves * self.leaf_nbytes
-        self.word = np.dtype(f"u{math.gcd(self.token_nbytes, 8)}")
-        self.leaf_type = ctypes.c_char * self.leaf_nbytes
-        self.whole_type = ctypes.c_char * self.nbytes
-        self._described: dict[int, tuple[Any, ...]] = {}
+        self._by_size: dict[int, tuple[tuple[int, int, int], tuple[Any, ...]]] = {}
+
+    def runs(self, size: int) -> tuple[int, int, int]:
+        """Return ``(rows, step, n)``: where in every buffer the valid bytes lie; see ``shadow.plain``."""
+        return (self._by_size.get(size) or self._of_size(size))[0]
 
     def described(self, size: int) -> tuple[Any, ...]:
         """Return ``(shape, dtype, device, size)`` once per buffer: the same object for the same size."""
-        found = self._described.get(size)
-        if found is None:
-            if len(self._described) >= _DESCRIBED_MOST:
-                self._described.clear()
-            found = ((self.shape, self.dtype, torch.device("cpu"), size),) * self.n_leaves
-            self._described[size] = found
+        return (self._by_size.get(size) or self._of_size(size))[1]
+
+    def _of_size(self, size: int) -> tuple[tuple[int, int, int], tuple[Any, ...]]:
+        step = self.tokens * self._token_nbytes
+        runs = (1, 0, self.leaf_nbytes) if size == self.tokens else (self._rows, step, size * self._token_nbytes)
+        if len(self._by_size) >= _SIZES_MOST:
+            self._by_size.clear()
+        found = (runs, ((self.shape, self.dtype, torch.device("cpu"), size),) * self.n_leaves)
+        self._by_size[size] = found
         return found
 
 
@@ -86,21 +82,15 @@ class Region:
         tensors: Its buffers, K then V, layer by layer; they keep the memory alive.
         addresses: Where each begins.
         size: Valid tokens, when the region was asked for last.
-        whole: All bytes, if the buffers lie one behind the other, else None.
     """
 
-    __slots__ = ("_leaves", "_parts", "addresses", "layout", "size", "tensors", "whole")
+    __slots__ = ("addresses", "layout", "size", "tensors")
 
     def __init__(self, layout: Layout, tensors: tuple[Tensor, ...], addresses: tuple[int, ...], size: int) -> None:
         self.layout = layout
         self.tensors = tensors
         self.addresses = addresses
         self.size = size
-        first, step = addresses[0], layout.leaf_nbytes
-        together = all(address == first + index * step for index, address in enumerate(addresses))
-        self.whole: Any = layout.whole_type.from_address(first) if together else None
-        self._leaves: list[Any] | None = None
-        self._parts: list[Any] | None = None
 
     def copy(self) -> Region:
         """Return a region of the same memory whose length is its own."""
@@ -111,96 +101,26 @@ class Region:
         """Whether the tensors still lie in this memory."""
         return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
 
-    @property
-    def full(self) -> bool:
-        """Whether every cell is valid."""
-        return self.size == self.layout.tokens
-
-    def leaves(self) -> list[Any]:
-        """Return the bytes of each buffer, valid or not."""
-        if self._leaves is None:
-            self._leaves = [self.layout.leaf_type.from_address(address) for address in self.addresses]
-        return self._leaves
-
-    def valid_rows(self) -> list[Any]:
-        """Return the valid words, ``(runs, words)`` arrays: one if the buffers lie together, else one per buffer."""
-        layout = self.layout
-        if self._parts is None:
-            found = self.leaves() if self.whole is None else [self.whole]
-            runs = layout.rows * (1 if self.whole is None else layout.n_leaves)
-            self._parts = [np.frombuffer(each, dtype=layout.word).reshape(runs, -1) for each in found]
-        words = self.size * layout.token_nbytes // layout.word.itemsize
-        return [part[:, :words] for part in self._parts]
-
-    def packed(self) -> bytes:
-        """Return the valid bytes in order of leaf, sample, head, token, channel."""
-        if not self.size:
-            return b""
-        if self.full:
-            return b"".join(each.raw for each in self.leaves()) if self.whole is None else bytes(self.whole.raw)
-        return b"".join([np.ascontiguousarray(rows).tobytes() for rows in self.valid_rows()])
+    def packed(self) -> tuple[Any, ...]:
+        """Return the valid bytes of each buffer in order of sample, head, token, channel; see ``plain.pack``."""
+        return plain.pack(self.addresses, *self.layout.runs(self.size))
 
     def take(self, other: Region) -> None:
         """Copy the values of a region of the same layout here; the lengths of the entry are its caller's to set."""
-        self.size = other.size
-        if self.addresses == other.addresses:
-            return
-        if other.full or self.layout.nbytes <= _SMALL:
-            if self.whole is not None and other.whole is not None:
-                self.whole.raw = other.whole
-                return
-            for mine, theirs in zip(self.leaves(), other.leaves(), strict=True):
-                mine.raw = theirs
-            return
-        if (self.whole is None) != (other.whole is None):
-            for mine, theirs in zip(self._valid_of_each(other.size), other._valid_of_each(other.size), strict=True):
-                np.copyto(mine, theirs)
-            return
-        for mine, theirs in zip(self.valid_rows(), other.valid_rows(), strict=True):
-            np.copyto(mine, theirs)
-
-    def _valid_of_each(self, size: int) -> list[Any]:
-        layout = self.layout
-        words = size * layout.token_nbytes // layout.word.itemsize
-        return [np.frombuffer(each, dtype=layout.word).reshape(layout.rows, -1)[:, :words] for each in self.leaves()]
-
-
-def placed(layers: Any, region: Region) -> bool:
-    """Tell whether the layers of an entry still lie where a region says, whatever their lengths.
-
-    Buffers are compared by identity and address: a host may put another tensor into a cache, or other memory under a
-    tensor, at any time.
-    """
-    tensors, addresses = region.tensors, region.addresses
-    if 2 * len(layers) != len(tensors):
-        return False
-    index = 0
-    for layer in layers:
-        one, other = layer._k_cache._cache, layer._v_cache._cache
-        if (
-            one is not tensors[index]
-            or other is not tensors[index + 1]
-            or one.data_ptr() != addresses[index]
-            or other.data_ptr() != addresses[index + 1]
-        ):
-            return False
-        index += 2
-    return True
+        self.size = size = other.size
+        if self.addresses != other.addresses:
+            plain.copy(self.addresses, other.addresses, *self.layout.runs(size))
 
 
 def verified(layers: Any, region: Region) -> bool:
-    """Tell the same and whether all buffers are of one valid length, which the region takes over."""
-    if not placed(layers, region):
+    """Tell whether the layers of an entry still lie where a region says, with one length, which the region takes over.
+
+    Raises:
+        AttributeError: If they are no layers.
+    """
+    size = plain.placed(layers, region.tensors, region.addresses)
+    if not 0 <= size <= region.layout.tokens:
         return False
-    size = layers[0]._k_cache._size
-    if type(size) is not int or not 0 <= size <= region.layout.tokens:
-        return False
-    for layer in layers:
-        k_size, v_size = layer._k_cache._size, layer._v_cache._size
-        if (k_size is not size or v_size is not size) and not (
-            k_size == v_size == size and type(k_size) is type(v_size) is int
-        ):
-            return False
     region.size = size
     return True
 

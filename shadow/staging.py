@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from shadow.entry import KeysValues, Leaf, leaves, readable, region
 from shadow.memory import Region
+from shadow.plain import placed, resize
 
 
 class _Shell(NamedTuple):
@@ -63,20 +65,40 @@ class Staging:
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
             shell = self._copies[layout] = _shell(entry, source, plain)
-        _restore(shell, plain, source)
         if plain is not None:
-            assert shell.plain is not None
-            shell.plain.take(plain)
-            return shell.staged
-        for (tensor, size), (_, buffer) in zip(source, shell.parts, strict=True):
-            if tensor.ndim == 4 and size < tensor.shape[2]:
-                buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
-            else:
-                buffer.copy_(tensor.detach())
+            _fill(shell, plain)
+        else:
+            _restore(shell, [leaf.size for leaf in source])
+            for (tensor, size), (_, buffer) in zip(source, shell.parts, strict=True):
+                if tensor.ndim == 4 and size < tensor.shape[2]:
+                    buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
+                else:
+                    buffer.copy_(tensor.detach())
         return shell.staged
 
 
-def _restore(shell: _Shell, plain: Region | None, source: list[Leaf]) -> None:
+def _fill(shell: _Shell, plain: Region) -> None:
+    own = shell.plain
+    assert own is not None
+    if not _intact(shell, own):
+        _restore(shell, [0] * len(own.tensors))
+    own.take(plain)
+    resize(shell.layers, plain.size)
+
+
+def _intact(shell: _Shell, own: Region) -> bool:
+    staged, layers, _, _ = shell
+    try:
+        return (
+            staged._keys_values is layers
+            and (type(staged) is not KeysValues or staged._region is own)
+            and placed(layers, own.tensors, own.addresses) != -1
+        )
+    except (AttributeError, TypeError):  # whatever is missing was taken away
+        return False
+
+
+def _restore(shell: _Shell, sizes: Sequence[int]) -> None:
     """Put a copy together again: a cache may have changed the objects it was given, not only the values in them."""
     staged, layers, parts, own = shell
     staged._keys_values = layers
@@ -87,7 +109,7 @@ def _restore(shell: _Shell, plain: Region | None, source: list[Leaf]) -> None:
         for name in ("_k_cache", "_v_cache"):
             cache, buffer = parts[index]
             cache._cache = buffer
-            cache._size = source[index].size if plain is None else plain.size
+            cache._size = sizes[index]
             setattr(layer, name, cache)
             index += 1
 

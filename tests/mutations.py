@@ -76,20 +76,13 @@ MUTATIONS = (
     ),
     m(
         "plain entries: layout",
-        "digest",
+        "compare",
         "    if layout is not other.layout or size != other.size:\n        return None\n",
         "",
         DIGEST,
     ),
     m(
-        "plain entries: bits, short",
-        "digest",
-        "        if here.tobytes() != other.packed():\n            return None\n",
-        "",
-        DIGEST,
-    ),
-    m(
-        "plain entries: bits, long",
+        "plain entries: bits",
         "digest",
         "return contents(one) if equal_regions(one, other) else None",
         "return contents(one)",

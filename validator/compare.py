@@ -7,7 +7,6 @@ unequal to itself. Only valid regions are read.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,17 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shadow import plain
 from shadow.entry import Leaf, describe
 from shadow.memory import Region
 from validator.records import LeafDifference
 
-_memcmp = ctypes.CDLL(None).memcmp
-_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-_memcmp.restype = ctypes.c_int
-
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_SMALL = 1 << 14  # bytes that are compared sooner as copies than by a call into C
-LONG_RUN = 1 << 11  # bytes of one run of valid tokens from which it is compared where it lies
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
 
 
@@ -81,24 +75,7 @@ def equal_regions(one: Region, other: Region) -> bool | None:
     layout, size = one.layout, one.size
     if layout is not other.layout or size != other.size:
         return None
-    if size == layout.tokens:
-        if one.whole is not None and other.whole is not None:
-            if layout.nbytes <= _SMALL:
-                same: bool = one.whole.raw == other.whole.raw
-                return same
-            return not _memcmp(one.addresses[0], other.addresses[0], layout.nbytes)
-        n = layout.leaf_nbytes
-        return not any(_memcmp(p, q, n) for p, q in zip(one.addresses, other.addresses, strict=True))
-    n = size * layout.token_nbytes
-    if n < LONG_RUN:
-        return one.packed() == other.packed()
-    step = layout.tokens * layout.token_nbytes
-    stop = layout.leaf_nbytes
-    return not any(
-        _memcmp(p + offset, q + offset, n)
-        for p, q in zip(one.addresses, other.addresses, strict=True)
-        for offset in range(0, stop, step)
-    )
+    return plain.equal(one.addresses, other.addresses, *layout.runs(size))
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:
@@ -107,13 +84,9 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
     size = one.size
     if a.device.type == "cpu" and a.ndim == 4 and a.is_contiguous() and b.is_contiguous():
         batch, heads, capacity, head_dim = a.shape
-        row = a.element_size() * head_dim
-        if size == capacity:
-            return not _memcmp(a.data_ptr(), b.data_ptr(), row * capacity * batch * heads)
-        if batch * heads <= 4:
-            start, stop, step = 0, row * capacity * batch * heads, row * capacity
-            p, q, n = a.data_ptr(), b.data_ptr(), row * max(0, size)
-            return not any(_memcmp(p + offset, q + offset, n) for offset in range(start, stop, step))
+        token_nbytes = a.element_size() * head_dim
+        runs = (batch * heads, capacity * token_nbytes, max(0, size) * token_nbytes)
+        return plain.equal((a.data_ptr(),), (b.data_ptr(),), *runs)
     return torch.equal(_bits(valid(one)), _bits(valid(other)))
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from xxhash import xxh3_64_intdigest
 
 from shadow.entry import Leaf, leaves, readable, region
 from shadow.memory import Region
-from validator.compare import LONG_RUN, equal_regions, valid
+from validator.compare import equal_regions, valid
 
 
 class Digest(NamedTuple):
@@ -74,14 +73,9 @@ def digest_region(plain: Region) -> Digest:
 
 def contents(plain: Region) -> tuple[int, ...]:
     """Hash the valid bytes of each buffer of a plain entry."""
-    layout, size = plain.layout, plain.size
-    if not size:
-        return (0,) * layout.n_leaves
-    if size == layout.tokens:
-        return tuple([xxh3_64_intdigest(each) for each in plain.leaves()])
-    if plain.whole is None:
-        return tuple([_hashed(np.ascontiguousarray(rows), 1)[0] for rows in plain.valid_rows()])
-    return _hashed(np.ascontiguousarray(plain.valid_rows()[0]), layout.n_leaves)
+    if not plain.size:
+        return (0,) * plain.layout.n_leaves
+    return tuple([xxh3_64_intdigest(part) for part in plain.packed()])
 
 
 def equal_contents(one: Region, other: Region) -> tuple[int, ...] | None:
@@ -90,17 +84,4 @@ def equal_contents(one: Region, other: Region) -> tuple[int, ...] | None:
     Returns:
         One hash per buffer, the same for both; None if they differ in bits or structure.
     """
-    layout, size = one.layout, one.size
-    if layout is not other.layout or size != other.size:
-        return None
-    if 0 < size < layout.tokens and size * layout.token_nbytes < LONG_RUN and one.whole is not None:
-        # Short runs: both are packed first, and what was packed is hashed.
-        here = np.ascontiguousarray(one.valid_rows()[0])
-        if here.tobytes() != other.packed():
-            return None
-        return _hashed(here, layout.n_leaves)
     return contents(one) if equal_regions(one, other) else None
-
-
-def _hashed(packed: Any, n_leaves: int) -> tuple[int, ...]:
-    return tuple([xxh3_64_intdigest(each) for each in packed.reshape(n_leaves, -1)])

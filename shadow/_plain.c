@@ -1,0 +1,265 @@
+/* The byte work of plain entries; plain_python.py says what each function means and does the same without a compiler.
+ *
+ * An entry is a handful of buffers. In Python every step over them is a call; here one call sees to all of them. Nothing
+ * is held between calls, and addresses are only followed where memory.py has just made sure that tensors lie there.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_data_ptr;
+
+/* Runs of valid bytes: `rows` of them in every buffer, `step` bytes apart, `n` bytes long. */
+typedef struct {
+    Py_ssize_t rows, step, n;
+} Runs;
+
+static int
+address_at(PyObject *addresses, Py_ssize_t index, char **found)
+{
+    *found = PyLong_AsVoidPtr(PyTuple_GET_ITEM(addresses, index));
+    return *found == NULL && PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+runs_of(PyObject *const *args, Runs *runs)
+{
+    runs->rows = PyLong_AsSsize_t(args[0]);
+    runs->step = PyLong_AsSsize_t(args[1]);
+    runs->n = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred())
+        return -1;
+    if (runs->rows < 0 || runs->n < 0 || (runs->rows > 1 && runs->step < runs->n)) {
+        PyErr_SetString(PyExc_ValueError, "impossible runs");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+both_tuples(PyObject *one, PyObject *other)
+{
+    if (PyTuple_CheckExact(one) && PyTuple_CheckExact(other) && PyTuple_GET_SIZE(one) == PyTuple_GET_SIZE(other))
+        return 1;
+    PyErr_SetString(PyExc_ValueError, "expected two tuples of as many addresses");
+    return 0;
+}
+
+/* Look at one Cache: 1 if its buffer is this tensor at this address, 0 if not, -1 on an error. */
+static int
+lies(PyObject *cache, PyObject *tensor, PyObject *address)
+{
+    PyObject *buffer = PyObject_GetAttr(cache, s_cache);
+    if (buffer == NULL)
+        return -1;
+    int same = buffer == tensor;
+    if (same) {
+        PyObject *now = PyObject_CallMethodNoArgs(buffer, s_data_ptr);
+        same = now == NULL ? -1 : PyObject_RichCompareBool(now, address, Py_EQ);
+        Py_XDECREF(now);
+    }
+    Py_DECREF(buffer);
+    return same;
+}
+
+/* Return the length of one Cache, -1 if it is no plain whole number of at least 0, -2 on an error. */
+static Py_ssize_t
+length_of(PyObject *cache)
+{
+    PyObject *size = PyObject_GetAttr(cache, s_size);
+    if (size == NULL)
+        return -2;
+    Py_ssize_t found = -1;
+    if (PyLong_CheckExact(size)) {
+        found = PyLong_AsSsize_t(size);
+        if (found == -1)
+            PyErr_Clear();
+        if (found < 0)
+            found = -1;
+    }
+    Py_DECREF(size);
+    return found;
+}
+
+PyDoc_STRVAR(placed_doc,
+"placed(layers, tensors, addresses)\n--\n\n"
+"Tell whether the buffers of an entry still lie there, and how much of them is valid.\n\n"
+"Returns:\n    -1 if they lie elsewhere; -2 if they lie there but are not of one length; else that length.");
+
+static PyObject *
+placed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 3 || !both_tuples(args[1], args[2])) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "placed takes layers, tensors and addresses");
+        return NULL;
+    }
+    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
+    if (layers == NULL)
+        return NULL;
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(layers), length = -1, result = -1;
+    if (2 * count != PyTuple_GET_SIZE(args[1]) || !count)
+        goto done;
+    int even = 1;
+    for (Py_ssize_t index = 0; index < 2 * count; index++) {
+        PyObject *layer = PySequence_Fast_GET_ITEM(layers, index / 2);
+        PyObject *cache = PyObject_GetAttr(layer, index % 2 ? s_v_cache : s_k_cache);
+        if (cache == NULL)
+            goto failed;
+        int here = lies(cache, PyTuple_GET_ITEM(args[1], index), PyTuple_GET_ITEM(args[2], index));
+        Py_ssize_t size = here > 0 ? length_of(cache) : 0;
+        Py_DECREF(cache);
+        if (here < 0 || size == -2)
+            goto failed;
+        if (!here)
+            goto done;
+        if (index == 0)
+            length = size;
+        even &= size >= 0 && size == length;
+    }
+    result = even ? length : -2;
+done:
+    Py_DECREF(layers);
+    return PyLong_FromSsize_t(result);
+failed:
+    Py_DECREF(layers);
+    return NULL;
+}
+
+PyDoc_STRVAR(resize_doc,
+"resize(layers, size)\n--\n\nGive every buffer of an entry the same valid length.");
+
+static PyObject *
+resize(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "resize takes layers and a length");
+        return NULL;
+    }
+    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
+    if (layers == NULL)
+        return NULL;
+    for (Py_ssize_t index = 0; index < 2 * PySequence_Fast_GET_SIZE(layers); index++) {
+        PyObject *layer = PySequence_Fast_GET_ITEM(layers, index / 2);
+        PyObject *cache = PyObject_GetAttr(layer, index % 2 ? s_v_cache : s_k_cache);
+        int failed = cache == NULL || PyObject_SetAttr(cache, s_size, args[1]) < 0;
+        Py_XDECREF(cache);
+        if (failed) {
+            Py_DECREF(layers);
+            return NULL;
+        }
+    }
+    Py_DECREF(layers);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(equal_doc,
+"equal(one, other, rows, step, n)\n--\n\n"
+"Tell whether all runs of the buffers at two tuples of addresses hold the same bytes.");
+
+static PyObject *
+equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Runs runs;
+    if (nargs != 5) {
+        PyErr_SetString(PyExc_TypeError, "equal takes two tuples of addresses, rows, step and n");
+        return NULL;
+    }
+    if (!both_tuples(args[0], args[1]) || runs_of(args + 2, &runs) < 0)
+        return NULL;
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(args[0]); index++) {
+        char *p, *q;
+        if (address_at(args[0], index, &p) < 0 || address_at(args[1], index, &q) < 0)
+            return NULL;
+        for (Py_ssize_t row = 0; row < runs.rows; row++)
+            if (memcmp(p + row * runs.step, q + row * runs.step, runs.n))
+                Py_RETURN_FALSE;
+    }
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(copy_doc,
+"copy(to, source, rows, step, n)\n--\n\n"
+"Copy all runs of the buffers at one tuple of addresses to another; the two do not overlap.");
+
+static PyObject *
+copy(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Runs runs;
+    if (nargs != 5) {
+        PyErr_SetString(PyExc_TypeError, "copy takes two tuples of addresses, rows, step and n");
+        return NULL;
+    }
+    if (!both_tuples(args[0], args[1]) || runs_of(args + 2, &runs) < 0)
+        return NULL;
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(args[0]); index++) {
+        char *to, *from;
+        if (address_at(args[0], index, &to) < 0 || address_at(args[1], index, &from) < 0)
+            return NULL;
+        for (Py_ssize_t row = 0; row < runs.rows; row++)
+            memmove(to + row * runs.step, from + row * runs.step, runs.n);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(pack_doc,
+"pack(addresses, rows, step, n)\n--\n\n"
+"Return the runs of each buffer one behind the other; where there is one only, the memory itself, read-only.");
+
+static PyObject *
+pack(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Runs runs;
+    if (nargs != 4 || !PyTuple_CheckExact(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "pack takes a tuple of addresses, rows, step and n");
+        return NULL;
+    }
+    if (runs_of(args + 1, &runs) < 0)
+        return NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(args[0]);
+    PyObject *parts = PyTuple_New(count);
+    for (Py_ssize_t index = 0; parts != NULL && index < count; index++) {
+        char *from;
+        PyObject *part = NULL;
+        if (address_at(args[0], index, &from) == 0)
+            part = runs.rows == 1 ? PyMemoryView_FromMemory(from, runs.n, PyBUF_READ)
+                                  : PyBytes_FromStringAndSize(NULL, runs.rows * runs.n);
+        if (part == NULL) {
+            Py_CLEAR(parts);
+            break;
+        }
+        for (Py_ssize_t row = 0; runs.rows > 1 && row < runs.rows; row++)
+            memcpy(PyBytes_AS_STRING(part) + row * runs.n, from + row * runs.step, runs.n);
+        PyTuple_SET_ITEM(parts, index, part);
+    }
+    return parts;
+}
+
+static PyMethodDef methods[] = {
+    {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, placed_doc},
+    {"resize", (PyCFunction)(void (*)(void))resize, METH_FASTCALL, resize_doc},
+    {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
+    {"copy", (PyCFunction)(void (*)(void))copy, METH_FASTCALL, copy_doc},
+    {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL, pack_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "_plain",
+    .m_doc = "Byte work of plain entries; see shadow/plain_python.py.",
+    .m_size = -1,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC
+PyInit__plain(void)
+{
+    s_k_cache = PyUnicode_InternFromString("_k_cache");
+    s_v_cache = PyUnicode_InternFromString("_v_cache");
+    s_cache = PyUnicode_InternFromString("_cache");
+    s_size = PyUnicode_InternFromString("_size");
+    s_data_ptr = PyUnicode_InternFromString("data_ptr");
+    return PyErr_Occurred() ? NULL : PyModule_Create(&definition);
+}

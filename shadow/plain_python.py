@@ -1,0 +1,73 @@
+"""The byte work of plain entries in Python, for machines without a C compiler; ``_plain.c`` does the same, faster.
+
+Addresses are only followed where ``shadow.memory`` has just made sure that tensors lie there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_memcmp.restype = ctypes.c_int
+
+
+def placed(layers: Sequence[Any], tensors: tuple[Any, ...], addresses: tuple[int, ...]) -> int:
+    """Tell whether the buffers of an entry still lie there, and how much of them is valid.
+
+    Buffers are compared by identity and address: a host may put another tensor into a cache, or other memory under a
+    tensor, at any time.
+
+    Returns:
+        -1 if they lie elsewhere; -2 if they lie there but are not of one length; else that length.
+    """
+    if 2 * len(layers) != len(tensors) or not tensors:
+        return -1
+    caches = [cache for layer in layers for cache in (layer._k_cache, layer._v_cache)]
+    for cache, tensor, address in zip(caches, tensors, addresses, strict=True):
+        if cache._cache is not tensor or tensor.data_ptr() != address:
+            return -1
+    sizes = [cache._size for cache in caches]
+    size = sizes[0]
+    even = all(type(each) is int and each == size for each in sizes) and size >= 0
+    return size if even else -2
+
+
+def resize(layers: Sequence[Any], size: int) -> None:
+    """Give every buffer of an entry the same valid length."""
+    for layer in layers:
+        layer._k_cache._size = layer._v_cache._size = size
+
+
+def equal(one: tuple[int, ...], other: tuple[int, ...], rows: int, step: int, n: int) -> bool:
+    """Tell whether all runs of the buffers at two tuples of addresses hold the same bytes.
+
+    Args:
+        one: Where the buffers of one entry begin.
+        other: Where those of the other do.
+        rows: Runs of valid bytes in every buffer.
+        step: From one run to the next, bytes.
+        n: Length of a run, bytes.
+    """
+    return not any(
+        _memcmp(p + row * step, q + row * step, n) for p, q in zip(one, other, strict=True) for row in range(rows)
+    )
+
+
+def copy(to: tuple[int, ...], source: tuple[int, ...], rows: int, step: int, n: int) -> None:
+    """Copy all runs of the buffers at one tuple of addresses to another."""
+    for p, q in zip(to, source, strict=True):
+        for row in range(rows):
+            ctypes.memmove(p + row * step, q + row * step, n)
+
+
+def pack(addresses: tuple[int, ...], rows: int, step: int, n: int) -> tuple[Any, ...]:
+    """Return the runs of each buffer one behind the other: bytes.
+
+    Where there is one run only, that is the memory itself, read-only and good until somebody writes to it.
+    """
+    if rows == 1:
+        return tuple(memoryview((ctypes.c_char * n).from_address(p)).cast("B").toreadonly() for p in addresses)
+    return tuple(b"".join(ctypes.string_at(p + row * step, n) for row in range(rows)) for p in addresses)

@@ -1,0 +1,130 @@
+"""The byte work of plain entries: compiled or not, the same answers."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from shadow import plain_python
+from shadow.entry import leaves
+from tests.shadow.entries import make_entry
+
+try:
+    from shadow import _plain
+except ImportError:
+    _plain = None  # type: ignore[assignment]
+
+BOTH = [
+    pytest.param(plain_python, id="python"),
+    pytest.param(
+        _plain, id="C", marks=pytest.mark.skipif(_plain is None, reason="shadow._plain was not compiled here")
+    ),
+]
+pytestmark = pytest.mark.parametrize("work", BOTH)
+
+
+def place(entry: Any) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
+    tensors = tuple(leaf.tensor for leaf in leaves(entry))
+    return tensors, tuple(tensor.data_ptr() for tensor in tensors)
+
+
+def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
+    return tuple(tensor.data_ptr() for tensor in tensors)
+
+
+def test_an_entry_that_lies_where_it_lay_answers_its_length(work: ModuleType) -> None:
+    entry = make_entry(1, size=3)
+    assert work.placed(entry._keys_values, *place(entry)) == 3
+    assert work.placed(list(entry._keys_values), *place(entry)) == 3
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("part", ["_k_cache", "_v_cache"])
+def test_another_buffer_memory_or_length_is_noticed_anywhere(work: ModuleType, layer: int, part: str) -> None:
+    for change, expected in (("buffer", -1), ("memory", -1), ("length", -2), ("kind of length", -2)):
+        entry = make_entry(1, size=3)
+        known = place(entry)
+        cache = getattr(entry[layer], part)
+        if change == "buffer":
+            cache._cache = cache._cache[:]
+        elif change == "memory":
+            cache._cache.data = cache._cache.clone()
+        else:
+            cache._size = 2 if change == "length" else 3.0
+        assert work.placed(entry._keys_values, *known) == expected, change
+
+
+@pytest.mark.parametrize("size", [-1, 2**80, True, None])
+def test_an_impossible_length_is_none(work: ModuleType, size: Any) -> None:
+    entry = make_entry(1)
+    known = place(entry)
+    for layer in entry:
+        layer._k_cache._size = layer._v_cache._size = size
+    assert work.placed(entry._keys_values, *known) in (-2, 2**80)
+
+
+def test_another_number_of_layers_lies_elsewhere(work: ModuleType) -> None:
+    entry = make_entry(1, layers=2)
+    tensors, where = place(entry)
+    assert work.placed(entry._keys_values[:1], tensors, where) == -1
+    assert work.placed((), (), ()) == -1
+
+
+def test_what_has_no_layers_raises(work: ModuleType) -> None:
+    entry = make_entry(1, layers=1)
+    with pytest.raises(AttributeError):
+        work.placed((object(),), *place(entry))
+    with pytest.raises(AttributeError):
+        work.resize((object(),), 1)
+
+
+def test_every_buffer_gets_the_length(work: ModuleType) -> None:
+    entry = make_entry(1, size=3)
+    work.resize(entry._keys_values, 1)
+    assert [leaf.size for leaf in leaves(entry)] == [1] * 4
+
+
+@pytest.mark.parametrize("at", [0, 5, 8, 13, 16, 21])
+def test_only_runs_count(work: ModuleType, at: int) -> None:
+    one = torch.arange(48, dtype=torch.uint8).reshape(2, 24)
+    other = one.clone()
+    where = addresses(one[0], one[1]), addresses(other[0], other[1])
+    assert work.equal(*where, 3, 8, 5)
+    other[1, at] += 1
+    assert work.equal(*where, 3, 8, 5) == (at % 8 >= 5)
+    assert not work.equal(*where, 1, 0, 24)
+
+
+def test_runs_are_copied_and_nothing_else_is(work: ModuleType) -> None:
+    source = torch.arange(24, dtype=torch.uint8)
+    to = torch.full((24,), 99, dtype=torch.uint8)
+    work.copy(addresses(to), addresses(source), 3, 8, 5)
+    assert to.tolist() == [value if value % 8 < 5 else 99 for value in range(24)]
+    work.copy(addresses(to), addresses(source), 1, 0, 24)
+    assert torch.equal(to, source)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_runs_are_packed_buffer_by_buffer(work: ModuleType, rows: int) -> None:
+    source = torch.arange(48, dtype=torch.uint8).reshape(2, 24)
+    found = work.pack(addresses(source[0], source[1]), rows, 8, 5)
+    expected = [bytes(24 * index + 8 * row + i for row in range(rows) for i in range(5)) for index in range(2)]
+    assert [bytes(part) for part in found] == expected
+    assert all(memoryview(part).readonly for part in found)
+
+
+def test_no_runs_are_equal_and_nothing(work: ModuleType) -> None:
+    one, other = torch.zeros(8, dtype=torch.uint8), torch.ones(8, dtype=torch.uint8)
+    assert work.equal(addresses(one), addresses(other), 2, 4, 0)
+    assert [bytes(part) for part in work.pack(addresses(one), 2, 4, 0)] == [b""]
+
+
+def test_tuples_of_other_lengths_are_refused(work: ModuleType) -> None:
+    one = torch.zeros(8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r".+"):
+        work.equal(addresses(one), addresses(one, one), 1, 0, 8)
+    with pytest.raises(ValueError, match=r".+"):
+        work.copy(addresses(one), addresses(one, one), 1, 0, 8)
