@@ -9,6 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
+from shadow import surroundings
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -26,7 +27,14 @@ from shadow.operation import (
     Operation,
 )
 from shadow.staging import Staging
-from shadow.surroundings import Surroundings
+
+_Contained = tuple[type[BaseException], ...]
+
+LOOK_FIRST = 256  # operations around which all state of the process is looked at, before that is done for one in:
+LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
+_PRIMARY: _Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
+_SECONDARY: _Contained = (Exception, SystemExit)
+_tuple: Any = tuple.__new__  # makes an Observation at half the price of its own constructor
 
 
 class ShadowCache:
@@ -66,7 +74,7 @@ class ShadowCache:
         self._seed = seed
         self._draw = random.Random(seed).random
         self._staging = Staging()
-        self._surroundings = {True: Surroundings(), False: Surroundings()}
+        self._meddled = False  # from the first change of the process's state on, every operation is looked at
         self._lock = threading.RLock()
         self._index = 0
 
@@ -168,61 +176,69 @@ class ShadowCache:
     ) -> tuple[Any, Exception | None]:
         began = perf_counter_ns()
         observer = self._observer
-        secondary_args = args
         staged = entry = None
+        theirs = args
         try:
             if operation.kind == "set":
                 entry = args[-1]
                 staged = self._staging.stage(entry)
-                secondary_args = (*args[:-1], staged)
+                theirs = (*args[:-1], staged)
             observer.before(operation, env_id, key, entry, staged)
         except Exception as fault:
             observer.faulted(fault)
             if entry is not None and staged is None:  # the secondary must not see the host's own
-                secondary_args = copy.deepcopy(args)
-        if self._draw() < 0.5:
-            own, own_error, own_ns = self._guarded(self._primary, operation.method, args, True)
-            other, other_error, other_ns = self._guarded(self._secondary, operation.method, secondary_args, False)
-        else:
-            other, other_error, other_ns = self._guarded(self._secondary, operation.method, secondary_args, False)
-            own, own_error, own_ns = self._guarded(self._primary, operation.method, args, True)
+                theirs = copy.deepcopy(args)
         index = self._index
         self._index = index + 1
+        # Looking at the process's state costs more than everything else here.
+        looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
+        call = self._looked_at if looked else _called
+        method = operation.method
+        if self._draw() < 0.5:
+            own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
+            other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
+        else:
+            other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
+            own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
+        if other_error is not None and not isinstance(other_error, Exception):
+            other_error = RuntimeError(f"tried to end the process: {other_error!r}")
+        seen = (
+            (index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
+            if self._control_is_primary
+            else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
+        )
         try:
-            observer.observed(
-                Observation(index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
-                if self._control_is_primary
-                else Observation(index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
-            )
+            observer.observed(_tuple(Observation, seen))
         except Exception as fault:
             observer.faulted(fault)
         observer.spent(perf_counter_ns() - began - own_ns)
         return own, own_error
 
-    def _guarded(
-        self, side: Any, method: str, args: tuple[Any, ...], primary: bool
-    ) -> tuple[Any, Exception | None, int]:
-        surroundings = self._surroundings[primary]
-        looked = surroundings.enter()
-        value, error = None, None
-        began = perf_counter_ns()
-        try:
-            value = getattr(side, method)(*args)
-        except Exception as raised:
-            error = raised
-        except SystemExit as raised:
-            if primary:
-                raise
-            error = RuntimeError(f"tried to end the process: {raised!r}")
-        spent = perf_counter_ns() - began
-        if looked:
-            changed = surroundings.leave(restore=not primary)
-            if changed:
-                self._observer.meddled(changed, primary)
-        return value, error, spent
+    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: _Contained) -> tuple[Any, Any, int]:
+        """Call one side, and look whether it changed what the whole process stands on."""
+        before = surroundings.state()
+        result = _called(side, method, args, contained)
+        changed = surroundings.changed(before, surroundings.state())
+        if changed:
+            primary = contained is _PRIMARY
+            if not primary:
+                surroundings.put_back(before)
+            self._meddled = True
+            self._observer.meddled(changed, primary)
+        return result
 
     def _contained(self, call: Callable[[], Any]) -> None:
         try:
             call()
         except Exception as fault:
             self._observer.faulted(fault)
+
+
+def _called(side: Any, method: str, args: tuple[Any, ...], contained: _Contained) -> tuple[Any, Any, int]:
+    """Call one side; return what it answered, what it raised of the kinds that are contained, and how long it took."""
+    began = perf_counter_ns()
+    try:
+        value = getattr(side, method)(*args)
+    except contained as raised:
+        return None, raised, perf_counter_ns() - began
+    return value, None, perf_counter_ns() - began

@@ -1,4 +1,7 @@
-"""Sees a side change what the training stands on (generators, modes, defaults), and puts it back if asked."""
+"""What the training stands on process-wide (generators, modes, defaults): sees a side change it, and puts it back.
+
+A change between two looks can't be undone; the report says it.
+"""
 
 from __future__ import annotations
 
@@ -9,69 +12,8 @@ import numpy as np
 import torch
 
 
-class Surroundings:
-    """Sees process-wide state change during a call.
-
-    Looking costs tens of microseconds, so every call of the first ones is looked at, then one in ``EVERY``, and again
-    every one once a change was seen. A change between two looks can't be undone; the report says it.
-
-    Attributes:
-        changes: What was changed and put back, by name.
-    """
-
-    FIRST = 256
-    EVERY = 64
-
-    def __init__(self) -> None:
-        self.changes: dict[str, int] = {}
-        self._calls = 0
-        self._before: tuple[Any, ...] | None = None
-
-    def enter(self) -> bool:
-        """Remember the state before a call, and tell whether this one is looked at."""
-        self._calls += 1
-        if self._calls > self.FIRST and self._calls % self.EVERY and not self.changes:
-            return False
-        self._before = _state()
-        return True
-
-    def leave(self, restore: bool) -> list[str]:
-        """Compare after the call and return the names of what changed, put back if asked for."""
-        if self._before is None:
-            return []
-        torch_rng, python_rng, numpy_rng, grad, dtype = self._before
-        changed = []
-        if not torch.equal(torch.default_generator.get_state(), torch_rng):
-            if restore:
-                torch.default_generator.set_state(torch_rng)
-            changed.append("torch generator")
-        if random.getstate() != python_rng:
-            if restore:
-                random.setstate(python_rng)
-            changed.append("python generator")
-        now = np.random.get_state(legacy=False)
-        if (
-            now["state"]["pos"] != numpy_rng["state"]["pos"]
-            or now["has_gauss"] != numpy_rng["has_gauss"]
-            or not (np.array_equal(now["state"]["key"], numpy_rng["state"]["key"]))
-        ):
-            if restore:
-                np.random.set_state(numpy_rng)
-            changed.append("numpy generator")
-        if torch.is_grad_enabled() != grad:
-            if restore:
-                torch.set_grad_enabled(grad)
-            changed.append("grad mode")
-        if torch.get_default_dtype() != dtype:
-            if restore:
-                torch.set_default_dtype(dtype)
-            changed.append("default dtype")
-        for name in changed:
-            self.changes[name] = self.changes.get(name, 0) + 1
-        return changed
-
-
-def _state() -> tuple[Any, ...]:
+def state() -> tuple[Any, ...]:
+    """Return the state before a call; this costs tens of microseconds."""
     return (
         torch.default_generator.get_state(),
         random.getstate(),
@@ -79,3 +21,28 @@ def _state() -> tuple[Any, ...]:
         torch.is_grad_enabled(),
         torch.get_default_dtype(),
     )
+
+
+def changed(before: tuple[Any, ...], now: tuple[Any, ...]) -> list[str]:
+    """Return the names of what differs between two states."""
+    torch_rng, python_rng, numpy_rng, grad, dtype = before
+    same = {
+        "torch generator": torch.equal(torch_rng, now[0]),
+        "python generator": python_rng == now[1],
+        "numpy generator": numpy_rng["state"]["pos"] == now[2]["state"]["pos"]
+        and numpy_rng["has_gauss"] == now[2]["has_gauss"]
+        and np.array_equal(numpy_rng["state"]["key"], now[2]["state"]["key"]),
+        "grad mode": grad == now[3],
+        "default dtype": dtype == now[4],
+    }
+    return [name for name, unchanged in same.items() if not unchanged]
+
+
+def put_back(before: tuple[Any, ...]) -> None:
+    """Make the state what it was."""
+    torch_rng, python_rng, numpy_rng, grad, dtype = before
+    torch.default_generator.set_state(torch_rng)
+    random.setstate(python_rng)
+    np.random.set_state(numpy_rng)
+    torch.set_grad_enabled(grad)
+    torch.set_default_dtype(dtype)

@@ -33,21 +33,18 @@ class Auditor:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
-        self._held = HeldResults(pair)
+        self.held = HeldResults(pair)
         self._sets = 0
         self._recur_clears = 0
         self._every = 1  # recurrent clear that is audited
         self._credit = 0.0
         self._rotation: Iterator[tuple[Pool, int | None, int]] = iter(())
-        self.before_operation = self._held.before_operation
-        self.after_operation = self._held.after_operation
-        self.answered = self._held.answered
 
     # -- when ---------------------------------------------------------------------------------------------------------
 
     def audit_all(self) -> None:
         """Audit every live entry of both sides, and every result still held."""
-        self._held.check(keep=0)
+        self.held.check(keep=0)
         for side in self._sides():
             for pool, env_id, model in side.model.pools():
                 self._audit_pool(side, pool, env_id, model)
@@ -56,7 +53,7 @@ class Auditor:
 
     def before_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Audit what is about to be cleared, the last chance to see it."""
-        self._held.check(keep=0)
+        self.held.check(keep=0)
         if cleared == "recur":
             self._recur_clears += 1
             if self._recur_clears % self._every:
@@ -273,7 +270,7 @@ class Auditor:
 
     def _charge_and_settle(self, side: SideView, stored: Stored, finding: Finding) -> None:
         pair = self._pair
-        unclear = finding.cause is Cause.CORRUPTED and side is pair.primary and self._held.may_be_the_hosts(stored)
+        unclear = finding.cause is Cause.CORRUPTED and side is pair.primary and self.held.may_be_the_hosts(stored)
         if unclear:
             finding = finding._replace(
                 text=finding.text + "; it hands out what it stores, so the host may have done it"

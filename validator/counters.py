@@ -15,7 +15,7 @@ OUTCOMES = tuple(Outcome)
 EQUAL, DIFFER, CONTROL_ONLY, CANDIDATE_ONLY, MISS, ERROR = range(6)
 _NAMES = tuple(operation.name for operation in OPERATIONS)
 _LOOKED_UP: tuple[Pool, ...] = ("init", "recur", "wm", "hierarchical")
-_BATCH = 2048  # times kept before they are sorted into their buckets together
+BATCH = 2048  # times kept before they are sorted into their buckets together
 
 
 def _zeros() -> Any:
@@ -26,7 +26,8 @@ class Counters:
     """Counts of one pair between two windows; ``drain`` turns them into a window and starts anew.
 
     Attributes:
-        ops: Operations by ``kind.pool``.
+        times: Per ``kind.pool`` how long each side took for the last operations, nanoseconds: control, candidate,
+            control, ...; whoever adds to it calls ``sort_in`` from ``BATCH`` on.
         lookups: Per pool a list with one count per outcome, in the order of ``Outcome``.
         divergences: Divergences by ``dimension|cause|fault``.
         coverage: What was exercised, by name.
@@ -37,11 +38,11 @@ class Counters:
 
     def __init__(self) -> None:
         self._histograms: dict[str, list[Any]] = {name: [_zeros(), _zeros()] for name in _NAMES}
-        self._times: dict[str, list[int]] = {name: [] for name in _NAMES}  # control, candidate, control, ...
+        self.times: dict[str, list[int]] = {name: [] for name in _NAMES}
         self._start()
 
     def _start(self) -> None:
-        self.ops = dict.fromkeys(_NAMES, 0)
+        self._ops = dict.fromkeys(_NAMES, 0)  # of those that are sorted in
         self.lookups = {pool: [0] * len(OUTCOMES) for pool in _LOOKED_UP}
         self.divergences: dict[str, int] = defaultdict(int)
         self.coverage: dict[str, int] = defaultdict(int)
@@ -49,16 +50,15 @@ class Counters:
         self.dropped: dict[str, int] = defaultdict(int)
         self.harness_ns = 0
 
-    def timed(self, name: str, control_ns: int, candidate_ns: int) -> None:
-        """Count one operation (``kind.pool``) and how long each side took for it, nanoseconds."""
-        self.ops[name] += 1
-        times = self._times[name]
-        times += (control_ns, candidate_ns)
-        if len(times) >= _BATCH:
-            self._sort_in(name)
+    @property
+    def ops(self) -> dict[str, int]:
+        """Operations by ``kind.pool``."""
+        return {name: count + len(self.times[name]) // 2 for name, count in self._ops.items()}
 
-    def _sort_in(self, name: str) -> None:
-        times = self._times[name]
+    def sort_in(self, name: str) -> None:
+        """Count the times of one kind of operation in its histograms."""
+        times = self.times[name]
+        self._ops[name] += len(times) // 2
         both = buckets(np.array(times, dtype=np.int64).reshape(-1, 2))
         for side, histogram in enumerate(self._histograms[name]):
             histogram += np.bincount(both[:, side], minlength=BUCKETS)
@@ -77,8 +77,8 @@ class Counters:
         """Return everything counted since the last time as a window, and start anew; latencies may wait for a later."""
         latency: dict[str, dict[str, int]] = {}
         for name, histograms in self._histograms.items():
-            if self._times[name]:
-                self._sort_in(name)
+            if self.times[name]:
+                self.sort_in(name)
             if with_latency and any(histogram.any() for histogram in histograms):
                 for side, histogram in zip(("control", "candidate"), histograms, strict=True):
                     latency[f"{side}.{name}"] = {str(i): int(histogram[i]) for i in np.flatnonzero(histogram)}

@@ -14,7 +14,7 @@ from xxhash import xxh3_64_intdigest
 
 from shadow.entry import Leaf, leaves, readable, region
 from shadow.memory import Region
-from validator.compare import equal_regions, valid
+from validator.compare import valid
 
 
 class Digest(NamedTuple):
@@ -76,12 +76,3 @@ def contents(plain: Region) -> tuple[int, ...]:
     if not plain.size:
         return (0,) * plain.layout.n_leaves
     return tuple([xxh3_64_intdigest(part) for part in plain.packed()])
-
-
-def equal_contents(one: Region, other: Region) -> tuple[int, ...] | None:
-    """Compare two plain entries bit by bit and hash them.
-
-    Returns:
-        One hash per buffer, the same for both; None if they differ in bits or structure.
-    """
-    return contents(one) if equal_regions(one, other) else None

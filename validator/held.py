@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shadow.entry import Leaf, Lent, readable, region
@@ -16,12 +16,13 @@ from validator.side import SideView, entry_leaves, storages
 if TYPE_CHECKING:
     from validator.pair import Pair
 
-_EACH = 16  # answers of the secondary of which one is held, after the first ones
+_EACH = 16  # answers of the secondary of which one is held, after the first ones; divides _WATCH_EACH
 _MOST_HELD = 16
 _WATCH_FIRST = 64  # answers that are all looked at, one after the other
 _WATCH_EACH = 64
 _WATCH_FOR = 4  # operations; of the first ones, until memory may well have been reused:
 _WATCH_FIRST_FOR = 32
+_MOST_ANSWERED = 8192
 
 
 class Snapshot(NamedTuple):
@@ -52,43 +53,44 @@ class HeldResults:
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
+        self._live = pair.primary.model.policy.live_results
         self._answers = 0
         self._held: deque[tuple[Snapshot, Digest, Stored]] = deque()
-        self._watched: tuple[Snapshot, Digest, Stored] | None = None
-        self._watch_until = 0
-        self._operations = 0
-        self._answered: OrderedDict[int, None] = OrderedDict()
+        self.watched: tuple[Snapshot, Digest, Stored] | None = None
+        self._watch_until = 0  # ordinal of an operation
+        self._answered: dict[int, None] = {}  # ordinals of sets, the oldest first
 
-    def answered(self, control: Any, candidate: Any, stored: Stored) -> None:
+    def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
         """See a right answer of both sides."""
-        pair = self._pair
         self._answers += 1
-        if pair.primary.model.policy.live_results:
-            self._answered[stored.op_index] = None
-            if len(self._answered) > 8192:
-                self._answered.popitem(last=False)
-        primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
+        if self._live:
+            answered = self._answered
+            answered[stored.op_index] = None
+            if len(answered) > _MOST_ANSWERED:
+                del answered[next(iter(answered))]
         early = self._answers <= _WATCH_FIRST
-        if (early or self._answers % _EACH == 0) and not pair.secondary.model.policy.live_results:
+        if not early and self._answers % _EACH:
+            return
+        pair = self._pair
+        primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
+        if not pair.secondary.model.policy.live_results:
             found = _snapshot(secondary)
             # What was not held against the digest to the bit may differ from it without having changed since.
             exact = pair.referee.tolerance is None and pair.config.digest_share >= 1
             self._held.append((found, stored.digest if exact else found.digest(), stored))
             self.check(keep=_MOST_HELD)
-        if self._watched is None and (early or self._answers % _WATCH_EACH == 0):
+        if self.watched is None and (early or self._answers % _WATCH_EACH == 0):
             found = _snapshot(primary)
-            self._watched = (found, found.digest(), stored)
-            self._watch_until = self._operations + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
+            self.watched = (found, found.digest(), stored)
+            self._watch_until = op_index + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
 
     def before_operation(self) -> None:
-        """Look whether the host wrote into what it was given."""
-        self._operations += 1
-        if self._watched is None:
-            return
-        found, before, stored = self._watched
+        """Look whether the host wrote into what it was given; only while there is something ``watched``."""
+        assert self.watched is not None
+        found, before, stored = self.watched
         if found.digest() == before:
             return
-        self._watched = None
+        self.watched = None
         side = self._pair.primary
         entry = side.read(stored.pool, stored.env_id, stored.key)
         held = None if entry is None else entry_leaves(entry)
@@ -97,24 +99,23 @@ class HeldResults:
         charge = Charge(
             Dimension.ISOLATION,
             Cause.ALIASED_ON_GET,
-            Fault.HOST if side.model.policy.live_results else Fault(side.name),
+            Fault.HOST if self._live else Fault(side.name),
             f"The {side.label} hands out what it stores, and the host wrote into the entry of operation "
             f"{stored.op_index}.",
         )
         self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
         self._pair.ledger.part(side.name, stored.pool, stored.env_id, stored.key, charge)
 
-    def after_operation(self) -> None:
-        """Look whether the operation itself changed what the primary had handed out."""
-        if self._watched is None:
-            return
-        found, before, stored = self._watched
+    def after_operation(self, op_index: int) -> None:
+        """Look whether the operation itself changed what the primary had handed out; only while ``watched``."""
+        assert self.watched is not None
+        found, before, stored = self.watched
         if found.digest() != before:
-            self._watched = None
-            if not self._pair.primary.model.policy.live_results:
+            self.watched = None
+            if not self._live:
                 self._charge_change(self._pair.primary, stored)
-        elif self._operations >= self._watch_until:
-            self._watched = None
+        elif op_index >= self._watch_until:
+            self.watched = None
 
     def check(self, keep: int) -> None:
         """Look at the answers of the secondary held longest, until only so many are left."""

@@ -79,19 +79,16 @@ class Ledger:
     def __init__(self, counters: Counters, quoted: int) -> None:
         self._counters = counters
         self._quoted = quoted
-        self._recent: deque[tuple[int, str, int | None, int | None, str]] = deque(maxlen=512)
+        # (op_index, operation, env_id, key, result) of the last operations, for the histories
+        self.recent: deque[tuple[int, str, int | None, int | None, str]] = deque(maxlen=512)
         self._marks: OrderedDict[tuple[Any, ...], None] = OrderedDict()
         self._parted: OrderedDict[tuple[str, Pool, int | None, int | None], Charge] = OrderedDict()
         self._forced: dict[tuple[Pool, int | None], Charge] = {}
 
-    def saw(self, op_index: int, operation: str, env_id: int | None, key: int | None, result: str) -> None:
-        """Remember one operation for the histories."""
-        self._recent.append((op_index, operation, env_id, key, result))
-
     def history(self, env_id: int | None, key: int | None) -> tuple[str, ...]:
         """Tell the last operations that matter for a key, oldest first: its own, and clears that could touch it."""
         found: list[str] = []
-        for op_index, name, env, each, result in reversed(self._recent):
+        for op_index, name, env, each, result in reversed(self.recent):
             if key is None or each == key or (each is None and (env is None or env == env_id)):
                 where = "" if env is None else f"[{env}]"
                 what = "" if each is None else f" {each & (1 << 64) - 1:016x}"

@@ -315,14 +315,11 @@ class SideModel:
 
     def get(self, pool: Pool, env_id: int | None, key: int) -> Stored | None:
         """Look a key up as the cache should; ``hierarchical`` looks in init first, then in recur."""
-        if pool == "hierarchical":
-            assert env_id is not None
-            init = self.init[env_id]
-            if init.peek(key) is not None:
-                found: Stored | None = init.get(key)
-                return found
-            pool = "recur"
-        return self.pool(pool, env_id).get(key)
+        if env_id is None:
+            found: Stored | None = (self.recur if pool == "recur" else self.wm).get(key)
+            return found
+        found = self.init[env_id].get(key)
+        return self.recur.get(key) if found is None and pool == "hierarchical" else found
 
     def clear(self, pool: Pool, env_id: int | None, op_index: int) -> None:
         """Forget what an operation clears: ``all``, ``init`` (of one env, or of all for None) or ``recur``."""

@@ -15,11 +15,11 @@ from shadow.entry import KeysValues, Lent, leaves, readable, region
 from shadow.operation import Observation, Operation, Pool
 from shadow.switch import HostPromises
 from validator.audit import Auditor
-from validator.compare import Tolerance, differences, equal
+from validator.compare import Tolerance, differences, equal, equal_regions
 from validator.config import ValidationConfig
-from validator.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES, Counters
+from validator.counters import BATCH, CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES, Counters
 from validator.diagnose import Clear
-from validator.digest import Digest, digest, digest_entry, digest_region, equal_contents
+from validator.digest import Digest, contents, digest, digest_entry, digest_region
 from validator.findings import pools_of
 from validator.ledger import Charge, Ledger, Place
 from validator.models import Stored
@@ -94,6 +94,8 @@ class Pair:
         self.counters = Counters()
         self.ledger = Ledger(self.counters, config.history)
         self.auditor = Auditor(self)
+        self._held = self.auditor.held
+        self._kinds = {"get": self._got, "set": self._was_set, "clear": self._cleared}
         self.seq = 0
         self.weight_version = 0
         self.searches = 0
@@ -104,9 +106,8 @@ class Pair:
         self._suspect = False
         self._torn = False
         self._writes: dict[tuple[Pool, int | None], int] = {}
-        self._until_clock = _CHECK_CLOCK_EVERY
         self._began_ns = perf_counter_ns()
-        self._harness_ns = 0
+        self._drained_ns = 0  # time beyond the primary's own up to the last window
         self._last_clear: tuple[str, int | None, list[int]] | None = None
 
     # -- the observer's side ------------------------------------------------------------------------------------------
@@ -114,7 +115,8 @@ class Pair:
     def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
         """Digest what is about to be stored; audit what is about to be cleared."""
         kind = operation.kind
-        self.auditor.before_operation()
+        if self._held.watched is not None:
+            self._held.before_operation()
         if kind == "set":
             self._pending = None
             # The staging has just looked where both lie.
@@ -129,31 +131,36 @@ class Pair:
 
     def observed(self, seen: Observation) -> None:
         """Count and judge one operation."""
-        operation = seen.operation
-        kind = operation.kind
-        self.counters.timed(operation.name, seen.control_ns, seen.candidate_ns)
-        self.auditor.after_operation()
-        env_id = seen.env_id
+        op_index, operation, env_id, _, _, _, _, _, control_ns, candidate_ns = seen
+        counters = self.counters
+        times = counters.times[operation.name]
+        times += (control_ns, candidate_ns)
+        if len(times) >= BATCH:
+            counters.sort_in(operation.name)
+        if self._held.watched is not None:
+            self._held.after_operation(op_index)
         if env_id is not None and not 0 <= env_id < self.env_num:
             self._bad_env(seen)
-        elif kind == "get":
-            self._got(seen)
-        elif kind == "set":
-            self._was_set(seen)
         else:
-            self._cleared(seen)
-        self._until_clock -= 1
-        if not self._until_clock:
-            self._until_clock = _CHECK_CLOCK_EVERY
+            self._kinds[operation.kind](seen)
+        if not op_index % _CHECK_CLOCK_EVERY:
             if self.config.overhead_budget:
                 wall_ns = perf_counter_ns() - self._began_ns
-                self.auditor.keep_to_budget(self._harness_ns / wall_ns, self.config.overhead_budget)
+                self.auditor.keep_to_budget(
+                    (self._drained_ns + counters.harness_ns) / wall_ns, self.config.overhead_budget
+                )
             self._sink.window(self, force=False)
+
+    def _look_at_the_clock(self) -> None:
+        if self.config.overhead_budget:
+            harness_ns = self._drained_ns + self.counters.harness_ns
+            wall_ns = perf_counter_ns() - self._began_ns
+            self.auditor.keep_to_budget(harness_ns / wall_ns, self.config.overhead_budget)
+        self._sink.window(self, force=False)
 
     def spent(self, harness_ns: int) -> None:
         """Add to the time beyond the primary's own."""
         self.counters.harness_ns += harness_ns
-        self._harness_ns += harness_ns
 
     def faulted(self, fault: Exception) -> None:
         """Count a fault of the harness; such a run can't pass."""
@@ -224,7 +231,9 @@ class Pair:
         assert key is not None
         if env_id is not None:
             self.counters.envs[env_id] += 1
-        expected = (self.control.model.get(pool, env_id, key), self.candidate.model.get(pool, env_id, key))
+        one = self.control.model.get(pool, env_id, key)
+        other = self.candidate.model.get(pool, env_id, key)
+        self._suspect = False
         if control_error is not None or candidate_error is not None:
             outcome = ERROR
         elif control is None:
@@ -232,48 +241,45 @@ class Pair:
         elif candidate is None:
             outcome = CONTROL_ONLY
         else:
-            outcome = self._compare(control, candidate, expected)
+            outcome = self._compare(control, candidate, one)
         self.counters.lookups[pool][outcome] += 1
-        self.ledger.saw(op_index, operation.name, env_id, key, _NAMED[outcome])
-        stored = expected[0]
-        if stored is expected[1]:
-            if stored is None:
+        self.ledger.recent.append((op_index, operation.name, env_id, key, _NAMED[outcome]))
+        if one is other:
+            if one is None:
                 if outcome == MISS:
                     return
-            elif stored.key == key and outcome == EQUAL and not self._suspect:
-                self.auditor.answered(control, candidate, stored)
-                if stored.weight_version == self.weight_version and (
-                    stored.env_id is None or stored.episode == self.episodes[stored.env_id]
+            elif outcome == EQUAL and one.key == key and not self._suspect:
+                self._held.answered(control, candidate, one, op_index)
+                if one.weight_version == self.weight_version and (
+                    one.env_id is None or one.episode == self.episodes[one.env_id]
                 ):
                     return
-                self._stale(seen, stored)
+                self._stale(seen, one)
                 return
-        self._judge(seen, outcome, expected)
+        self._judge(seen, outcome, (one, other))
 
-    def _compare(self, control: Any, candidate: Any, expected: tuple[Stored | None, Stored | None]) -> int:
-        self._suspect = False
+    def _compare(self, control: Any, candidate: Any, stored: Stored | None) -> int:
+        """Return the outcome of a lookup that both sides answered; suspect it if nobody stored what they agree on."""
         here, there = region(control), region(candidate)
-        if here is not None and there is not None:
-            found = equal_contents(here, there)
-            if found is not None:
-                stored = expected[0]
-                if stored is not None and self._looks_at_digest():
-                    known = stored.digest
-                    self._suspect = found != known.contents or here.layout.described(here.size) != known.layout
-                return EQUAL
+        if here is not None and there is not None and equal_regions(here, there):
+            if stored is not None and self._looks_at_digest():
+                known = stored.digest
+                same = contents(here) == known.contents and here.layout.described(here.size) == known.layout
+                self._suspect = not same
+            return EQUAL
         try:
-            one, other = leaves(readable(control)), leaves(readable(candidate))
-            same = equal(one, other)
+            mine, theirs = leaves(readable(control)), leaves(readable(candidate))
+            same = equal(mine, theirs)
         except (AttributeError, TypeError):
             self._suspect = True
             return DIFFER
         if not same:
             tolerance = self.referee.tolerance
-            if tolerance is None or differences(one, other, tolerance):
+            if tolerance is None or differences(mine, theirs, tolerance):
                 return DIFFER
             self.counters.coverage["equal only within tolerance"] += 1
-        elif expected[0] is not None and self._looks_at_digest():
-            self._suspect = digest(one) != expected[0].digest
+        elif stored is not None and self._looks_at_digest():
+            self._suspect = digest(mine) != stored.digest
         return EQUAL
 
     def _looks_at_digest(self) -> bool:
@@ -329,7 +335,7 @@ class Pair:
         assert key is not None
         self._last_clear = None
         failed = control_error is not None or candidate_error is not None
-        self.ledger.saw(op_index, operation.name, env_id, key, "raised" if failed else "")
+        self.ledger.recent.append((op_index, operation.name, env_id, key, "raised" if failed else ""))
         self.ledger.was_set(pool, env_id, key)
         pending, self._pending = self._pending, None
         if failed:
@@ -402,7 +408,7 @@ class Pair:
     def _cleared(self, seen: Observation) -> None:
         operation, env_id = seen.operation, seen.env_id
         pool = operation.pool
-        self.ledger.saw(seen.op_index, operation.name, env_id, None, "")
+        self.ledger.recent.append((seen.op_index, operation.name, env_id, None, ""))
         self.counters.coverage[operation.name.replace("clear.", "clears_")] += 1
         self.referee.clears.append(Clear(seen.op_index, pool, env_id))
         if pool in ("all", "init"):
@@ -464,6 +470,7 @@ class Pair:
         # Histograms are four fifths of a window on disk: in a long run they come with every twelfth.
         with_latency = last or self.seq < _WINDOWS_WITH_LATENCY or self.seq % _LATENCY_EVERY == 0
         progress = self._sink.train_iter, self._sink.env_step
+        self._drained_ns += self.counters.harness_ns
         window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)
         self.seq += 1
         return window

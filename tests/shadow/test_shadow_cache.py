@@ -18,7 +18,7 @@ from shadow.interface import CacheStore
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.operation import OPERATIONS
-from shadow.shadow_cache import ShadowCache
+from shadow.shadow_cache import LOOK_EVERY, LOOK_FIRST, ShadowCache
 from tests.shadow.cache_contract import CacheContract
 from tests.shadow.entries import assert_equal_entries, make_entry, snapshot
 from tests.shadow.observers import Broken, Recorder
@@ -400,10 +400,10 @@ def test_a_secondary_draws_the_same_numbers_again_and_the_primary_its_own() -> N
 def test_late_meddling_is_seen_within_a_bounded_number_of_calls() -> None:
     meddle = [False]
     cache, observer = shadowed(Scripted(), Scripted(lambda *args: meddle[0] and torch.rand(1)))
-    for _ in range(300):
+    for _ in range(LOOK_FIRST + 1):
         cache.get_recur_cache(1)
     meddle[0] = True
-    for _ in range(64):
+    for _ in range(LOOK_EVERY):
         cache.get_recur_cache(1)
     assert observer.meddlings
     count = len(observer.meddlings)

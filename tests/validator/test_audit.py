@@ -592,9 +592,9 @@ def test_the_memory_of_the_harness_does_not_grow_with_the_run() -> None:
         return {
             "marks": len(pair.ledger._marks),
             "parted": len(pair.ledger._parted),
-            "recent": len(pair.ledger._recent),
-            "answered": len(pair.auditor._held._answered),
-            "held": len(pair.auditor._held._held),
+            "recent": len(pair.ledger.recent),
+            "answered": len(pair.auditor.held._answered),
+            "held": len(pair.auditor.held._held),
             "given": sum(map(len, pair.referee.given.values())),
             "clears": len(pair.referee.clears),
             **{

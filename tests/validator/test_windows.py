@@ -9,9 +9,9 @@ from validator.run import fold
 
 def test_latencies_that_wait_are_in_the_next_window_that_has_some() -> None:
     counters = Counters()
-    counters.timed("get.init", 1000, 2000)
+    counters.times["get.init"] += (1000, 2000)
     first = counters.drain("c", 0, 1.0, {}, 0, 0, with_latency=False)
-    counters.timed("set.init", 1000, 2000)
+    counters.times["set.init"] += (1000, 2000)
 
     second = counters.drain("c", 1, 2.0, {}, 0, 0)
 
