@@ -17,7 +17,7 @@ from torch import Tensor
 from shadow import plain
 
 # Types whose bytes are their values. Complex ones may be lazily conjugated, quantised ones carry a scale beside.
-_PLAIN = {
+PLAIN = {
     getattr(torch, name): size
     for name, size in {
         "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "float8_e4m3fn": 1, "float8_e5m2": 1,
@@ -48,8 +48,8 @@ class Layout:
         self.dtype = dtype
         self.n_leaves = n_leaves
         self._rows = batch * heads
-        self._token_nbytes = head_dim * _PLAIN[dtype]
-        self.leaf_nbytes = math.prod(shape) * _PLAIN[dtype]
+        self._token_nbytes = head_dim * PLAIN[dtype]
+        self.leaf_nbytes = math.prod(shape) * PLAIN[dtype]
         self.nbytes = n_leaves * self.leaf_nbytes
         self._by_size: dict[int, tuple[tuple[int, int, int], tuple[Any, ...]]] = {}
 
@@ -138,7 +138,7 @@ def find(layers: Any, any_size: bool = False) -> Region | None:
         if type(size) is not int or type(first) is not Tensor or first.ndim != 4:
             return None
         shape, dtype = first.shape, first.dtype
-        if dtype not in _PLAIN or not 0 <= size <= shape[2]:
+        if dtype not in PLAIN or not 0 <= size <= shape[2]:
             return None
         tensors = []
         addresses = []

@@ -10,6 +10,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from shadow import surroundings
+from shadow.clock import Contained, DeviceClock, called
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -28,12 +29,10 @@ from shadow.operation import (
 )
 from shadow.staging import Staging
 
-_Contained = tuple[type[BaseException], ...]
-
 LOOK_FIRST = 256  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
-_PRIMARY: _Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
-_SECONDARY: _Contained = (Exception, SystemExit)
+_PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
+_SECONDARY: Contained = (Exception, SystemExit)
 _tuple: Any = tuple.__new__  # makes an Observation at half the price of its own constructor
 
 
@@ -74,6 +73,7 @@ class ShadowCache:
         self._seed = seed
         self._draw = random.Random(seed).random
         self._staging = Staging()
+        self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
         self._lock = threading.RLock()
         self._index = 0
@@ -183,6 +183,8 @@ class ShadowCache:
                 entry = args[-1]
                 staged = self._staging.stage(entry)
                 theirs = (*args[:-1], staged)
+                if self._staging.device is not None and self._call is called:
+                    self._call = DeviceClock(self._staging.device).called
             observer.before(operation, env_id, key, entry, staged)
         except Exception as fault:
             observer.faulted(fault)
@@ -192,7 +194,7 @@ class ShadowCache:
         self._index = index + 1
         # Looking at the process's state costs more than everything else here.
         looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
-        call = self._looked_at if looked else _called
+        call = self._looked_at if looked else self._call
         method = operation.method
         if self._draw() < 0.5:
             own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
@@ -214,10 +216,10 @@ class ShadowCache:
         observer.spent(perf_counter_ns() - began - own_ns)
         return own, own_error
 
-    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: _Contained) -> tuple[Any, Any, int]:
+    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
         """Call one side, and look whether it changed what the whole process stands on."""
         before = surroundings.state()
-        result = _called(side, method, args, contained)
+        result = self._call(side, method, args, contained)
         changed = surroundings.changed(before, surroundings.state())
         if changed:
             primary = contained is _PRIMARY
@@ -232,13 +234,3 @@ class ShadowCache:
             call()
         except Exception as fault:
             self._observer.faulted(fault)
-
-
-def _called(side: Any, method: str, args: tuple[Any, ...], contained: _Contained) -> tuple[Any, Any, int]:
-    """Call one side; return what it answered, what it raised of the kinds that are contained, and how long it took."""
-    began = perf_counter_ns()
-    try:
-        value = getattr(side, method)(*args)
-    except contained as raised:
-        return None, raised, perf_counter_ns() - began
-    return value, None, perf_counter_ns() - began

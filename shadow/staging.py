@@ -35,6 +35,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._copies: dict[Any, _Shell] = {}
+        self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
 
     def stage(self, entry: Any) -> Any:
         """Return a private copy of an entry; only valid regions are filled.
@@ -55,6 +56,10 @@ class Staging:
             try:
                 source = leaves(entry)
                 layout = (type(entry), *((t.shape, t.stride(), t.dtype, t.device) for t, _ in source))
+                if source and source[0].tensor.is_cuda:
+                    self.device = source[0].tensor.device
+                    # The copy of one stream may still be read when another stream stages the next entry.
+                    layout = (torch.cuda.current_stream(self.device).cuda_stream, *layout)
             except (AttributeError, TypeError):
                 try:
                     return copy.deepcopy(entry)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from shadow.entry import region
 from shadow.operation import Pool
 from validator.diagnose import lost, not_stored, uncalled
-from validator.digest import digest, digest_region
+from validator.digest import digest_region
 from validator.findings import Finding, wrong_value
 from validator.held import HeldResults
 from validator.ledger import Charge, Place, covers
@@ -108,7 +108,10 @@ class Auditor:
         if not closely and not replaced:
             return None
         given_leaves, found = entry_leaves(given), entry_leaves(held)
-        if given_leaves is None or digest(given_leaves) != stored.digest:
+        late = self._pair.late
+        if late is not None and late.arrived(side, stored, given_leaves, found):
+            return None
+        if given_leaves is None or side.digest(given_leaves) != stored.digest:
             text = f"changed the entry it was given to store at operation {stored.op_index}"
             return Finding(Dimension.ISOLATION, Cause.INPUT_EDITED, text)
         if isinstance(held, Unreadable) or found is None:
@@ -119,7 +122,7 @@ class Auditor:
                 "same memory"
             )
             return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
-        if digest(found) == stored.digest or self._pair.referee.lossy(given_leaves, found):
+        if side.digest(found) == stored.digest or self._pair.referee.lossy(given_leaves, found):
             return None
         return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
 
@@ -158,14 +161,16 @@ class Auditor:
         if self._pair.ledger.parted(side.name, pool, env_id, None):
             return
         # First everything is looked at, then named, then settled: a repair would change what the next name rests on.
-        found = [(stored, finding) for stored in model.live() if (finding := self._examine(side, stored)) is not None]
+        late = self._pair.late
+        live = model.live() if late is None else late.examine(side, model.live())
+        found = [(stored, finding) for stored in live if (finding := self.examine(side, stored)) is not None]
         keys = side.keys(pool, env_id)
         if keys is not None:
             self._look_for_extra(side, pool, env_id, model, [key for key in keys if model.peek(key) is None])
         for stored, finding in found:
-            self._charge_and_settle(side, stored, finding)
+            self.charge_and_settle(side, stored, finding)
 
-    def _examine(self, side: SideView, stored: Stored) -> Finding | None:
+    def examine(self, side: SideView, stored: Stored) -> Finding | None:
         """Hold what a side keeps under a live key against what was stored there."""
         pair = self._pair
         pool, env_id, key = stored.pool, stored.env_id, stored.key
@@ -179,11 +184,11 @@ class Auditor:
         if plain is not None and digest_region(plain) == stored.digest:
             return None
         found = entry_leaves(entry)
-        if found is not None and digest(found) == stored.digest:
+        if found is not None and side.digest(found) == stored.digest:
             return None
         asked = side.ask(pool, env_id, key)
         answer = None if asked is None else entry_leaves(asked)
-        if answer is not None and digest(answer) == stored.digest:
+        if answer is not None and side.digest(answer) == stored.digest:
             side.distrust_peek()  # it looks elsewhere than the cache answers from
             return None
         if isinstance(entry, Unreadable):
@@ -211,7 +216,7 @@ class Auditor:
             found = None if entry is None else entry_leaves(entry)
             if found is None:
                 continue
-            charge = as_charge(side, uncalled(side, pool, env_id, key, digest(found)))
+            charge = as_charge(side, uncalled(side, pool, env_id, key, side.digest(found)))
             self._pair.charge(charge, Place(-1, "audit", pool, env_id, key))
             ledger.part(side.name, pool, env_id, key, charge)
             ledger.force(pool, env_id, charge)
@@ -254,9 +259,12 @@ class Auditor:
             pool, env_id, key = place
             for side in self._sides():
                 stored = side.model.pool(pool, env_id).peek(key)
-                finding = None if stored is None else self._examine(side, stored)
-                if stored is not None and finding is not None:
-                    self._charge_and_settle(side, stored, finding)
+                late = self._pair.late
+                if stored is None or (late is not None and not late.examine(side, [stored])):
+                    continue
+                finding = self.examine(side, stored)
+                if finding is not None:
+                    self.charge_and_settle(side, stored, finding)
             return
 
     # -- helpers ------------------------------------------------------------------------------------------------------
@@ -268,9 +276,16 @@ class Auditor:
         self._pair.charge(charge, place)
         return charge
 
-    def _charge_and_settle(self, side: SideView, stored: Stored, finding: Finding) -> None:
+    def charge_and_settle(
+        self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit", gone: bool = False
+    ) -> None:
+        """Charge a side with what it was found to hold, and settle what follows, unless that is ``gone`` already."""
         pair = self._pair
-        unclear = finding.cause is Cause.CORRUPTED and side is pair.primary and self.held.may_be_the_hosts(stored)
+        unclear = (
+            finding.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
+            and side is pair.primary
+            and self.held.may_be_the_hosts(stored)
+        )
         if unclear:
             finding = finding._replace(
                 text=finding.text + "; it hands out what it stores, so the host may have done it"
@@ -278,7 +293,9 @@ class Auditor:
         charge = as_charge(side, finding)
         if unclear:
             charge = charge._replace(fault=Fault.UNKNOWN)
-        pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+        pair.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))
+        if gone:
+            return
         other = pair.candidate if side is pair.control else pair.control
         settle(pair.ledger, side, other, pair.primary.name, stored.pool, stored.env_id, stored.key, stored, charge)
 

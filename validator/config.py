@@ -32,6 +32,8 @@ class ValidationConfig:
             recurrent clear, up to one in 16, and as much less between. Lookups, and audits at weight updates, episode
             ends and close, are never left out. 0 for no limit.
         digest_share: Share of both-sided equal hits whose contents are also held against what was stored.
+        deferred: When entries are compared without waiting for the result: ``auto`` for those on a CUDA device,
+            ``never``, or ``always``, which tests use.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
             process). Without it no run passes the default gate.
@@ -53,6 +55,7 @@ class ValidationConfig:
     audit_share: float = 0.05
     overhead_budget: float = 0.0
     digest_share: float = 1.0
+    deferred: Literal["auto", "never", "always"] = "auto"
     on_divergence: Literal["record", "log"] = "record"
     selftest: bool = True
     seed: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shadow.operation import Observation, Pool
-from validator.digest import Digest, digest
+from validator.digest import Digest
 from validator.findings import Finding, foreign, owner_of, pools_of, where
 from validator.models import PoolModel, Reason, Stored
 from validator.records import Cause, Dimension
@@ -56,7 +56,7 @@ def unanswered(side: SideView, seen: Observation, expected: Stored, clears: Sequ
     """
     held = side.read(expected.pool, expected.env_id, expected.key)
     found = None if held is None else entry_leaves(held)
-    if found is not None and digest(found) == expected.digest:
+    if found is not None and side.digest(found) == expected.digest:
         if seen.operation.pool == "hierarchical" and side.cache.hierarchical_get(seen.env_id, seen.key) is None:
             return Finding(
                 Dimension.PRESENCE,

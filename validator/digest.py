@@ -21,11 +21,11 @@ class Digest(NamedTuple):
     """What an entry held at one moment.
 
     Attributes:
-        contents: One hash per leaf, K then V, layer by layer.
+        contents: One hash per leaf, K then V, layer by layer; of device entries perhaps still on its way.
         layout: Per leaf ``(shape, dtype, device, valid length)``.
     """
 
-    contents: tuple[int, ...]
+    contents: Sequence[int]
     layout: tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
 
 

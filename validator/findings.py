@@ -11,7 +11,7 @@ from torch import Tensor
 from shadow.entry import Leaf
 from shadow.operation import Pool
 from validator.compare import same_bits, valid
-from validator.digest import Digest, digest
+from validator.digest import Digest
 from validator.models import Stored
 from validator.records import Cause, Dimension
 from validator.side import SideView
@@ -55,7 +55,28 @@ def wrong_value(
         answer: Leaves of what it answers.
         truth: Leaves of an entry that is what was stored, if the other side has one.
     """
-    found, wanted = digest(answer), expected.digest
+    known = remembered(side, asked, env_id, expected, side.digest(answer))
+    if known is not None:
+        return known
+    if truth is not None:
+        return _against_truth(answer, truth)
+    return Finding(Dimension.VALUE, Cause.CORRUPTED, "answers values that were never stored")
+
+
+def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored, found: Digest) -> Finding | None:
+    """Name a wrong answer by its digest alone: by when and where it was stored, or by its structure.
+
+    Args:
+        side: The side.
+        asked: Pool that was asked.
+        env_id: Environment that was asked, if any.
+        expected: What was stored.
+        found: Digest of what it answers.
+
+    Returns:
+        None if only the values themselves could tell.
+    """
+    wanted = expected.digest
     if any(found.contents):  # empty entries look alike
         for version in expected.previous:
             if version.digest == found:
@@ -77,12 +98,7 @@ def wrong_value(
     known = set(wanted.contents)
     if found.contents != wanted.contents and all(content in known for content in found.contents):
         return Finding(Dimension.VALUE, Cause.LAYER_MIXED, "has keys, values or layers in one another's place")
-    partial = _leaves_left_over(side, wanted, found)
-    if partial is not None:
-        return partial
-    if truth is not None:
-        return _against_truth(answer, truth)
-    return Finding(Dimension.VALUE, Cause.CORRUPTED, "answers values that were never stored")
+    return _leaves_left_over(side, wanted, found)
 
 
 def owner_of(side: SideView, answer: Digest) -> Stored | None:

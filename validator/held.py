@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shadow.entry import Leaf, Lent, readable, region
 from shadow.memory import Region
-from validator.digest import Digest, digest, digest_region
+from validator.digest import Digest, digest_region
 from validator.ledger import Charge, Place
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault
@@ -38,10 +40,29 @@ class Snapshot(NamedTuple):
     origin: Any
     plain: Region | None
 
-    def digest(self) -> Digest:
+    def digest(self, side: SideView) -> Digest:
         """Digest what these tensors hold now."""
         plain = self.plain
-        return digest(self.leaves) if plain is None or not plain.steady else digest_region(plain)
+        return side.digest(self.leaves) if plain is None or not plain.steady else digest_region(plain)
+
+
+@dataclass(slots=True)
+class Watch:
+    """An answer of the primary that is looked at before and after each of the next operations.
+
+    Attributes:
+        found: The answer.
+        before: What it held when it was given.
+        stored: What was looked up.
+        until: Ordinal of the operation after which it is let go.
+        over: Whether it is known to have changed; what it holds later is no news.
+    """
+
+    found: Snapshot
+    before: Digest
+    stored: Stored
+    until: int
+    over: bool = False
 
 
 class HeldResults:
@@ -56,8 +77,7 @@ class HeldResults:
         self._live = pair.primary.model.policy.live_results
         self._answers = 0
         self._held: deque[tuple[Snapshot, Digest, Stored]] = deque()
-        self.watched: tuple[Snapshot, Digest, Stored] | None = None
-        self._watch_until = 0  # ordinal of an operation
+        self.watched: Watch | None = None
         self._answered: dict[int, None] = {}  # ordinals of sets, the oldest first
 
     def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
@@ -74,28 +94,69 @@ class HeldResults:
         pair = self._pair
         primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
         if not pair.secondary.model.policy.live_results:
-            found = _snapshot(secondary)
+            found = _snapshot(secondary, pair.plain)
             # What was not held against the digest to the bit may differ from it without having changed since.
-            exact = pair.referee.tolerance is None and pair.config.digest_share >= 1
-            self._held.append((found, stored.digest if exact else found.digest(), stored))
+            exact = pair.referee.tolerance is None and pair.config.digest_share >= 1 and pair.late is None
+            self._held.append((found, stored.digest if exact else found.digest(pair.secondary), stored))
             self.check(keep=_MOST_HELD)
         if self.watched is None and (early or self._answers % _WATCH_EACH == 0):
-            found = _snapshot(primary)
-            self.watched = (found, found.digest(), stored)
-            self._watch_until = op_index + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
+            found = _snapshot(primary, pair.plain)
+            until = op_index + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
+            self.watched = Watch(found, found.digest(pair.primary), stored, until)
 
     def before_operation(self) -> None:
         """Look whether the host wrote into what it was given; only while there is something ``watched``."""
-        assert self.watched is not None
-        found, before, stored = self.watched
-        if found.digest() == before:
+        watch = self.watched
+        assert watch is not None
+        late, side, found = self._pair.late, self._pair.primary, watch.found
+        if late is not None and late.holds(
+            side, found.leaves, watch.before, partial(self._host_wrote, watch, self._is_stored(watch))
+        ):
             return
-        self.watched = None
-        side = self._pair.primary
-        entry = side.read(stored.pool, stored.env_id, stored.key)
+        if found.digest(side) != watch.before:
+            self._host_wrote(watch, self._is_stored(watch))
+
+    def after_operation(self, op_index: int) -> None:
+        """Look whether the operation itself changed what the primary had handed out; only while ``watched``."""
+        watch = self.watched
+        assert watch is not None
+        late, side, found = self._pair.late, self._pair.primary, watch.found
+        if late is None or not late.holds(side, found.leaves, watch.before, partial(self._cache_wrote, watch)):
+            if found.digest(side) != watch.before:
+                self._cache_wrote(watch)
+        if watch.over or op_index >= watch.until:
+            self.watched = None
+
+    def check(self, keep: int) -> None:
+        """Look at the answers of the secondary held longest, until only so many are left."""
+        late, side = self._pair.late, self._pair.secondary
+        while len(self._held) > keep:
+            found, before, stored = self._held.popleft()
+            if late is not None and late.holds(side, found.leaves, before, partial(self._charge_change, side, stored)):
+                continue
+            if found.digest(side) != before:
+                self._charge_change(side, stored)
+
+    def may_be_the_hosts(self, stored: Stored) -> bool:
+        """Tell whether the host had the stored entry itself in its hands."""
+        return stored.op_index in self._answered
+
+    def _is_stored(self, watch: Watch) -> bool:
+        """Tell whether what was handed out is the memory that the primary stores."""
+        stored = watch.stored
+        entry = self._pair.primary.read(stored.pool, stored.env_id, stored.key)
         held = None if entry is None else entry_leaves(entry)
-        if held is None or not storages(held) & storages(found.leaves):
+        return held is not None and bool(storages(held) & storages(watch.found.leaves))
+
+    def _host_wrote(self, watch: Watch, is_stored: bool) -> None:
+        if watch.over:
+            return
+        watch.over = True
+        if self.watched is watch:
+            self.watched = None
+        if not is_stored:
             return  # it was the host's own copy
+        side, stored = self._pair.primary, watch.stored
         charge = Charge(
             Dimension.ISOLATION,
             Cause.ALIASED_ON_GET,
@@ -104,29 +165,15 @@ class HeldResults:
             f"{stored.op_index}.",
         )
         self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
-        self._pair.ledger.part(side.name, stored.pool, stored.env_id, stored.key, charge)
+        if side.holds(stored):
+            self._pair.ledger.part(side.name, stored.pool, stored.env_id, stored.key, charge)
 
-    def after_operation(self, op_index: int) -> None:
-        """Look whether the operation itself changed what the primary had handed out; only while ``watched``."""
-        assert self.watched is not None
-        found, before, stored = self.watched
-        if found.digest() != before:
-            self.watched = None
-            if not self._live:
-                self._charge_change(self._pair.primary, stored)
-        elif op_index >= self._watch_until:
-            self.watched = None
-
-    def check(self, keep: int) -> None:
-        """Look at the answers of the secondary held longest, until only so many are left."""
-        while len(self._held) > keep:
-            found, before, stored = self._held.popleft()
-            if found.digest() != before:
-                self._charge_change(self._pair.secondary, stored)
-
-    def may_be_the_hosts(self, stored: Stored) -> bool:
-        """Tell whether the host had the stored entry itself in its hands."""
-        return stored.op_index in self._answered
+    def _cache_wrote(self, watch: Watch) -> None:
+        if watch.over:
+            return
+        watch.over = True
+        if not self._live:
+            self._charge_change(self._pair.primary, watch.stored)
 
     def _charge_change(self, side: SideView, stored: Stored) -> None:
         text = (
@@ -137,8 +184,8 @@ class HeldResults:
         self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
 
 
-def _snapshot(answer: Any) -> Snapshot:
-    plain = region(answer)
+def _snapshot(answer: Any, plain_too: bool) -> Snapshot:
+    plain = region(answer) if plain_too else None
     return Snapshot(
         entry_leaves(answer) or [],
         readable(answer) if type(answer) is Lent else None,

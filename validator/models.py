@@ -52,6 +52,9 @@ class Stored(NamedTuple):
     weight_version: int
     previous: tuple[Version, ...] = ()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stored:
+        return self  # models that are copied go on to share it: 'is' compares what two of them hold
+
 
 class Reason(Enum):
     """Why a key is no longer alive in a model."""

@@ -19,8 +19,9 @@ from validator.compare import Tolerance, differences, equal, equal_regions
 from validator.config import ValidationConfig
 from validator.counters import BATCH, CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES, Counters
 from validator.diagnose import Clear
-from validator.digest import Digest, contents, digest, digest_entry, digest_region
+from validator.digest import Digest, contents, digest_region
 from validator.findings import pools_of
+from validator.late import LateLooks
 from validator.ledger import Charge, Ledger, Place
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault, Window
@@ -45,6 +46,9 @@ class Sink(Protocol):
 
     def window(self, pair: Pair, *, force: bool) -> None:
         """Write a window, at once or if it is due."""
+
+    def event(self, name: str, detail: str = "") -> None:
+        """Note what happened."""
 
     def fault(self, fault: Exception) -> None:
         """Note that the harness itself failed."""
@@ -95,12 +99,14 @@ class Pair:
         self.ledger = Ledger(self.counters, config.history)
         self.auditor = Auditor(self)
         self._held = self.auditor.held
+        self.plain = config.deferred != "always"  # whether plain entries are looked at where they lie
+        self.late = None if self.plain else LateLooks(self, everywhere=True)
         self._kinds = {"get": self._got, "set": self._was_set, "clear": self._cleared}
         self.seq = 0
         self.weight_version = 0
         self.searches = 0
         self.episodes = [0] * env_num
-        self._sink = sink
+        self.sink = sink
         self._random = random.Random(config.seed).random
         self._pending: tuple[Digest, Any, Any] | None = None
         self._suspect = False
@@ -120,8 +126,8 @@ class Pair:
         if kind == "set":
             self._pending = None
             # The staging has just looked where both lie.
-            plain = staged._region if type(staged) is KeysValues else None
-            self._pending = (digest_entry(staged) if plain is None else digest_region(plain), entry, staged)
+            plain = staged._region if self.plain and type(staged) is KeysValues else None
+            self._pending = (self._digest(staged) if plain is None else digest_region(plain), entry, staged)
             self.referee.was_given(self.secondary, memory_of(staged, plain))
             if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
                 own = entry._region if type(entry) is KeysValues else None
@@ -133,10 +139,11 @@ class Pair:
         """Count and judge one operation."""
         op_index, operation, env_id, _, _, _, _, _, control_ns, candidate_ns = seen
         counters = self.counters
-        times = counters.times[operation.name]
-        times += (control_ns, candidate_ns)
-        if len(times) >= BATCH:
-            counters.sort_in(operation.name)
+        if self.late is None or not self.late.timed(operation.name, control_ns, candidate_ns):
+            times = counters.times[operation.name]
+            times += (control_ns, candidate_ns)
+            if len(times) >= BATCH:
+                counters.sort_in(operation.name)
         if self._held.watched is not None:
             self._held.after_operation(op_index)
         if env_id is not None and not 0 <= env_id < self.env_num:
@@ -149,14 +156,7 @@ class Pair:
                 self.auditor.keep_to_budget(
                     (self._drained_ns + counters.harness_ns) / wall_ns, self.config.overhead_budget
                 )
-            self._sink.window(self, force=False)
-
-    def _look_at_the_clock(self) -> None:
-        if self.config.overhead_budget:
-            harness_ns = self._drained_ns + self.counters.harness_ns
-            wall_ns = perf_counter_ns() - self._began_ns
-            self.auditor.keep_to_budget(harness_ns / wall_ns, self.config.overhead_budget)
-        self._sink.window(self, force=False)
+            self.sink.window(self, force=False)
 
     def spent(self, harness_ns: int) -> None:
         """Add to the time beyond the primary's own."""
@@ -165,7 +165,7 @@ class Pair:
     def faulted(self, fault: Exception) -> None:
         """Count a fault of the harness; such a run can't pass."""
         self.counters.dropped["harness faults"] += 1
-        self._sink.fault(fault)
+        self.sink.fault(fault)
 
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
@@ -186,9 +186,11 @@ class Pair:
 
     def copied(self, control: Any, candidate: Any) -> Pair:
         """Register the observer of a deep copy, which begins with what the original holds."""
-        fork = self._sink.fork(self, control, candidate)
+        fork = self.sink.fork(self, control, candidate)
         for own, theirs in ((self.control, fork.control), (self.candidate, fork.candidate)):
             theirs.model = copy.deepcopy(own.model)
+        if self.late is not None and fork.late is None:
+            fork.late = LateLooks(fork)
         fork.weight_version, fork.searches, fork.episodes = self.weight_version, self.searches, [*self.episodes]
         return fork
 
@@ -222,6 +224,8 @@ class Pair:
         """Audit every live entry of both sides, unless an interrupt left them half-way."""
         if not self._torn:
             self.auditor.audit_all()
+        if self.late is not None:
+            self.late.flush()
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
@@ -240,6 +244,10 @@ class Pair:
             outcome = MISS if candidate is None else CANDIDATE_ONLY
         elif candidate is None:
             outcome = CONTROL_ONLY
+        elif self.late is not None and one is other and one is not None and self.late.lookup(seen, one):
+            self._held.answered(control, candidate, one, op_index)
+            self._look_for_staleness(seen, one)
+            return
         else:
             outcome = self._compare(control, candidate, one)
         self.counters.lookups[pool][outcome] += 1
@@ -250,19 +258,19 @@ class Pair:
                     return
             elif outcome == EQUAL and one.key == key and not self._suspect:
                 self._held.answered(control, candidate, one, op_index)
-                if one.weight_version == self.weight_version and (
-                    one.env_id is None or one.episode == self.episodes[one.env_id]
-                ):
-                    return
-                self._stale(seen, one)
+                self._look_for_staleness(seen, one)
                 return
+        if self.late is not None:  # what is still under way comes first, and may mend what the models hold
+            self.late.flush()
+            one = self.control.model.get(pool, env_id, key)
+            other = self.candidate.model.get(pool, env_id, key)
         self._judge(seen, outcome, (one, other))
 
     def _compare(self, control: Any, candidate: Any, stored: Stored | None) -> int:
         """Return the outcome of a lookup that both sides answered; suspect it if nobody stored what they agree on."""
-        here, there = region(control), region(candidate)
+        here, there = (region(control), region(candidate)) if self.plain else (None, None)
         if here is not None and there is not None and equal_regions(here, there):
-            if stored is not None and self._looks_at_digest():
+            if stored is not None and self.looks_at_digest():
                 known = stored.digest
                 same = contents(here) == known.contents and here.layout.described(here.size) == known.layout
                 self._suspect = not same
@@ -278,11 +286,21 @@ class Pair:
             if tolerance is None or differences(mine, theirs, tolerance):
                 return DIFFER
             self.counters.coverage["equal only within tolerance"] += 1
-        elif stored is not None and self._looks_at_digest():
-            self._suspect = digest(mine) != stored.digest
+        elif stored is not None and self.looks_at_digest():
+            self._suspect = self.control.digest(mine) != stored.digest
         return EQUAL
 
-    def _looks_at_digest(self) -> bool:
+    def _digest(self, staged: Any) -> Digest:
+        """Digest what is about to be stored and is not plain; the first entry on a device begins the late looks."""
+        plain = region(staged) if self.plain else None
+        if plain is not None:
+            return digest_region(plain)
+        found = leaves(readable(staged))
+        if self.late is None and self.config.deferred != "never" and any(leaf.tensor.is_cuda for leaf in found):
+            self.late = LateLooks(self)
+        return self.control.digest(found)
+
+    def looks_at_digest(self) -> bool:
         return self.config.digest_share >= 1 or self._random() < self.config.digest_share
 
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
@@ -310,7 +328,11 @@ class Pair:
                 env_id = seen.env_id if pool == "init" else None
                 settle(self.ledger, side, other, self.primary.name, pool, env_id, key, own, charge)
 
-    def _stale(self, seen: Observation, stored: Stored) -> None:
+    def _look_for_staleness(self, seen: Observation, stored: Stored) -> None:
+        if stored.weight_version == self.weight_version and (
+            stored.env_id is None or stored.episode == self.episodes[stored.env_id]
+        ):
+            return
         allowed = (
             not self.promises.weight_update_clears
             if stored.weight_version != self.weight_version
@@ -351,7 +373,7 @@ class Pair:
             op_index,
             self.episodes[env_id] if env_id is not None else 0,
             self.searches,
-            self._sink.env_step,
+            self.sink.env_step,
             self.weight_version,
             models[0].versions(key) or models[1].versions(key),
         )
@@ -429,6 +451,8 @@ class Pair:
                 self.ledger.force(each, env, charge)
         if not self._torn:
             self.auditor.after_clear(pool, env_id)
+        if self.late is not None:
+            self.late.ship()
 
     def _bad_env(self, seen: Observation) -> None:
         if seen.operation.kind == "get":
@@ -457,11 +481,13 @@ class Pair:
         about["errors"] = errors
         about["episode"] = self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1
         about["weight_version"] = self.weight_version
-        if not self._sink.diverged(self, charge, about, answers):
+        if not self.sink.diverged(self, charge, about, answers):
             self.counters.dropped["divergences only counted"] += 1
 
     def drain(self, t_s: float, last: bool = False) -> Window:
         """Return the window since the last one; the last one brings everything that waits."""
+        if self.late is not None:
+            self.late.flush()
         held = {}
         for side in (self.control, self.candidate):
             size = getattr(side.cache, "nbytes", None)
@@ -469,7 +495,7 @@ class Pair:
                 held[side.name] = size
         # Histograms are four fifths of a window on disk: in a long run they come with every twelfth.
         with_latency = last or self.seq < _WINDOWS_WITH_LATENCY or self.seq % _LATENCY_EVERY == 0
-        progress = self._sink.train_iter, self._sink.env_step
+        progress = self.sink.train_iter, self.sink.env_step
         self._drained_ns += self.counters.harness_ns
         window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)
         self.seq += 1

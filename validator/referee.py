@@ -10,7 +10,6 @@ from shadow.entry import Leaf
 from shadow.operation import Observation
 from validator.compare import Tolerance, differences
 from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
-from validator.digest import digest
 from validator.findings import Finding, pools_of, wrong_value
 from validator.ledger import Charge
 from validator.models import Reason, Stored
@@ -65,26 +64,24 @@ class Referee:
         leaf_differences: tuple[LeafDifference, ...] = ()
         if leaves[0] is not None and leaves[1] is not None:
             leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
-        one, other = findings
-        if one is not None and other is not None and one.cause is other.cause:
-            return [Charge(one.dimension, one.cause, Fault.BOTH, f"Both sides: {one.text}.", leaf_differences)]
-        charges = [
-            Charge(
-                finding.dimension,
-                finding.cause,
-                _FAULT[side.name],
-                f"The {side.label} {finding.text}.",
-                leaf_differences,
-            )
-            for side, finding in ((self.control, one), (self.candidate, other))
-            if finding is not None
-        ]
+        charges = self.charges(findings, leaf_differences)
         if charges:
             return charges
         hits = [answer is not None for answer in answers]
         if hits[0] == hits[1] and not leaf_differences:
             return []
         return [self._policies_part(seen, expected, hits, leaf_differences)._replace(by_policy=True)]
+
+    def charges(self, findings: Sequence[Finding | None], leaves: tuple[LeafDifference, ...]) -> list[Charge]:
+        """Charge what was found of control and candidate to each, or to both where it is the same."""
+        one, other = findings
+        if one is not None and other is not None and one.cause is other.cause:
+            return [Charge(one.dimension, one.cause, Fault.BOTH, f"Both sides: {one.text}.", leaves)]
+        return [
+            Charge(finding.dimension, finding.cause, _FAULT[side.name], f"The {side.label} {finding.text}.", leaves)
+            for side, finding in ((self.control, one), (self.candidate, other))
+            if finding is not None
+        ]
 
     def _finding(
         self,
@@ -110,7 +107,7 @@ class Referee:
             return Finding(
                 Dimension.STRUCTURE, Cause.SHAPE_OFF, f"answered a {type(answer).__name__}, which is no entry"
             )
-        found = digest(leaves)
+        found = side.digest(leaves)
         if expected is None:
             return uncalled(side, pool, env_id, key, found)
         if found == expected.digest:
@@ -147,7 +144,7 @@ class Referee:
         for side in (self.control, self.candidate):
             entry = side.read(stored.pool, stored.env_id, stored.key)
             found = None if entry is None else entry_leaves(entry)
-            if found is not None and digest(found) == stored.digest:
+            if found is not None and side.digest(found) == stored.digest:
                 return found
         return None
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from shadow.entry import KeysValues, Leaf
 from shadow.operation import Pool
-from validator.digest import digest
 from validator.ledger import Charge, Ledger
 from validator.models import Stored
 from validator.records import Dimension
@@ -48,7 +47,7 @@ def settle(
     if expected is not None and side.name != primary and side.model.policy.kind not in ("legacy_ring", "legacy_dict"):
         entry = other.read(pool, env_id, key)
         right = None if entry is None else entry_leaves(entry)
-        if right is not None and digest(right) == expected.digest and _give(side, expected, right):
+        if right is not None and side.digest(right) == expected.digest and _give(side, expected, right):
             return
     ledger.part(side.name, pool, env_id, key, charge)
 
@@ -67,6 +66,6 @@ def _give(side: SideView, expected: Stored, right: Sequence[Leaf]) -> bool:
             model.set(key, expected)
         again = side.read(pool, env_id, key)
         held = None if again is None else entry_leaves(again)
-        return held is not None and digest(held) == expected.digest
+        return held is not None and side.digest(held) == expected.digest
     except Exception:  # whatever a broken side raises: it stays apart, and is known to
         return False

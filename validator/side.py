@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from shadow.entry import Leaf, leaves, readable, region
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.memory import Region
 from shadow.operation import Pool
-from validator.models import SideModel
+from validator.digest import Digest, digest
+from validator.models import SideModel, Stored
 
 _GET = {"recur": "get_recur_cache", "wm": "get_wm_cache"}
 
@@ -46,6 +47,7 @@ class SideView:
         self._peek = getattr(cache, "peek", None)
         self._live_keys = getattr(cache, "live_keys", None)
         self.may_ask = policy.kind != "lru"
+        self.digest: Callable[[Sequence[Leaf]], Digest] = digest  # ``validator.late`` brings another one
         self.label = f"{name} ({type(cache).__name__})"
 
     @property
@@ -83,6 +85,10 @@ class SideView:
             for each, env, _ in self.model.pools()
             if pool == "all" or (each == pool and (env_id is None or env == env_id))
         ]
+
+    def holds(self, stored: Stored) -> bool:
+        """Tell whether the side's model still holds this very set."""
+        return self.model.pool(stored.pool, stored.env_id).peek(stored.key) is stored
 
     def keys(self, pool: Pool, env_id: int | None) -> list[int] | None:
         """List the keys a pool holds, or None if the side can't tell."""

@@ -64,6 +64,9 @@ class Trial:
     def window(self, pair: Pair, *, force: bool) -> None:
         """Nothing to write."""
 
+    def event(self, name: str, detail: str = "") -> None:
+        """Nothing to write."""
+
     def fault(self, fault: Exception) -> None:
         """Keep a fault of the harness."""
         self.faults.append(fault)

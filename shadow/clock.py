@@ -1,0 +1,65 @@
+"""How long one call of a side took: by the host's clock, and for work on a CUDA device by events around it.
+
+A host's clock around asynchronous launches times the launching. Two events on the stream time what was launched.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Any
+
+import torch
+
+Contained = tuple[type[BaseException], ...]
+
+
+class DeviceTime(int):
+    """The time of one call on the host, nanoseconds, with the events that bracket its work on the device.
+
+    Attributes:
+        device: Where the work was launched.
+    """
+
+    device: torch.device
+    _events: tuple[Any, Any]
+
+    @classmethod
+    def between(cls, host_ns: int, device: torch.device, start: Any, end: Any) -> DeviceTime:
+        """Make one of a host's time and two events that were recorded on a stream of a device."""
+        time = cls(host_ns)
+        time.device = device
+        time._events = (start, end)
+        return time
+
+    def on_device_ns(self) -> int:
+        """Return the time between the events, nanoseconds; waits if they have not come to pass."""
+        start, end = self._events
+        if not end.query():
+            end.synchronize()
+        return int(start.elapsed_time(end) * 1e6)
+
+
+def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
+    """Call one side; return what it answered, what it raised of the kinds that are contained, and how long it took."""
+    began = perf_counter_ns()
+    try:
+        value = getattr(side, method)(*args)
+    except contained as raised:
+        return None, raised, perf_counter_ns() - began
+    return value, None, perf_counter_ns() - began
+
+
+class DeviceClock:
+    """Calls a side as ``called`` does, and brackets what it launches on the current stream of a device by events."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def called(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
+        """Call one side; the time it returns is a ``DeviceTime``."""
+        stream = torch.cuda.current_stream(self._device)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start.record(stream)
+        value, error, host_ns = called(side, method, args, contained)
+        end.record(stream)
+        return value, error, DeviceTime.between(host_ns, self._device, start, end)

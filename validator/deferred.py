@@ -1,0 +1,303 @@
+"""Results of kernels that nobody waits for: numbers gather on the device, come back in batches, and are looked at then.
+
+Kernels are launched on the stream that is current when an operation happens, so nothing the host writes later can be
+seen by them, and what they write is copied to the host behind them on the same stream. On a processor the same queue
+runs with an event that says "not yet" once, so that its tests see the order of things that an accelerator has.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from shadow.entry import Leaf, ordinary
+from validator import fingerprint
+
+Check = Callable[[], None]
+
+_ROOM = 8192  # numbers of one batch: a lookup of 4 layers takes 24
+_MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
+_AUDITED_TOGETHER = 1 << 24  # bytes that are hashed together; the hashing itself takes twice as much for a moment
+
+
+class Event(Protocol):
+    """What is needed of ``torch.cuda.Event``."""
+
+    def query(self) -> bool:
+        """Tell without waiting whether everything before it is done."""
+
+    def synchronize(self) -> None:
+        """Wait for that."""
+
+
+class HostEvent:
+    """Stands in for an event where there is no device: not done at the first look, done at the second."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def query(self) -> bool:
+        """Tell whether this is not the first look."""
+        self._looks += 1
+        return self._looks > 1
+
+    def synchronize(self) -> None:
+        """Everything on a processor is done by now."""
+
+
+class _Batch:
+    """Numbers of one stream that come back together, and what is to be done then."""
+
+    __slots__ = ("checks", "event", "host", "numbers", "results", "used")
+
+    def __init__(self, device: torch.device) -> None:
+        with ordinary():
+            self.numbers = torch.empty(_ROOM, dtype=torch.int64, device=device)
+            self.host = torch.empty(_ROOM, dtype=torch.int64, pin_memory=device.type == "cuda")
+        self.begin()
+
+    def begin(self) -> None:
+        self.used = 0
+        self.results: list[Result] = []
+        self.checks: list[Check] = []
+        self.event: Event | None = None
+
+
+class Result(Sequence[int]):
+    """Whole numbers that a device computes; whoever reads one before it came back waits for it.
+
+    Equal to any sequence of the same numbers, so that the hashes of a ``Digest`` may be one.
+    """
+
+    __slots__ = ("_at", "_batch", "_queue", "_size", "_values")
+
+    def __init__(self, queue: DeferredQueue, batch: _Batch, at: int, size: int) -> None:
+        self._queue = queue
+        self._batch: _Batch | None = batch
+        self._at = at
+        self._size = size
+        self._values: tuple[int, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether the numbers are here."""
+        return self._batch is None
+
+    def arrive(self, numbers: Sequence[int]) -> None:
+        """Take the numbers out of those of the whole batch."""
+        self._values = self._of(numbers[self._at : self._at + self._size])
+        self._batch = None
+
+    def _of(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        return tuple(numbers)
+
+    def _read(self) -> tuple[int, ...]:
+        if self._batch is not None:
+            self._queue.bring(self._batch)
+        return self._values
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Sequence) and self._read() == tuple(other))
+
+    def __hash__(self) -> int:
+        return hash(self._read())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Result:
+        return self  # what it will hold does not change
+
+
+class _Hashes(Result):
+    """Fingerprints: of what is not empty, never 0."""
+
+    __slots__ = ()
+
+    def _of(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        return tuple(map(fingerprint.unlike_empty, numbers))
+
+
+class DeferredQueue:
+    """Looks under way, of one shadowed pair."""
+
+    def __init__(self) -> None:
+        self._open: dict[Any, _Batch] = {}  # by device and stream
+        self._flying: deque[tuple[Any, _Batch]] = deque()
+        self._idle: dict[Any, list[_Batch]] = {}
+        self._due: deque[Check] = deque()
+        self._weights: dict[Any, Tensor] = {}
+        self._running = False
+        self._streams: dict[Any, Any] = {}
+        self._last: Any = None  # device and stream that were used last
+        self.batches = 0  # brought to the host so far
+
+    # -- kernels ------------------------------------------------------------------------------------------------------
+
+    def hashes(self, entries: Sequence[Sequence[Leaf]]) -> list[Result]:
+        """Hash regular entries of one structure; one result per entry, one hash per leaf."""
+        (tensor, size), n = entries[0][0], len(entries[0])
+        each = max(1, tensor.nbytes * n)
+        step = max(1, min(_AUDITED_TOGETHER // each, _ROOM // n))
+        found: list[Result] = []
+        for start in range(0, len(entries), step):
+            numbers = [fingerprint.words(entry) for entry in entries[start : start + step]]
+            together = numbers[0].unsqueeze(0) if len(numbers) == 1 else torch.stack(numbers)
+            batch, at = self._room(tensor.device, len(numbers) * n)
+            out = batch.numbers[at : at + len(numbers) * n].view(len(numbers), n)
+            fingerprint.fingerprints(together, self._weights_for(tensor.device, together[0, 0].numel()), out)
+            kind = _Hashes if size and together.numel() else Result
+            found += [self._result(kind, batch, at + index * n, n) for index in range(len(numbers))]
+        return found
+
+    def compare(self, one: Sequence[Leaf], other: Sequence[Leaf]) -> Result:
+        """Count per leaf how many numbers of two regular entries of one structure differ."""
+        n = len(one)
+        batch, at = self._room(one[0].tensor.device, n)
+        fingerprint.mismatches(fingerprint.words(one), fingerprint.words(other), batch.numbers[at : at + n])
+        return self._result(Result, batch, at, n)
+
+    # -- what comes back ----------------------------------------------------------------------------------------------
+
+    def when_known(self, check: Check, *results: Sequence[int]) -> None:
+        """Run a check once all these are here; later results of the same stream are not waited for."""
+        batch = next((r._batch for r in reversed(results) if isinstance(r, Result) and r._batch is not None), None)
+        if batch is None:
+            self._due.append(check)
+            return
+        self._add(batch, check)
+
+    def when_shipped(self, check: Check, device: torch.device) -> None:
+        """Run a check once everything that was launched on this device's current stream is done."""
+        self._add(self._batch(device), check)
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._flying or self._due) or any(batch.used or batch.checks for batch in self._open.values())
+
+    def ship(self) -> None:
+        """Send what has gathered on its way to the host; returns at once."""
+        for place, batch in list(self._open.items()):
+            if not (batch.used or batch.checks):
+                continue
+            del self._open[place]
+            self._send(place, batch)
+
+    def poll(self) -> None:
+        """Look at what has come back; returns at once."""
+        while self._flying and (event := self._flying[0][1].event) is not None and event.query():
+            self._arrived()
+        self._run_due()
+
+    def flush(self) -> None:
+        """Wait until everything has come back and was looked at."""
+        while self.pending and not self._running:
+            self.ship()
+            while self._flying:
+                self._await_first()
+            self._run_due()
+
+    def bring(self, batch: _Batch) -> None:
+        """Wait for one batch; its checks are run later."""
+        if batch.event is None:
+            self.ship()
+        while any(batch is each for _, each in self._flying):
+            self._await_first()
+
+    # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _add(self, batch: _Batch, check: Check) -> None:
+        batch.checks.append(check)
+        if batch.event is None and len(batch.checks) >= _MOST_CHECKS:
+            self.ship()
+
+    def _result(self, kind: type[Result], batch: _Batch, at: int, size: int) -> Result:
+        result = kind(self, batch, at, size)
+        batch.results.append(result)
+        return result
+
+    def _place(self, device: torch.device) -> Any:
+        if device.type != "cuda":
+            return device, 0
+        stream = torch.cuda.current_stream(device)
+        place = device, stream.cuda_stream
+        last, self._last = self._last, place
+        if last != place:
+            self._streams[place] = stream
+            if last is not None and last[0] == device:
+                # Looks at what was stored long ago read memory that the other stream wrote.
+                stream.wait_stream(self._streams[last])
+        return place
+
+    def _batch(self, device: torch.device) -> _Batch:
+        place = self._place(device)
+        batch = self._open.get(place)
+        if batch is None:
+            idle = self._idle.get(place)
+            batch = self._open[place] = idle.pop() if idle else _Batch(device)
+        return batch
+
+    def _room(self, device: torch.device, count: int) -> tuple[_Batch, int]:
+        batch = self._batch(device)
+        if batch.used + count > _ROOM:
+            self.ship()
+            batch = self._batch(device)
+        at = batch.used
+        batch.used += count
+        return batch, at
+
+    def _weights_for(self, device: torch.device, count: int) -> Tensor:
+        place = self._place(device)
+        known = self._weights.get(place)
+        if known is None or known.numel() < count:
+            known = self._weights[place] = fingerprint.make_weights(1 << (count - 1).bit_length(), device)
+        return known
+
+    def _send(self, place: Any, batch: _Batch) -> None:
+        if place[0].type != "cuda":
+            batch.host[: batch.used].copy_(batch.numbers[: batch.used])
+            batch.event = HostEvent()
+        else:
+            with torch.cuda.stream(self._streams[place]):
+                batch.host[: batch.used].copy_(batch.numbers[: batch.used], non_blocking=True)
+                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                event.record()
+            batch.event = event
+        self._flying.append((place, batch))
+
+    def _await_first(self) -> None:
+        event = self._flying[0][1].event
+        assert event is not None
+        event.synchronize()
+        self._arrived()
+
+    def _arrived(self) -> None:
+        place, batch = self._flying.popleft()
+        numbers = batch.host[: batch.used].tolist()
+        for result in batch.results:
+            result.arrive(numbers)
+        self._due.extend(batch.checks)
+        batch.begin()
+        self._idle.setdefault(place, []).append(batch)
+        self.batches += 1
+
+    def _run_due(self) -> None:
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._due:
+                self._due.popleft()()
+        finally:
+            self._running = False
