@@ -281,11 +281,8 @@ class Auditor:
     ) -> None:
         """Charge a side with what it was found to hold, and settle what follows, unless that is ``gone`` already."""
         pair = self._pair
-        unclear = (
-            finding.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
-            and side is pair.primary
-            and self.held.may_be_the_hosts(stored)
-        )
+        open_cause = finding.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
+        unclear = open_cause and side is pair.primary and self.held.may_be_the_hosts(stored)
         if unclear:
             finding = finding._replace(
                 text=finding.text + "; it hands out what it stores, so the host may have done it"

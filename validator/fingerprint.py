@@ -1,9 +1,10 @@
 """Hashes and comparisons of entries as kernels on their own device, whose results nobody waits for.
 
-A fingerprint is the inner product, modulo 2 ** 64, of the bits of one buffer's valid region, read as whole numbers of at
-most 32 bits, with odd pseudo-random weights by position (multilinear hashing: Carter and Wegman 1979; Lemire and Kaser
-2013). Two different regions share one with a probability of at most 2 ** -33 over the choice of weights, mostly 2 ** -63;
-where one number differs they never do. Weights come from arithmetic on the device, not from a generator.
+A fingerprint is the inner product, modulo 2 ** 64, of the bits of one buffer's valid region, read as whole numbers of
+at most 32 bits, with odd pseudo-random weights by position (multilinear hashing: Carter and Wegman 1979; Lemire and
+Kaser 2013). Two different regions share one with a probability of at most 2 ** -32 over the choice of weights, of about
+2 ** -63 if they differ in a low bit somewhere, and never if one number differs. Weights come from arithmetic on the
+device, not from a generator.
 """
 
 from __future__ import annotations

@@ -109,10 +109,10 @@ class HeldResults:
         watch = self.watched
         assert watch is not None
         late, side, found = self._pair.late, self._pair.primary, watch.found
-        if late is not None and late.holds(
-            side, found.leaves, watch.before, partial(self._host_wrote, watch, self._is_stored(watch))
-        ):
-            return
+        if late is not None and late.active:
+            wrote = partial(self._host_wrote, watch, self._is_stored(watch))
+            if late.holds(found.leaves, watch.before, wrote):
+                return
         if found.digest(side) != watch.before:
             self._host_wrote(watch, self._is_stored(watch))
 
@@ -121,9 +121,9 @@ class HeldResults:
         watch = self.watched
         assert watch is not None
         late, side, found = self._pair.late, self._pair.primary, watch.found
-        if late is None or not late.holds(side, found.leaves, watch.before, partial(self._cache_wrote, watch)):
-            if found.digest(side) != watch.before:
-                self._cache_wrote(watch)
+        taken = late is not None and late.holds(found.leaves, watch.before, partial(self._cache_wrote, watch))
+        if not taken and found.digest(side) != watch.before:
+            self._cache_wrote(watch)
         if watch.over or op_index >= watch.until:
             self.watched = None
 
@@ -132,7 +132,7 @@ class HeldResults:
         late, side = self._pair.late, self._pair.secondary
         while len(self._held) > keep:
             found, before, stored = self._held.popleft()
-            if late is not None and late.holds(side, found.leaves, before, partial(self._charge_change, side, stored)):
+            if late is not None and late.holds(found.leaves, before, partial(self._charge_change, side, stored)):
                 continue
             if found.digest(side) != before:
                 self._charge_change(side, stored)

@@ -117,7 +117,7 @@ class LateLooks:
                 self._when(partial(self._audited, side, stored, hashes, "audit"), hashes)
         return at_once
 
-    def holds(self, side: SideView, entry: list[Leaf], before: Digest, changed: Check) -> bool:
+    def holds(self, entry: list[Leaf], before: Digest, changed: Check) -> bool:
         """Launch a look whether an entry still holds what it did; False if it must be looked at right now."""
         if not (self.active and isinstance(before.contents, Result) and self._takes(entry)):
             return False
