@@ -1,0 +1,751 @@
+"""What comes back late: counted once, charged to its own operation, waited for nowhere but at barriers.
+
+On a processor the same queue runs, and results are there one look later. What needs a device is at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from reports.reader import read_run
+from shadow.entry import KeysValues, Leaf, leaves
+from shadow.hosts.unizero import load_config, train
+from shadow.interface import CacheCapacities
+from shadow.shadow_cache import ShadowCache
+from tests.shadow.entries import foreign_entry, make_entry, scribble_over
+from tests.validator.test_session import WrongAt, exercise, open_session
+from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
+from validator.config import ValidationConfig
+from validator.counters import DIFFER, EQUAL
+from validator.deferred import DeferredQueue, HostEvent
+from validator.faults import FAULTS
+from validator.fingerprint import make_weights, regular, words
+from validator.late import LateLooks
+from validator.records import Cause, Fault, Verdict
+from validator.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
+from validator.stream import Terrain, steps
+from validator.trial import Trial
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")),
+]
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+ROOT = Path(__file__).parents[2]
+
+
+def late_trial(control: Any, candidate: Any, primary: str = "control", **settings: Any) -> Trial:
+    return Trial(control, candidate, primary, ValidationConfig(deferred="always", **settings))
+
+
+def looks(run: Trial) -> LateLooks:
+    late = run.pair.late
+    assert late is not None
+    return late
+
+
+def counts(run: Trial) -> list[int]:
+    """Outcomes over all pools, as far as they are counted."""
+    return [sum(column) for column in zip(*run.pair.counters.lookups.values(), strict=True)]
+
+
+class Wrong(DictCache):
+    """Answers wrong values while ``wrong`` is set; what it stores stays right."""
+
+    wrong = False
+
+    def policy(self) -> Any:
+        return declared()
+
+    def _answer(self, held: Any) -> Any:
+        own = held.clone()
+        if self.wrong:
+            leaves(own)[2].tensor[0, 1, 2, 1] += 1
+        return own
+
+
+class Mixed(Wrong):
+    """Answers another key's entry while ``wrong`` is set."""
+
+    def _get(self, place: Any, key: int) -> Any:
+        return super()._get(place, key + self.wrong)
+
+    def _answer(self, held: Any) -> Any:
+        return held.clone()
+
+
+# The hash, and the comparison
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_one_bit_anywhere_changes_the_hash_of_its_tensor_and_no_other(dtype: torch.dtype, device: str) -> None:
+    queue = DeferredQueue()
+    entry = on(make_entry(0, dtype=dtype), device)
+    before = tuple(queue.hashes([leaves(entry)])[0])
+    for index, leaf in enumerate(leaves(entry)):
+        for bit in range(8 * leaf.tensor.element_size()):
+            flipped = leaf.tensor.view(torch.uint8)
+            cell = (0, 1, 2, leaf.tensor.element_size() + bit // 8)
+            flipped[cell] ^= 1 << bit % 8
+            after = tuple(queue.hashes([leaves(entry)])[0])
+            assert [a == b for a, b in zip(before, after, strict=True)] == [i != index for i in range(4)]
+            flipped[cell] ^= 1 << bit % 8
+
+
+def test_signs_flipped_in_pairs_do_not_cancel() -> None:
+    for dtype in (torch.float32, torch.float64):
+        entry = make_entry(1, dtype=dtype)
+        flipped = entry.clone()
+        for tensor, _ in leaves(flipped):
+            tensor[0, 0, 0].neg_()
+        one, other = DeferredQueue().hashes([leaves(entry), leaves(flipped)])
+        assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, 3])
+def test_order_is_part_of_the_hash(dim: int) -> None:
+    entry = make_entry(1, batch=2)
+    turned = make_entry(1, batch=2)
+    for tensor, size in leaves(turned):
+        tensor[:, :, :size] = tensor[:, :, :size].flip(dim)
+    one, other = DeferredQueue().hashes([leaves(entry), leaves(turned)])
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_hashes_do_not_depend_on_strides_allocations_or_cells_beyond_the_length(size: int) -> None:
+    apart = make_entry(1, size=size)
+    together = apart.clone()
+    other = make_entry(1, size=size)
+    for leaf in leaves(other):
+        leaf.tensor[:, :, size:] = 7
+    strided = KeysValues.from_layers(make_entry(1, size=size))
+    for layer in strided:
+        for cache in (layer._k_cache, layer._v_cache):
+            wide = torch.empty(1, 2, 4, 4)[..., ::2]
+            cache._cache = wide.copy_(cache._cache)
+    queue = DeferredQueue()
+    expected = queue.hashes([leaves(apart)])[0]
+    assert all(expected)
+    for same in (together, other, strided):
+        assert queue.hashes([leaves(same)])[0] == expected
+    assert queue.hashes([leaves(apart), leaves(together), leaves(other)]) == [expected] * 3
+
+
+def test_empty_entries_hash_to_nothing_and_zeros_do_not() -> None:
+    zeros = [Leaf(torch.zeros(1, 2, 3, 2), 3)] * 2
+    queue = DeferredQueue()
+    assert queue.hashes([[Leaf(t, 0) for t, _ in zeros]])[0] == (0, 0)
+    assert all(queue.hashes([zeros])[0])
+
+
+def test_weights_of_a_position_do_not_depend_on_how_many_there_are_and_are_odd() -> None:
+    few, many = make_weights(8, torch.device("cpu")), make_weights(4096, torch.device("cpu"))
+    assert torch.equal(few, many[:8])
+    assert bool((many & 1).all())
+    assert len(set(many.tolist())) == 4096
+    assert 0.45 < (many < 0).double().mean() < 0.55
+
+
+def test_weights_and_hashes_draw_from_no_generator() -> None:
+    before = torch.get_rng_state()
+    DeferredQueue().hashes([leaves(make_entry(1))])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_mismatches_are_counted_per_tensor_in_elements(dtype: torch.dtype) -> None:
+    one, other = make_entry(0, dtype=dtype), make_entry(0, dtype=dtype)
+    leaves(other)[1].tensor[0, :, 0] += 1
+    leaves(other)[3].tensor[0, 0, 0, 0] = -leaves(other)[3].tensor[0, 0, 0, 0]
+    assert DeferredQueue().compare(leaves(one), leaves(other)) == (0, 4, 0, 1)
+
+
+def test_entries_of_one_allocation_are_read_without_a_copy() -> None:
+    entry = make_entry(1).clone()
+    assert words(leaves(entry)).data_ptr() == leaves(entry)[0].tensor.data_ptr()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [],
+        leaves(make_entry(1, dtype=torch.complex64)),
+        [*leaves(make_entry(1)), Leaf(torch.zeros(1, 2, 4, 2), 2)],
+        [*leaves(make_entry(1)), Leaf(torch.zeros(1, 2, 4, 2, dtype=torch.float64), 3)],
+        leaves(foreign_entry((("no tensor", 1), ("no tensor", 1)))),
+        [Leaf(torch.zeros(1, 2, 4, 2), 5)],
+    ],
+    ids=["no layers", "complex", "lengths", "dtypes", "no tensors", "length beyond"],
+)
+def test_irregular_entries_are_left_to_the_immediate_way(entry: list[Leaf]) -> None:
+    assert not regular(entry)
+
+
+# The queue
+
+
+def test_results_are_there_at_the_second_look_after_they_were_sent() -> None:
+    queue = DeferredQueue()
+    done: list[str] = []
+    result = queue.hashes([leaves(make_entry(1))])[0]
+    queue.when_known(lambda: done.append("known"), result)
+    queue.poll()
+    assert (done, result.known, queue.pending) == ([], False, True)
+    queue.ship()
+    queue.poll()
+    assert (done, result.known) == ([], False)
+    queue.poll()
+    assert (done, result.known, queue.pending) == (["known"], True, False)
+
+
+def test_reading_a_result_waits_for_it_and_runs_no_check_in_between() -> None:
+    queue = DeferredQueue()
+    done: list[str] = []
+    one = queue.hashes([leaves(make_entry(1))])[0]
+    queue.when_known(lambda: done.append("one"), one)
+    assert one == queue.hashes([leaves(make_entry(1))])[0]
+    assert done == []
+    queue.poll()
+    assert done == ["one"]
+
+
+def test_checks_run_in_the_order_of_their_operations_also_when_one_reads_a_later_result() -> None:
+    queue = DeferredQueue()
+    done: list[Any] = []
+    one, two = (queue.hashes([leaves(make_entry(n))])[0] for n in (1, 2))
+    queue.when_known(lambda: done.append(queue.hashes([leaves(make_entry(1))])[0] == one), one)
+    queue.when_known(lambda: done.append("two"), two)
+    queue.flush()
+    assert done == [True, "two"]
+
+
+def test_batches_are_sent_when_they_are_full_and_their_room_is_used_again() -> None:
+    queue = DeferredQueue()
+    made = [leaves(make_entry(number)) for number in range(3)]
+    first = queue.hashes(made)
+    results = [queue.hashes(made) for _ in range(2000)]
+    assert queue.batches == 0
+    queue.flush()
+    assert queue.batches == 3  # 24,012 numbers, 8,192 a batch
+    assert all(result == first for result in results)
+    queue.hashes(made)
+    queue.flush()
+    assert sum(len(idle) for idle in queue._idle.values()) == 3
+
+
+def test_a_deep_copy_of_a_result_is_the_result() -> None:
+    result = DeferredQueue().hashes([leaves(make_entry(1))])[0]
+    assert copy.deepcopy(result) is result
+
+
+def test_the_event_of_a_processor_is_not_done_at_the_first_look() -> None:
+    event = HostEvent()
+    assert [event.query(), event.query()] == [False, True]
+
+
+# Lookups
+
+
+def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
+    run = late_trial(manager(), manager())
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    run.cache.get_init_cache(0, 1)
+    assert counts(run)[EQUAL] == 0
+    run.finish()
+    assert (counts(run)[EQUAL], sum(counts(run))) == (1, 1)
+    assert run.pair.counters.coverage["lookups compared late"] == 1
+    assert charged(run) == []
+
+
+def test_a_window_waits_for_its_lookups() -> None:
+    run = late_trial(manager(), manager())
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    for _ in range(5):
+        run.cache.get_init_cache(0, 1)
+    window = run.pair.drain(1.0)
+    assert window.lookups == {"init": {"both_hit_equal": 5}}
+    assert window.ops == {"get.init": 5, "set.init": 1}
+
+
+def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() -> None:
+    candidate = Wrong()
+    run = late_trial(manager(), candidate)
+    run.cache.set_init_cache(1, 7, make_entry(1))
+    run.cache.get_init_cache(1, 7)
+    candidate.wrong = True
+    run.cache.get_init_cache(1, 7)  # operation 2
+    candidate.wrong = False
+    for _ in range(3):
+        run.cache.get_init_cache(1, 7)
+    assert run.charges == []
+    run.finish()
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.UNKNOWN, Fault.CANDIDATE)
+    assert charge.explanation == (
+        "The candidate (Wrong) answers values that were never stored; the result came from the device after the "
+        "operation, and its tensors are gone."
+    )
+    (about,) = run.abouts
+    assert (about["op_index"], about["operation"], about["env_id"], about["key"]) == (2, "get.init", 1, 7)
+    assert about["outcome"].value == "both_hit_differ"
+    (leaf,) = charge.leaves
+    assert (leaf.layer, leaf.part, leaf.rung, leaf.n_elements, leaf.n_mismatched) == (1, "K", "bits", 12, 1)
+    assert (counts(run)[EQUAL], counts(run)[DIFFER], sum(counts(run))) == (4, 1, 5)
+
+
+def test_after_a_late_difference_every_lookup_is_compared_at_once() -> None:
+    candidate = Wrong()
+    events: list[tuple[str, str]] = []
+    run = late_trial(manager(), candidate)
+    run.event = lambda name, detail="": events.append((name, detail))  # type: ignore[method-assign]
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    candidate.wrong = True
+    run.cache.get_init_cache(0, 1)
+    candidate.wrong = False
+    run.pair.audit()
+    candidate.wrong = True
+    assert not looks(run).active
+    assert events == [
+        (
+            "deferred_comparison_ended",
+            "trial: a difference of operation 1 was found late; every lookup is compared at once from here on, with "
+            "its tensors as evidence",
+        )
+    ]
+    run.cache.get_init_cache(0, 1)
+    assert charged(run) == [(Cause.UNKNOWN, Fault.CANDIDATE), (Cause.CORRUPTED, Fault.CANDIDATE)]
+    assert run.charges[1].leaves[0].max_abs_diff == 1.0
+    assert counts(run)[DIFFER] == 2
+
+
+def test_hashes_name_the_entry_that_was_answered_instead() -> None:
+    candidate = Mixed()
+    run = late_trial(manager(), candidate)
+    for key in (1, 2):
+        run.cache.set_init_cache(0, key, make_entry(key))
+    candidate.wrong = True
+    run.cache.get_init_cache(0, 1)
+    candidate.wrong = False
+    run.finish()
+    assert charged(run) == [(Cause.OTHER_KEY, Fault.CANDIDATE)]
+    assert "the entry of key 0000000000000002" in run.charges[0].explanation
+
+
+def test_the_control_is_charged_where_the_control_is_wrong() -> None:
+    control = Wrong()
+    run = late_trial(control, manager(), "candidate")
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    control.wrong = True
+    run.cache.get_init_cache(0, 1)
+    run.finish()
+    assert only(run).fault is Fault.CONTROL
+
+
+def test_agreement_on_what_nobody_stored_is_charged_to_both() -> None:
+    control, candidate = Wrong(), Wrong()
+    run = late_trial(control, candidate)
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    control.wrong = candidate.wrong = True
+    run.cache.get_init_cache(0, 1)
+    run.pair.drain(1.0)
+    assert only(run).fault is Fault.BOTH
+    assert counts(run)[DIFFER] == 0  # drained: the sides agreed
+
+
+def test_without_digests_a_late_difference_is_charged_to_nobody() -> None:
+    candidate = Wrong()
+    run = late_trial(manager(), candidate, digest_share=0.0)
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    candidate.wrong = True
+    run.cache.get_init_cache(0, 1)
+    candidate.wrong = False
+    run.finish()
+    assert only(run).fault is Fault.UNKNOWN
+
+
+def test_what_still_lies_there_is_read_and_named_in_full() -> None:
+    class Rounds(Wrong):
+        def _store(self, kv_cache: Any) -> Any:
+            own = kv_cache.clone()
+            for leaf in leaves(own):
+                leaf.tensor.copy_((leaf.tensor / 3).to(torch.bfloat16) if self.wrong else leaf.tensor)
+            return own
+
+        def _answer(self, held: Any) -> Any:
+            return held.clone()
+
+    candidate = Rounds()
+    run = late_trial(manager(), candidate)
+    for key in range(70):  # beyond the first sets, which are all looked at
+        run.cache.set_recur_cache(key, make_entry(key))
+    run.pair.drain(1.0)
+    candidate.wrong = True
+    run.cache.set_recur_cache(70, make_entry(1 / 3))
+    run.cache.get_recur_cache(70)
+    run.finish()
+    assert {fault for _, fault in charged(run)} == {Fault.CANDIDATE}
+    assert Cause.CORRUPTED in [cause for cause, _ in charged(run)]
+
+
+def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
+    class Live(Wrong):
+        """Hands out what it stores, as the legacy store does."""
+
+        def policy(self) -> Any:
+            return declared(live_results=True)
+
+        def _answer(self, held: Any) -> Any:
+            return held
+
+    run = late_trial(Live(), Live())
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    run.cache.get_init_cache(0, 1)
+    for side in (run.pair.control, run.pair.candidate):  # behind the harness's back, before the result is back
+        scribble_over(side.cache.pools["init", 0][1])
+    run.pair.drain(1.0)
+    assert [charge for charge in run.charges if charge.cause is not Cause.ALIASED_ON_GET] == []
+
+
+def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
+    candidate = Wrong()
+    run = late_trial(manager(), candidate)
+    for key in (1, 2):
+        run.cache.set_init_cache(0, key, make_entry(key))
+    candidate.wrong = True
+    run.cache.get_init_cache(0, 1)
+    del candidate.pools["init", 0][2]
+    run.cache.get_init_cache(0, 2)
+    assert [about["op_index"] for about in run.abouts] == [2, 3]
+    assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
+
+
+def test_a_tolerance_needs_the_tensors_so_lookups_are_compared_at_once() -> None:
+    run = late_trial(manager(), manager(), rtol=1e-3, atol=0.0)
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    run.cache.get_init_cache(0, 1)
+    assert counts(run)[EQUAL] == 1
+
+
+def test_an_input_that_a_side_edits_is_found_late() -> None:
+    class Edits(Wrong):
+        def _store(self, kv_cache: Any) -> Any:
+            own = kv_cache.clone()
+            scribble_over(kv_cache)
+            return own
+
+    run = late_trial(manager(), Edits())
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    assert run.charges == []
+    run.finish()
+    assert charged(run)[0] == (Cause.INPUT_EDITED, Fault.CANDIDATE)
+
+
+def test_a_device_that_fails_leaves_its_lookups_uncompared_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = late_trial(manager(), manager())
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    for _ in range(3):
+        run.cache.get_init_cache(0, 1)
+
+    def fail(self: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(HostEvent, "synchronize", fail)
+    window = run.pair.drain(1.0)
+    assert window.dropped == {"harness faults": 1, "lookups never compared": 3}
+    assert window.lookups == {}
+
+
+def test_deep_copies_look_late_as_well() -> None:
+    run = late_trial(manager(), manager())
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    forks: list[Any] = []
+    fork, run.fork = run.fork, lambda *args: forks.append(fork(*args)) or forks[-1]  # type: ignore[method-assign]
+    twin: ShadowCache = copy.deepcopy(run.cache)
+    twin.get_init_cache(0, 1)
+    window = forks[0].drain(1.0)
+    assert window.coverage["lookups compared late"] == 1
+    assert charged(run) == []
+
+
+# Planted faults
+
+_LESS = {"wrong pool order", "tokens, heads or samples permuted", "values corrupted"}
+
+
+@pytest.mark.parametrize("fault", FAULTS[::3], ids=lambda fault: fault.name)
+def test_planted_faults_are_noticed_and_charged_to_nobody_innocent(fault: Any) -> None:
+    for where, primary in list(_places(True, fault))[:2]:
+        with _surroundings_kept():
+            made = _plant(fault, where, primary)
+            sides = made.pair.control.cache, made.pair.candidate.cache
+            run = late_trial(*sides, primary)
+            run.play(steps(0, 400, _terrain(fault, where)))
+            run.finish()
+        assert run.faults == []
+        found = _judged(fault, where, primary, run)
+        assert found.detected, found
+        assert found.side_right, found.named
+
+
+def test_sound_pairs_stay_silent_and_every_lookup_is_counted() -> None:
+    terrain = Terrain(ENVS, CacheCapacities.from_config(CONFIG, ENVS))
+    for primary in ("control", "candidate"):
+        late, plain = late_trial(manager(), manager(), primary), Trial(manager(), manager(), primary)
+        for run in (late, plain):
+            run.play(steps(3, 600, terrain))
+            run.finish()
+            assert charged(run) == []
+        assert counts(late) == counts(plain)
+        assert late.pair.counters.ops == plain.pair.counters.ops
+        assert late.pair.counters.coverage["lookups compared late"] > 50
+
+
+# Nothing waits
+
+
+class Waits(RuntimeError):
+    """A call that would wait for a device."""
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses whatever brings values of a tensor to the host."""
+
+    FORBIDDEN = ("_local_scalar_dense", "equal", "nonzero", "item", "is_nonzero", "masked_select", "unique")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in self.FORBIDDEN or (name == "_to_copy" and "device" in (kwargs or {})):
+            raise Waits(name)
+        return func(*args, **(kwargs or {}))
+
+
+def production(cache: Any, made: Callable[[int], Any], searches: int, first: int = 0) -> int:
+    """Play searches as a host does; return the operations."""
+    done = 0
+    for search in range(first, first + searches):
+        for env_id in range(ENVS):
+            cache.set_init_cache(env_id, search, made(search))
+        cache.clear_recur_cache()
+        for node in range(4):
+            cache.hierarchical_get(node % ENVS, search if node < ENVS else 100 * search + node - 1)
+            cache.set_recur_cache(100 * search + node, made(node))
+        done += ENVS + 1 + 8
+    return done
+
+
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """Make waiting for a result, and reading a tensor's value, a fault of the harness."""
+
+    def refuse(self: Any) -> None:
+        raise Waits("synchronize")
+
+    with pytest.MonkeyPatch.context() as patch, NoWaiting():
+        patch.setattr(HostEvent, "synchronize", refuse)
+        yield
+
+
+def test_operations_wait_for_nothing() -> None:
+    run = late_trial(manager(), manager())
+    production(run.cache, make_entry, 24)  # the first audits are waited for, and the process's state is looked at
+    with waiting_refused():
+        production(run.cache, make_entry, 12, first=24)
+    assert run.faults == []
+    run.finish()
+    assert charged(run) == []
+    assert run.pair.counters.coverage["lookups compared late"] == 4 * 36
+
+
+def test_waiting_in_an_operation_would_be_noticed() -> None:
+    run = late_trial(manager(), manager())
+    production(run.cache, make_entry, 24)
+    looks(run).active = False  # the immediate way
+    with waiting_refused():
+        production(run.cache, make_entry, 1, first=24)
+        with pytest.raises(Waits, match="local_scalar_dense"):
+            bool(torch.zeros(1).any())
+        with pytest.raises(Waits, match="equal"):
+            torch.equal(torch.zeros(1), torch.zeros(1))
+    assert {type(fault) for fault in run.faults} == {Waits}
+
+
+def test_nothing_of_a_compared_entry_is_held() -> None:
+    import weakref
+
+    run = late_trial(Wrong(), Wrong())
+    for number in range(80):  # past the answers that are all watched
+        run.cache.set_recur_cache(number, make_entry(number))
+        run.cache.get_recur_cache(number)
+    run.pair.drain(1.0)
+    for number in range(80, 84):
+        run.cache.set_recur_cache(number, make_entry(number))
+        answer = weakref.ref(leaves(run.cache.get_recur_cache(number))[0].tensor)
+        assert answer() is None
+    assert run.pair.late is not None
+    assert looks(run)._queue.pending
+
+
+# Whole runs
+
+
+def test_a_session_says_when_it_stopped_comparing_late(tmp_path: Path) -> None:
+    with open_session(tmp_path, deferred="always") as lockstep:
+        exercise(lockstep, lockstep.shadow(control=manager(), candidate=WrongAt(30)))
+    run = read_run(lockstep.run_dir)
+    assert run.problems == []
+    assert lockstep.verdict.verdict is Verdict.FAIL
+    assert "deferred_comparison_ended" in (lockstep.run_dir / "rank-0000.jsonl").read_text()
+    assert run.totals.n_lookups == 24
+
+
+def test_training_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    def config(**world_model: Any) -> Any:
+        return load_config(ROOT / "configs" / "smoke.toml", total_env_steps=40, world_model_cfg=world_model)
+
+    alone = train(config(cache_validation_mode=False))
+    with open_session(tmp_path, deferred="always") as lockstep:
+        watched = train(config(cache_validation_mode=True), validation=lockstep)
+    assert watched.weights_digest == alone.weights_digest
+    assert watched.actions_digest == alone.actions_digest
+    assert watched.losses == alone.losses
+    run = read_run(lockstep.run_dir)
+    assert (run.totals.n_divergences, run.totals.dropped) == (0, {})
+    assert run.totals.coverage["lookups compared late"] == run.totals.outcomes()["both_hit_equal"] > 100
+
+
+# On a device
+
+
+def on(entry: KeysValues, device: str) -> KeysValues:
+    """Put an entry on a device."""
+    for layer in entry:
+        for cache in (layer._k_cache, layer._v_cache):
+            cache._cache = cache._cache.to(device)
+    return entry
+
+
+def on_device(number: float) -> KeysValues:
+    return on(make_entry(number), "cuda")
+
+
+@contextmanager
+def no_synchronisation() -> Iterator[None]:
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@on_cuda
+def test_cuda_operations_do_not_synchronise() -> None:
+    run = Trial(manager(), manager())
+    made = [on_device(number) for number in range(64)]
+    production(run.cache, made.__getitem__, 4)
+    with no_synchronisation():
+        production(run.cache, made.__getitem__, 12, first=4)
+    assert run.faults == []
+    run.finish()
+    assert charged(run) == []
+    assert run.pair.counters.coverage["lookups compared late"] == 4 * 16
+
+
+@on_cuda
+def test_cuda_later_writes_do_not_race_with_the_comparison() -> None:
+    run = Trial(manager(), manager())
+    scratch = on_device(0)
+    for number in range(200):
+        for layer in scratch:
+            for cache in (layer._k_cache, layer._v_cache):
+                cache._cache.fill_(float(number))
+        run.cache.set_recur_cache(number, scratch)
+        scribble_over(run.cache.get_recur_cache(number))
+    run.finish()
+    assert charged(run) == []
+    assert counts(run)[EQUAL] == 200
+
+
+@on_cuda
+def test_cuda_a_difference_found_late_names_its_operation() -> None:
+    candidate = Wrong()
+    run = Trial(manager(), candidate)
+    run.cache.set_init_cache(1, 7, on_device(1))
+    run.cache.get_init_cache(1, 7)
+    candidate.wrong = True
+    run.cache.get_init_cache(1, 7)
+    candidate.wrong = False
+    run.cache.get_init_cache(1, 7)
+    run.finish()
+    assert only(run).fault is Fault.CANDIDATE
+    assert run.abouts[0]["op_index"] == 2
+    assert only(run).leaves[0].control == "float32 (1, 2, 4, 2) on cuda:0, 3 valid"
+
+
+@on_cuda
+def test_cuda_an_entry_that_comes_back_on_another_device_has_drifted() -> None:
+    class Moves(Wrong):
+        def _answer(self, held: Any) -> Any:
+            return on(held.clone(), "cpu")
+
+    run = Trial(manager(), Moves())
+    run.cache.set_init_cache(0, 1, on_device(1))
+    run.cache.get_init_cache(0, 1)
+    assert (Cause.DEVICE_DRIFT, Fault.CANDIDATE) in charged(run)
+
+
+@on_cuda
+def test_cuda_times_come_from_events() -> None:
+    class Slow(Wrong):
+        def _get(self, place: Any, key: int) -> Any:
+            torch.cuda._sleep(20_000_000)  # about 10 ms on the device, nothing on the host
+            return super()._get(place, key)
+
+    run = Trial(manager(), Slow())
+    run.cache.set_init_cache(0, 1, on_device(1))
+    for _ in range(300):  # past the calls around which the process's state is looked at
+        run.cache.get_init_cache(0, 1)
+    window = run.pair.drain(1.0)
+    from validator.histogram import percentile
+
+    slow, fast = (percentile(window.latency_ns[f"{side}.get.init"], 0.5) for side in ("candidate", "control"))
+    assert slow is not None
+    assert fast is not None
+    assert slow > 3e6 > fast
+
+
+@on_cuda
+def test_cuda_several_streams_are_told_apart() -> None:
+    run = Trial(manager(), manager())
+    streams = [torch.cuda.Stream() for _ in range(3)]
+    made = [on_device(number) for number in range(16)]
+    for stream in streams:
+        stream.wait_stream(torch.cuda.current_stream())
+    for number in range(240):
+        with torch.cuda.stream(streams[number % 3]):
+            run.cache.set_init_cache(number % ENVS, number, made[number % 16])
+            run.cache.get_init_cache(number % ENVS, number)
+    run.finish()
+    assert charged(run) == []
+    assert counts(run)[EQUAL] == 240
+
+
+@on_cuda
+def test_cuda_never_and_tolerance_compare_at_once() -> None:
+    for settings in ({"deferred": "never"}, {"rtol": 1e-3, "atol": 0.0}):
+        run = Trial(manager(), manager(), config=ValidationConfig(**settings))  # type: ignore[arg-type]
+        run.cache.set_init_cache(0, 1, on_device(1))
+        run.cache.get_init_cache(0, 1)
+        assert counts(run)[EQUAL] == 1
+        run.finish()
+        assert charged(run) == []
