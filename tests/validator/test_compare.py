@@ -453,3 +453,15 @@ def test_long_runs_of_every_kind_of_number_are_counted_as_they_are(dtype: torch.
     assert (found.max_abs_diff, found.max_rel_diff) == (distance.max(), relative.max())
     assert found.max_abs_index == np.unravel_index(distance.argmax(), distance.shape)
     assert found.max_rel_index == np.unravel_index(relative.argmax(), relative.shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_each_record_is_found_in_whatever_block_it_lies(dtype: torch.dtype) -> None:
+    one = torch.full((1, 1, 4, 1000), 8.0, dtype=dtype)
+    other = one + 1
+    other[0, 0, 1, 7] = 12.0  # the greatest distance, and none of the later ones is as great
+    one[0, 0, 2, 500], other[0, 0, 2, 500] = 0.5, 1.0  # the greatest share
+    other[0, 0, 3, 990] = 12.0  # as great, and later
+    found = only(leaf(one), leaf(other))
+    assert (found.max_abs_diff, found.max_abs_index) == (4.0, (0, 0, 1, 7))
+    assert (found.max_rel_diff, found.max_rel_index) == (1.0, (0, 0, 2, 500))
