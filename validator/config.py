@@ -29,8 +29,10 @@ class ValidationConfig:
         audit_share: Share of live entries whose contents are audited on each search, beside the full audits at
             clears, weight updates and close; 0 for none, 1 for all.
         overhead_budget: Share of the wall time that the harness may take before it audits less: only every n-th
-            recurrent clear, up to one in 16, and as much less between. Lookups, and audits at weight updates, episode
-            ends and close, are never left out. 0 for no limit.
+            recurrent clear, up to one in 16, and as much less between. Audits at weight updates, episode ends and
+            close are never left out, nor are lookups, unless ``sample_lookups``. 0 for no limit.
+        sample_lookups: Whether lookups may be left uncompared too, all but one in up to 16, where rarer audits are not
+            enough to keep to the budget. What was left out is counted as dropped: such a run never passes.
         digest_share: Share of both-sided equal hits whose contents are also held against what was stored.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
@@ -51,7 +53,8 @@ class ValidationConfig:
     evidence_mb: float = 64.0
     evidence_each_mb: float = 8.0
     audit_share: float = 0.05
-    overhead_budget: float = 0.0
+    overhead_budget: float = 0.03
+    sample_lookups: bool = False
     digest_share: float = 1.0
     on_divergence: Literal["record", "log"] = "record"
     selftest: bool = True

@@ -30,6 +30,7 @@ from validator.side import SideView, memory_of, policies
 
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
+_RAREST = 16  # lookups of which at least one is compared where they may be sampled
 _WINDOWS_WITH_LATENCY = 64  # so that a short run shows how latencies spread
 _LATENCY_EVERY = 12
 
@@ -103,6 +104,7 @@ class Pair:
         self._sink = sink
         self._random = random.Random(config.seed).random
         self._pending: tuple[Digest, Any, Any] | None = None
+        self._compare_each = 1  # lookup of which one is compared
         self._suspect = False
         self._torn = False
         self._writes: dict[tuple[Pool, int | None], int] = {}
@@ -143,19 +145,17 @@ class Pair:
             self._bad_env(seen)
         else:
             self._kinds[operation.kind](seen)
-        if not op_index % _CHECK_CLOCK_EVERY:
-            if self.config.overhead_budget:
-                wall_ns = perf_counter_ns() - self._began_ns
-                self.auditor.keep_to_budget(
-                    (self._drained_ns + counters.harness_ns) / wall_ns, self.config.overhead_budget
-                )
-            self._sink.window(self, force=False)
+        if not (op_index + 1) % _CHECK_CLOCK_EVERY:
+            self._look_at_the_clock()
 
     def _look_at_the_clock(self) -> None:
-        if self.config.overhead_budget:
-            harness_ns = self._drained_ns + self.counters.harness_ns
-            wall_ns = perf_counter_ns() - self._began_ns
-            self.auditor.keep_to_budget(harness_ns / wall_ns, self.config.overhead_budget)
+        budget = self.config.overhead_budget
+        if budget:
+            share = (self._drained_ns + self.counters.harness_ns) / (perf_counter_ns() - self._began_ns)
+            kept = self.auditor.keep_to_budget(share, budget)
+            if self.config.sample_lookups:
+                each = self._compare_each
+                self._compare_each = max(1, each // 2) if kept else min(_RAREST, 2 * each)
         self._sink.window(self, force=False)
 
     def spent(self, harness_ns: int) -> None:
@@ -240,6 +240,9 @@ class Pair:
             outcome = MISS if candidate is None else CANDIDATE_ONLY
         elif candidate is None:
             outcome = CONTROL_ONLY
+        elif self._compare_each > 1 and self._random() * self._compare_each >= 1:
+            self.counters.dropped["lookups not compared, for the budget"] += 1
+            return
         else:
             outcome = self._compare(control, candidate, one)
         self.counters.lookups[pool][outcome] += 1
