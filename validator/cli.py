@@ -223,7 +223,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--quick", action="store_true", help="fewer rounds and a short training: about a minute")
     bench.add_argument("--json", metavar="FILE", help="also write everything measured")
-    bench.add_argument("--growth", type=int, default=1_000_000, metavar="N", help="operations of the growth test")
+    bench.add_argument(
+        "--growth",
+        type=int,
+        default=10_000_000,
+        metavar="N",
+        help="operations of the growth test (default: 10^7, minutes)",
+    )
     bench.add_argument(
         "--config", type=Path, metavar="FILE", help="training to measure (default: configs/validate.toml)"
     )

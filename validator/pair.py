@@ -26,7 +26,7 @@ from validator.models import Stored
 from validator.records import Cause, Dimension, Fault, Window
 from validator.referee import Referee
 from validator.settle import settle
-from validator.side import SideView, memory_of, policies
+from validator.side import SideView, policies
 
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
@@ -124,10 +124,10 @@ class Pair:
             # The staging has just looked where both lie.
             plain = staged._region if type(staged) is KeysValues else None
             self._pending = (digest_entry(staged) if plain is None else digest_region(plain), entry, staged)
-            self.referee.was_given(self.secondary, memory_of(staged, plain))
+            self.referee.was_given(self.secondary, staged, plain)
             if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
                 own = entry._region if type(entry) is KeysValues else None
-                self.referee.was_given(self.primary, memory_of(entry, own))
+                self.referee.was_given(self.primary, entry, own)
         elif kind == "clear" and not self._torn:
             self.auditor.before_clear(operation.pool, env_id)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from shadow.plain import COMPILED
+
 _PACKAGES = ("kv-lockstep", "torch", "numpy", "pandas", "safetensors", "xxhash", "gymnasium", "LightZero", "DI-engine")
 
 
@@ -23,6 +25,7 @@ def provenance() -> dict[str, Any]:
         "argv": sys.argv,
         "cwd": str(Path.cwd()),
         "threads": torch.get_num_threads(),
+        "compiled": COMPILED,
         "cuda": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         if torch.cuda.is_available()
         else [],
