@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from reports.conformance import find_conformance
@@ -18,7 +23,8 @@ from validator.run import Run
 from validator.shipped import find_file
 from validator.waivers import Waiver, load_waivers
 
-_WINDOWS = 16  # of one pair that are kept apart, at most twice as many: enough for an interval, and a thousand runs fit
+_WINDOWS = 8  # half of how many windows of one pair are kept apart, so that a thousand runs fit into memory
+_MANY = 50
 _WRITTEN = 100  # divergences of one run that are kept, without their tensors' statistics and histories
 
 
@@ -53,12 +59,12 @@ def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
         RunUnreadable: If one of them holds no run.
     """
     paths = [path for one in given for path in find_runs(one)]
-    runs = []
-    with counting(console(stderr=True), "runs", len(paths)) as shown:
-        for number, path in enumerate(paths, 1):
-            runs.append(_slim(read_run(path, _WINDOWS)))
+    with _reading(paths) as reading, counting(console(stderr=True), "runs", len(paths)) as shown:
+        runs = []
+        for run in reading:
+            runs.append(run)
             if shown is not None:
-                shown(number, len(paths))
+                shown(len(runs), len(paths))
     folders = dict.fromkeys(path.resolve().parent for path in paths)
     conformance = [result for folder in folders for result in find_conformance(folder)]
     unread = [f"{link} is a symbolic link, which is not followed" for one in given for link in links_among(one)]
@@ -76,8 +82,19 @@ def _waivers(given: Sequence[str]) -> list[Waiver]:
     return list(found.values())
 
 
-def _slim(run: Run) -> Run:
+@contextmanager
+def _reading(paths: Sequence[Path]) -> Iterator[Iterator[Run]]:
+    """Read runs one after the other, or on all cores where there are very many."""
+    if len(paths) < _MANY or sys.platform != "linux":  # elsewhere a process costs more than it saves
+        yield map(_read, paths)
+        return
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), get_context("fork")) as pool:
+        yield pool.map(_read, paths, chunksize=20)  # forks here, before anything starts a thread
+
+
+def _read(path: Path) -> Run:
     """Keep of a run what is judged: counts are whole, of divergences in full only the first."""
+    run = read_run(path, _WINDOWS, with_latency=False)
     count_what_was_written(run)
     run.divergences = [replace(one, leaves=(), history=()) for one in run.divergences[:_WRITTEN]]
     run.events = []

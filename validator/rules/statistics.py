@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from validator.histogram import midpoint
 from validator.intervals import Interval, mean
 from validator.policy import GatePolicy
 from validator.rates import rates
-from validator.records import Outcome, Verdict, Window
+from validator.records import Outcome, Verdict
 from validator.rules.demand import Demand, Evidence, each
 from validator.rules.divergence import n_left
 from validator.rules.identity import is_sound
@@ -47,12 +46,14 @@ def latency(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not policy.performance.latency:
         return
     sound = [run for run in evidence.runs if is_sound(run)]
-    ratios = [ratio for run in sound for window in run.windows if (ratio := _ratio(window))]
-    low, middle, high = mean([math.log(ratio) for ratio in ratios])
+    timed = [
+        one for run in sound for one in run.timed if one.n >= _FEWEST_TIMED and one.control_ns and one.candidate_ns
+    ]
+    low, middle, high = mean([math.log(one.candidate_ns / one.control_ns) for one in timed])
     margin = policy.performance.latency_margin
     found = f"no window with {_FEWEST_TIMED} timed operations"
-    if ratios:
-        found = f"{_change(middle)} ({_change(low)} to {_change(high)} at 95 %, {len(ratios):,} windows)"
+    if timed:
+        found = f"{_change(middle)} ({_change(low)} to {_change(high)} at 95 %, {len(timed):,} windows)"
     yield _not_worse(
         f"candidate's time in operations at most {_percent(margin)} above the control's",
         found,
@@ -135,18 +136,6 @@ def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where:
     if bounds.low > limit:
         return Demand(demanded, found, Verdict.FAIL, where, look)
     return Demand(demanded, found, Verdict.INCONCLUSIVE, where, "record more or longer runs")
-
-
-def _ratio(window: Window) -> float | None:
-    times, timed = dict.fromkeys(SIDES, 0.0), dict.fromkeys(SIDES, 0)
-    for name, histogram in window.latency_ns.items():
-        side = name.partition(".")[0]
-        if side in times:
-            times[side] += sum(midpoint(int(index)) * count for index, count in histogram.items())
-            timed[side] += sum(histogram.values())
-    if min(timed.values()) < _FEWEST_TIMED or not all(times.values()):
-        return None
-    return times["candidate"] / times["control"]
 
 
 def _peak(run: Run, side: str) -> int:
