@@ -19,7 +19,16 @@ MEANING = {
 MARKS = {Verdict.PASS: "ok", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "missing"}
 ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
-_SETTINGS = ("audit_share", "digest_share", "history", "max_divergences", "evidence_mb", "evidence_each_mb")
+_SETTINGS = (
+    "audit_share",
+    "overhead_budget",
+    "sample_lookups",
+    "digest_share",
+    "history",
+    "max_divergences",
+    "evidence_mb",
+    "evidence_each_mb",
+)
 _WHAT = ("host", "seed", "device", "world_size", "platform")
 _MAX_NAMED = 20
 

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from reports.consistency import (
     absent_ranks,
@@ -27,9 +22,11 @@ from reports.consistency import (
     uncounted,
 )
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.json_file import is_inside, json_file
 from reports.lines import read_lines
+from reports.thinning import MOST
 from validator.records import Divergence
-from validator.run import Run, add_counts, fold
+from validator.run import Run, add_counts, created, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
@@ -38,11 +35,13 @@ class RunUnreadable(Exception):
     """A path holds no run at all: what was expected, and what to do."""
 
 
-def read_run(path: Path | str) -> Run:
+def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = True) -> Run:
     """Read one run directory.
 
     Args:
         path: The directory.
+        most_windows: Half of how many windows of one pair are kept apart; beyond, neighbours are added up.
+        with_latency: Whether windows keep their latencies; else only what they add up to.
 
     Returns:
         The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
@@ -53,8 +52,9 @@ def read_run(path: Path | str) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
+    changed: list[str] = []
     files = _rank_files(path, problems)
-    manifest = _json_file(path, RUN_FILE, problems)
+    manifest = json_file(path, RUN_FILE, problems, changed)
     is_run = manifest is not None and "run_id" in manifest and "schema" in manifest
     if not files and not is_run:
         raise RunUnreadable(_no_run(path))
@@ -70,11 +70,11 @@ def read_run(path: Path | str) -> Run:
     with _collector_paused():
         for rank, file in sorted(files.items()):
             try:
-                ranks.append(read_lines(file, rank))
+                ranks.append(read_lines(file, rank, most_windows, with_latency))
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
-    summary = _json_file(path, SUMMARY_FILE, problems)
+    summary = json_file(path, SUMMARY_FILE, problems, changed)
     state = state_of(manifest, summary, ranks)
     for lines in ranks:
         problems += lines.problems()
@@ -87,8 +87,11 @@ def read_run(path: Path | str) -> Run:
     for lines in ranks:
         run.caches += lines.caches
         run.windows += lines.windows()
+        run.timed += lines.timed
         run.divergences += lines.divergences
         run.events += lines.events
+        run.ranks[lines.rank] = lines.about if lines.rank else manifest
+        run.digests[rank_file(lines.rank)] = str((lines.close or {}).get("digest", ""))
         add_counts(run.n_events, lines.n_events)
     run.totals = fold(run.windows)
     run.divergences = _with_evidence(path, run.divergences, problems)
@@ -101,6 +104,8 @@ def read_run(path: Path | str) -> Run:
         problems += uncounted(run)
     else:
         count_what_was_written(run)
+    # Where something more telling is said of a file already, this adds nothing.
+    problems += [one for one in changed if not any(said.startswith(one.split()[0]) for said in problems)]
     return run
 
 
@@ -126,6 +131,17 @@ def find_runs(path: Path | str) -> list[Path]:
     if not below:
         raise RunUnreadable(_no_run(path))
     return sorted(below, key=lambda child: (_created(child), child.name))
+
+
+def links_among(path: Path | str) -> list[Path]:
+    """Name the symbolic links in a directory of runs that lead to a directory; ``find_runs`` follows none."""
+    path = Path(path)
+    if _looks_like_run(path):
+        return []
+    try:
+        return sorted(child for child in path.iterdir() if child.is_symlink() and child.is_dir())
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager
@@ -161,58 +177,24 @@ def _looks_like_run(path: Path) -> bool:
     names = _names(path)
     if any(_RANK_FILE.fullmatch(name) for name in names):
         return True
-    manifest = _json_file(path, RUN_FILE, []) if RUN_FILE in names else None
+    manifest = json_file(path, RUN_FILE, [], []) if RUN_FILE in names else None
     return manifest is not None and "run_id" in manifest and "schema" in manifest
 
 
 def _created(path: Path) -> float:
-    said = (_json_file(path, RUN_FILE, []) or {}).get("created")
-    try:
-        if isinstance(said, str):
-            moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-        if isinstance(said, (int, float)):
-            return float(said)
-    except (ValueError, OverflowError):
-        pass
-    return path.stat().st_mtime
+    said = created(json_file(path, RUN_FILE, [], []) or {})
+    return path.stat().st_mtime if said is None else said
 
 
 def _rank_files(path: Path, problems: list[str]) -> dict[int, Path]:
     files: dict[int, Path] = {}
     for name in _names(path):
         if match := _RANK_FILE.fullmatch(name):
-            if _inside(path, name):
+            if is_inside(path, name):
                 files.setdefault(int(match[1]), path / name)
             else:
                 problems.append(f"{name} is no plain file inside the run directory; not read")
     return files
-
-
-def _inside(path: Path, name: str) -> bool:
-    """Say whether a name leads to a regular file that lies in the directory; links out of it are not followed."""
-    try:
-        target = (path / name).resolve(strict=True)
-        return target.is_relative_to(path.resolve()) and stat.S_ISREG(target.stat().st_mode)
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def _json_file(path: Path, name: str, problems: list[str]) -> dict[str, Any] | None:
-    if not os.path.lexists(path / name):
-        return None
-    if not _inside(path, name):
-        problems.append(f"{name} is no plain file inside the run directory; not read")
-        return None
-    try:
-        content = json.loads((path / name).read_bytes().decode())
-    except (OSError, ValueError, RecursionError) as fault:
-        problems.append(f"{name} can't be read as JSON: {fault!s:.120}")
-        return None
-    if not isinstance(content, dict):
-        problems.append(f"{name} holds no object")
-        return None
-    return content
 
 
 def _with_evidence(path: Path, divergences: list[Divergence], problems: list[str]) -> list[Divergence]:
@@ -223,7 +205,7 @@ def _with_evidence(path: Path, divergences: list[Divergence], problems: list[str
         name = divergence.evidence
         if name:
             if name not in known:
-                known[name] = name.startswith(f"{EVIDENCE_DIR}/") and _inside(path, name)
+                known[name] = name.startswith(f"{EVIDENCE_DIR}/") and is_inside(path, name)
             if not known[name]:
                 lost.append(name)
                 note = f"{name!r:.100} is no file of this run"

@@ -46,6 +46,21 @@ both_tuples(PyObject *one, PyObject *other)
     return 0;
 }
 
+/* Return a new reference to the Cache of a buffer, K then V layer by layer; NULL with an error set. A layer may be of any
+ * class, so that asking it may run any code: nothing is borrowed meanwhile, and the number of layers may have changed. */
+static PyObject *
+cache_at(PyObject *layers, Py_ssize_t index)
+{
+    if (index / 2 >= PySequence_Fast_GET_SIZE(layers)) {
+        PyErr_SetString(PyExc_AttributeError, "layers changed while they were looked at");
+        return NULL;
+    }
+    PyObject *layer = Py_NewRef(PySequence_Fast_GET_ITEM(layers, index / 2));
+    PyObject *cache = PyObject_GetAttr(layer, index % 2 ? s_v_cache : s_k_cache);
+    Py_DECREF(layer);
+    return cache;
+}
+
 /* Look at one Cache: 1 if its buffer is this tensor at this address, 0 if not, -1 on an error. */
 static int
 lies(PyObject *cache, PyObject *tensor, PyObject *address)
@@ -103,8 +118,7 @@ placed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         goto done;
     int even = 1;
     for (Py_ssize_t index = 0; index < 2 * count; index++) {
-        PyObject *layer = PySequence_Fast_GET_ITEM(layers, index / 2);
-        PyObject *cache = PyObject_GetAttr(layer, index % 2 ? s_v_cache : s_k_cache);
+        PyObject *cache = cache_at(layers, index);
         if (cache == NULL)
             goto failed;
         int here = lies(cache, PyTuple_GET_ITEM(args[1], index), PyTuple_GET_ITEM(args[2], index));
@@ -141,8 +155,7 @@ resize(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (layers == NULL)
         return NULL;
     for (Py_ssize_t index = 0; index < 2 * PySequence_Fast_GET_SIZE(layers); index++) {
-        PyObject *layer = PySequence_Fast_GET_ITEM(layers, index / 2);
-        PyObject *cache = PyObject_GetAttr(layer, index % 2 ? s_v_cache : s_k_cache);
+        PyObject *cache = cache_at(layers, index);
         int failed = cache == NULL || PyObject_SetAttr(cache, s_size, args[1]) < 0;
         Py_XDECREF(cache);
         if (failed) {

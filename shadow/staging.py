@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -66,29 +65,34 @@ class Staging:
                 except Exception:
                     return entry
         shell = self._copies.get(layout)
-        if shell is None or (shell.plain is not None and not shell.plain.steady):
+        if shell is None or not _whole_again(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
             shell = self._copies[layout] = _shell(entry, source, plain)
+            _restore(shell)
         if plain is not None:
-            _fill(shell, plain)
-        else:
-            _restore(shell, [leaf.size for leaf in source])
-            for (tensor, size), (_, buffer) in zip(source, shell.parts, strict=True):
-                if tensor.ndim == 4 and size < tensor.shape[2]:
-                    buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
-                else:
-                    buffer.copy_(tensor.detach())
+            assert shell.plain is not None
+            shell.plain.take(plain)
+            resize(shell.layers, plain.size)
+            return shell.staged
+        for (tensor, size), (cache, buffer) in zip(source, shell.parts, strict=True):
+            cache._size = size
+            if tensor.ndim == 4 and size < tensor.shape[2]:
+                buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
+            else:
+                buffer.copy_(tensor.detach())
         return shell.staged
 
 
-def _fill(shell: _Shell, plain: Region) -> None:
-    own = shell.plain
-    assert own is not None
-    if not _intact(shell, own):
-        _restore(shell, [0] * len(own.tensors))
-    own.take(plain)
-    resize(shell.layers, plain.size)
+def _whole_again(shell: _Shell) -> bool:
+    """Put a copy together again if a cache took it apart; False if its memory itself was replaced."""
+    if shell.plain is None:
+        _restore(shell)
+        return True
+    if _intact(shell, shell.plain):
+        return True
+    _restore(shell)
+    return _intact(shell, shell.plain)
 
 
 def _intact(shell: _Shell, own: Region) -> bool:
@@ -103,8 +107,8 @@ def _intact(shell: _Shell, own: Region) -> bool:
         return False
 
 
-def _restore(shell: _Shell, sizes: Sequence[int]) -> None:
-    """Put a copy together again: a cache may have changed the objects it was given, not only the values in them."""
+def _restore(shell: _Shell) -> None:
+    """Put a copy together: a cache may have changed the objects it was given, not only the values in them."""
     staged, layers, parts, own = shell
     staged._keys_values = layers
     if type(staged) is KeysValues:
@@ -114,7 +118,7 @@ def _restore(shell: _Shell, sizes: Sequence[int]) -> None:
         for name in ("_k_cache", "_v_cache"):
             cache, buffer = parts[index]
             cache._cache = buffer
-            cache._size = sizes[index]
+            cache._size = 0
             setattr(layer, name, cache)
             index += 1
 

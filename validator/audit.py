@@ -74,12 +74,19 @@ class Auditor:
                 elif keys is None and covers(cleared, env_id, pool, env):
                     self._look_for_extra(side, pool, env, model, list(model.gone)[-4:])
 
-    def keep_to_budget(self, share_of_wall: float, budget: float) -> None:
-        """Audit rarer while the harness takes more of the wall time than it may, and more often again after."""
+    def keep_to_budget(self, share_of_wall: float, budget: float) -> bool:
+        """Audit rarer while the harness takes more of the wall time than it may, and more often again after.
+
+        Returns:
+            Whether that is enough: False if audits are as rare as they may be and the budget is exceeded still.
+        """
+        exhausted = self._every == _RAREST
         if share_of_wall > budget:
             self._every = min(_RAREST, 2 * self._every)
-        elif share_of_wall < 0.8 * budget:
+            return not exhausted
+        if share_of_wall < 0.8 * budget:
             self._every = max(1, self._every // 2)
+        return True
 
     def begin_set(self) -> bool:
         """Tell whether the coming look at a set is a close one: all at first, then a share."""

@@ -19,6 +19,11 @@ from shadow.entry import Leaf, describe
 from shadow.memory import Region
 from validator.records import LeafDifference
 
+try:  # compiled when the package was installed; without it NumPy does the same, more slowly
+    from validator import _difference
+except ImportError:
+    _difference = None  # type: ignore[assignment]
+
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
 
@@ -131,10 +136,41 @@ def _leaf_difference(
         return None
     if broken is not None and not comparable:
         return LeafDifference(layer, part, broken, _text(one), _text(other))
-    statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
+    statistics = None if broken or tolerance else _compiled_statistics(one, other)
+    if statistics is None:
+        statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
     if broken is None and not statistics["n_mismatched"]:
         return None
     return LeafDifference(layer, part, broken or "bits", _text(one), _text(other), **statistics)  # type: ignore[arg-type]
+
+
+def _compiled_statistics(one: Leaf, other: Leaf) -> dict[str, object] | None:
+    """Return the same as ``_statistics`` in one pass over memory; None where that can't be had."""
+    a, b = one.tensor, other.tensor
+    if _difference is None or a.dtype not in (torch.float32, torch.float64) or a.ndim != 4:
+        return None
+    if not (a.is_cpu and b.is_cpu and a.is_contiguous() and b.is_contiguous()):
+        return None
+    batch, heads, capacity, head_dim = a.shape
+    itemsize = a.element_size()
+    token_nbytes = itemsize * head_dim
+    n_mismatched, nan_a, nan_b, inf_a, inf_b, top_abs, at_abs, top_rel, at_rel = _difference.difference(
+        a.data_ptr(), b.data_ptr(), batch * heads, capacity * token_nbytes, one.size * token_nbytes, itemsize
+    )
+    shape = (batch, heads, one.size, head_dim)
+    result: dict[str, object] = {
+        "n_elements": batch * heads * one.size * head_dim,
+        "n_mismatched": n_mismatched,
+        "n_nan_control": nan_a,
+        "n_nan_candidate": nan_b,
+        "n_inf_control": inf_a,
+        "n_inf_candidate": inf_b,
+    }
+    if top_abs >= 0:
+        result |= {"max_abs_diff": top_abs, "max_abs_index": _unravel(at_abs, shape)}
+    if top_rel >= 0:
+        result |= {"max_rel_diff": top_rel, "max_rel_index": _unravel(at_rel, shape)}
+    return result
 
 
 def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:

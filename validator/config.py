@@ -15,7 +15,8 @@ class ValidationConfig:
 
     Attributes:
         out: Directory under which run directories are made.
-        run_id: Name of the run directory; empty for one made of time, host and process.
+        run_id: Name of the run directory, the same on every rank of a job; empty for one made of time, host and
+            process, or for ranks of one job of what they have in common.
         control: Trusted implementation: ``legacy``, ``new`` or ``package.module:Class``.
         candidate: The new one, named the same way.
         rtol: Relative tolerance, for stores that are lossy by design; None demands equal bits.
@@ -29,8 +30,10 @@ class ValidationConfig:
         audit_share: Share of live entries whose contents are audited on each search, beside the full audits at
             clears, weight updates and close; 0 for none, 1 for all.
         overhead_budget: Share of the wall time that the harness may take before it audits less: only every n-th
-            recurrent clear, up to one in 16, and as much less between. Lookups, and audits at weight updates, episode
-            ends and close, are never left out. 0 for no limit.
+            recurrent clear, up to one in 16, and as much less between. Audits at weight updates, episode ends and
+            close are never left out, nor are lookups, unless ``sample_lookups``. 0 for no limit.
+        sample_lookups: Whether lookups may be left uncompared too, all but one in up to 16, where rarer audits are not
+            enough to keep to the budget. What was left out is counted as dropped: such a run never passes.
         digest_share: Share of both-sided equal hits whose contents are also held against what was stored.
         deferred: When entries are compared without waiting for the result: ``auto`` for those on a CUDA device,
             ``never``, or ``always``, which tests use.
@@ -53,7 +56,8 @@ class ValidationConfig:
     evidence_mb: float = 64.0
     evidence_each_mb: float = 8.0
     audit_share: float = 0.05
-    overhead_budget: float = 0.0
+    overhead_budget: float = 0.03
+    sample_lookups: bool = False
     digest_share: float = 1.0
     deferred: Literal["auto", "never", "always"] = "auto"
     on_divergence: Literal["record", "log"] = "record"

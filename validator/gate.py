@@ -10,11 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from validator.policy import GatePolicy
+from validator.rates import Rate, rates
 from validator.records import EXIT_CODE, Outcome, Verdict
-from validator.rules import RULES, Demand, n_divergences
+from validator.rules import RULES
+from validator.rules.demand import Demand, Evidence
+from validator.rules.divergence import n_divergences, n_left
 from validator.run import Run
 
-__all__ = ["Demand", "Judgement", "judge"]
+__all__ = ["Demand", "Evidence", "Judgement", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,14 @@ class Judgement:
         demands: Every demand that was looked at.
         reasons: What the verdict rests on, one sentence each: what failed, what is missing, or the evidence of a PASS.
         policy: Name of the policy.
+        rates: The divergence rate of each pool over all runs, by lookup and by episode, without waived ones.
     """
 
     verdict: Verdict
     demands: tuple[Demand, ...]
     reasons: tuple[str, ...]
     policy: str = "default"
+    rates: tuple[Rate, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -42,34 +47,40 @@ class Judgement:
         return "\n  ".join((self.verdict.value, *self.reasons))
 
 
-def judge(runs: Sequence[Run], policy: GatePolicy | None = None) -> Judgement:
-    """Judge runs by a policy.
+def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) -> Judgement:
+    """Judge evidence by a policy.
 
     Args:
-        runs: What was recorded; finished, running or crashed.
-        policy: What is demanded of them; None for the default policy.
+        evidence: What was recorded; runs alone will do.
+        policy: What is demanded; None for the default policy.
 
     Returns:
         The verdict with every demand and its reasons. Without runs it is INCONCLUSIVE: no evidence is never a PASS.
     """
     policy = policy or GatePolicy()
-    demands = tuple(demand for rule in RULES for demand in rule(runs, policy))
+    evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
+    bounds = tuple(rates(evidence.runs, n_left(evidence)))
+    demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         reasons = [str(demand) for demand in demands if demand.verdict is verdict]
         if reasons:
             rest = sum(demand.verdict is Verdict.INCONCLUSIVE for demand in demands)
             if verdict is Verdict.FAIL and rest:
                 reasons.append(f"besides, evidence is missing for {rest} of {len(demands)} demands")
-            return Judgement(verdict, demands, tuple(reasons), policy.name)
-    return Judgement(Verdict.PASS, demands, tuple(_evidence(runs)), policy.name)
+            return Judgement(verdict, demands, tuple(reasons), policy.name, bounds)
+    return Judgement(Verdict.PASS, demands, tuple(_evidence(evidence)), policy.name, bounds)
 
 
-def _evidence(runs: Sequence[Run]) -> Iterator[str]:
+def _evidence(evidence: Evidence) -> Iterator[str]:
+    runs = evidence.runs
     lookups = sum(run.totals.n_lookups for run in runs)
     diverged = sum(n_divergences(run) for run in runs)
-    if diverged:
-        yield f"{diverged:,} divergences in {lookups:,} lookups, which the policy allows"
-    else:
+    left = n_left(evidence)
+    if diverged > left:
+        yield f"{diverged - left:,} divergences in {lookups:,} lookups are waived"
+    if left:
+        yield f"{left:,} divergences in {lookups:,} lookups, which the policy allows"
+    elif not diverged:
         # Rule of three: with no event in N independent trials, 3/N is the upper end of a 95 % interval for the rate.
         yield f"0 divergences in {lookups:,} lookups: rate below 3/{lookups:,} = {3 / lookups:.1e} at 95 %"
     equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)

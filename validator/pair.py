@@ -24,13 +24,14 @@ from validator.findings import pools_of
 from validator.late import LateLooks
 from validator.ledger import Charge, Ledger, Place
 from validator.models import Stored
-from validator.records import Cause, Dimension, Fault, Window
+from validator.records import ONLY_COUNTED, Cause, Dimension, Fault, Window
 from validator.referee import Referee
 from validator.settle import settle
-from validator.side import SideView, memory_of, policies
+from validator.side import SideView, policies
 
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
+_RAREST = 16  # lookups of which at least one is compared where they may be sampled
 _WINDOWS_WITH_LATENCY = 64  # so that a short run shows how latencies spread
 _LATENCY_EVERY = 12
 
@@ -109,6 +110,7 @@ class Pair:
         self.sink = sink
         self._random = random.Random(config.seed).random
         self._pending: tuple[Digest, Any, Any] | None = None
+        self._compare_each = 1  # lookup of which one is compared
         self._suspect = False
         self._torn = False
         self._writes: dict[tuple[Pool, int | None], int] = {}
@@ -128,10 +130,10 @@ class Pair:
             # The staging has just looked where both lie.
             plain = staged._region if self.plain and type(staged) is KeysValues else None
             self._pending = (self._digest(staged) if plain is None else digest_region(plain), entry, staged)
-            self.referee.was_given(self.secondary, memory_of(staged, plain))
+            self.referee.was_given(self.secondary, staged, plain)
             if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
                 own = entry._region if type(entry) is KeysValues else None
-                self.referee.was_given(self.primary, memory_of(entry, own))
+                self.referee.was_given(self.primary, entry, own)
         elif kind == "clear" and not self._torn:
             self.auditor.before_clear(operation.pool, env_id)
 
@@ -150,13 +152,18 @@ class Pair:
             self._bad_env(seen)
         else:
             self._kinds[operation.kind](seen)
-        if not op_index % _CHECK_CLOCK_EVERY:
-            if self.config.overhead_budget:
-                wall_ns = perf_counter_ns() - self._began_ns
-                self.auditor.keep_to_budget(
-                    (self._drained_ns + counters.harness_ns) / wall_ns, self.config.overhead_budget
-                )
-            self.sink.window(self, force=False)
+        if not (op_index + 1) % _CHECK_CLOCK_EVERY:
+            self._look_at_the_clock()
+
+    def _look_at_the_clock(self) -> None:
+        budget = self.config.overhead_budget
+        if budget:
+            share = (self._drained_ns + self.counters.harness_ns) / (perf_counter_ns() - self._began_ns)
+            kept = self.auditor.keep_to_budget(share, budget)
+            if self.config.sample_lookups:
+                each = self._compare_each
+                self._compare_each = max(1, each // 2) if kept else min(_RAREST, 2 * each)
+        self.sink.window(self, force=False)
 
     def spent(self, harness_ns: int) -> None:
         """Add to the time beyond the primary's own."""
@@ -244,6 +251,9 @@ class Pair:
             outcome = MISS if candidate is None else CANDIDATE_ONLY
         elif candidate is None:
             outcome = CONTROL_ONLY
+        elif self._compare_each > 1 and self._random() * self._compare_each >= 1:
+            self.counters.dropped["lookups not compared, for the budget"] += 1
+            return
         elif self.late is not None and one is other and one is not None and self.late.lookup(seen, one):
             self._held.answered(control, candidate, one, op_index)
             self._look_for_staleness(seen, one)
@@ -380,6 +390,8 @@ class Pair:
         coverage = self.counters.coverage
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
+        contents = pending[0].contents
+        self.counters.layers[len(contents) // 2 if all(contents) else 0] += 1
         closely = self.auditor.begin_set()
         for side, model, error in zip(
             (self.control, self.candidate), models, (control_error, candidate_error), strict=True
@@ -482,7 +494,7 @@ class Pair:
         about["episode"] = self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1
         about["weight_version"] = self.weight_version
         if not self.sink.diverged(self, charge, about, answers):
-            self.counters.dropped["divergences only counted"] += 1
+            self.counters.dropped[ONLY_COUNTED] += 1
 
     def drain(self, t_s: float, last: bool = False) -> Window:
         """Return the window since the last one; the last one brings everything that waits."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from shadow.entry import Leaf
+from shadow.memory import Region
 from shadow.operation import Observation
 from validator.compare import Tolerance, differences
 from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
@@ -14,7 +15,7 @@ from validator.findings import Finding, pools_of, wrong_value
 from validator.ledger import Charge
 from validator.models import Reason, Stored
 from validator.records import Cause, Dimension, Fault, LeafDifference
-from validator.side import Given, SideView, entry_leaves
+from validator.side import Given, SideView, entry_leaves, memory_of
 
 _FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
 
@@ -39,10 +40,17 @@ class Referee:
             "candidate": deque(maxlen=64),
         }
 
-    def was_given(self, side: SideView, memory: Given | None) -> None:
-        """Remember the memory of what a side was given to store, the last few."""
+    def was_given(self, side: SideView, entry: Any, plain: Region | None) -> None:
+        """Remember the memory of what a side was given to store, the last few; ``plain`` says where it lies, if known.
+
+        Most hosts store from one scratch entry, and so does the staging: that is remembered once.
+        """
+        given = self.given[side.name]
+        if plain is not None and given and given[-1].addresses is plain.addresses:
+            return
+        memory = memory_of(entry, plain)
         if memory is not None:
-            self.given[side.name].append(memory)
+            given.append(memory)
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.

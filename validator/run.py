@@ -6,10 +6,12 @@ summary that disagrees with its own windows gives itself away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from validator.histogram import percentile
 from validator.records import Divergence, Outcome, Window
@@ -104,6 +106,20 @@ class Totals:
         return percentile(self.latency_ns.get(f"{side}.{operation}", {}), share)
 
 
+class Timed(NamedTuple):
+    """What both sides took in one window that has latencies.
+
+    Attributes:
+        control_ns: Time in the control's operations, nanoseconds.
+        candidate_ns: Time in the candidate's.
+        n: Operations that were timed, of the side of which fewer were.
+    """
+
+    control_ns: float
+    candidate_ns: float
+    n: int
+
+
 @dataclass(slots=True)
 class Run:
     """One run directory, read.
@@ -119,6 +135,9 @@ class Run:
         divergences: All divergences written in full.
         events: The ``event`` lines, the first thousands of each name.
         n_events: How many events there are, by name.
+        timed: What both sides took, window by window of those that have latencies.
+        ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
+        digests: The digest of each rank's file of lines, empty where it never closed.
         problems: What could not be read, one sentence each; a run with problems never passes.
         totals: The windows added up. A killed process loses its last window, though not the divergences in it: where
             more were written in full than the windows count, these are the totals.
@@ -133,8 +152,54 @@ class Run:
     divergences: list[Divergence] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     n_events: dict[str, int] = field(default_factory=dict)
+    timed: list[Timed] = field(default_factory=list)
+    ranks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
+
+
+@dataclass(frozen=True, slots=True)
+class ConformanceResult:
+    """What ``kv-lockstep conformance --out`` left: two caches held against their models on adversarial streams.
+
+    Attributes:
+        path: Its file.
+        created: When it was made, seconds since 1970.
+        control: Full class name of the trusted cache.
+        candidate: Full class name of the cache on trial.
+        source: Digest of the source that the candidate was built from, empty if unknown.
+        seed: Seed of the streams.
+        operations: Operations played.
+        conforms: Whether both did what they declare.
+        charged: What was charged that no declared policy implies, by side at fault.
+        problem: Why it is no evidence, or empty.
+    """
+
+    path: Path
+    created: float = 0.0
+    control: str = ""
+    candidate: str = ""
+    source: str = ""
+    seed: int = 0
+    operations: int = 0
+    conforms: bool = False
+    charged: dict[str, list[str]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def created(manifest: Mapping[str, Any]) -> float | None:
+    """Return when a run began, seconds since 1970; None if its manifest does not say."""
+    said = manifest.get("created")
+    try:
+        if isinstance(said, str):
+            moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        if isinstance(said, (int, float)) and math.isfinite(said):
+            return float(said)
+    except (ValueError, OverflowError):
+        pass
+    return None
 
 
 def fold(windows: Iterable[Window]) -> Totals:
@@ -187,5 +252,6 @@ def summarise(totals: Totals, **about: Any) -> dict[str, Any]:
 
 def add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
     """Add counts by name."""
+    have = into.get
     for name, count in counts.items():
-        into[name] = into.get(name, 0) + count
+        into[name] = have(name, 0) + count

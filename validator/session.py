@@ -6,8 +6,6 @@ import atexit
 import copy
 import logging
 import os
-import secrets
-import socket
 import sys
 import threading
 import time
@@ -20,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from reports.reader import read_run
+from reports.run_id import run_id
 from reports.writer import RunWriter
 from shadow.shadow_cache import ShadowCache
 from shadow.switch import HostPromises
@@ -29,7 +28,7 @@ from validator.gate import Judgement, judge
 from validator.ledger import Charge
 from validator.live import LiveFigures
 from validator.pair import Pair
-from validator.provenance import provenance
+from validator.provenance import provenance, source_of
 from validator.records import SCHEMA, Divergence, Window
 from validator.run import Totals, summarise
 from validator.selftest import quick_selftest
@@ -68,16 +67,16 @@ class Lockstep:
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
-        self.run_id = self.config.run_id or _run_id()
+        self.run_id = self.config.run_id or run_id()
         self.train_iter = -1
         self.env_step = -1
-        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         manifest = {
             "schema": SCHEMA,
             "run_id": self.run_id,
             "created": time.time(),
-            "rank": rank,
-            "world_size": world_size,
+            "rank": self.rank,
+            "world_size": self.world_size,
             **provenance(),
             "validation": asdict(self.config),
             "selftest": quick_selftest().summary() if self.config.selftest else None,
@@ -87,7 +86,7 @@ class Lockstep:
             Path(out),
             self.run_id,
             manifest,
-            rank=rank,
+            rank=self.rank,
             evidence_limit_bytes=int(self.config.evidence_mb * 1e6),
         )
         self.run_dir = self._writer.path
@@ -336,6 +335,7 @@ class Lockstep:
             unique,
             control=_class_name(control),
             candidate=_class_name(candidate),
+            sources={"control": source_of(type(control)), "candidate": source_of(type(candidate))},
             primary=primary,
             policy=policies,
             env_num=pair.env_num,
@@ -376,12 +376,6 @@ def open_from_settings(settings: Any, about: Mapping[str, Any] | None = None) ->
     """
     config = ValidationConfig.from_mapping(dict(settings))
     return Lockstep(config.out, config, manifest_extra=about)
-
-
-def _run_id() -> str:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    host = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:24]
-    return f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def _class_name(cache: Any) -> str:

@@ -66,5 +66,5 @@ def test_the_command_prints_the_targets_and_writes_json(tmp_path: Path, capsys: 
     assert "Targets" in printed
     assert "manager set per legacy" in printed
     found = json.loads(out.read_text(encoding="utf-8"))
-    assert {target["what"] for target in found["targets"]} >= {"bookkeeping per lookup (both miss)"}
+    assert {target["what"] for target in found["targets"]} >= {"bookkeeping: miss", "bookkeeping: set, nothing to copy"}
     assert found["training"] == []

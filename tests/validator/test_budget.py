@@ -1,6 +1,8 @@
-"""The budget: audits grow rarer while the harness takes too long, what was left out is counted, lookups never are."""
+"""The budget: audits grow rarer while the harness takes too long, then lookups if allowed; what was left out counts."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,8 @@ from validator.trial import Trial
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 
 
-def trial(budget: float) -> Trial:
-    config = ValidationConfig(overhead_budget=budget)
+def trial(budget: float, **settings: Any) -> Trial:
+    config = ValidationConfig(overhead_budget=budget, **settings)
     return Trial(LegacyKVCache(CONFIG, 2), KVCacheManager(CONFIG, 2), config=config)
 
 
@@ -70,6 +72,37 @@ def test_damage_is_still_found_on_the_tightest_budget_at_the_full_audit() -> Non
     held[0]._k_cache._cache[0, 0, 0, 0] += 1
     played.finish()
     assert [charge.fault.value for charge in played.charges] == ["candidate"]
+
+
+def test_lookups_are_sampled_only_if_allowed_and_only_after_the_audits_and_what_was_left_out_is_counted() -> None:
+    sampled, whole = trial(1e-9, sample_lookups=True), trial(1e-9)
+    for played in (sampled, whole):
+        played.play(searches(400))
+        assert played.charges == []
+    left_out = sampled.pair.counters.dropped["lookups not compared, for the budget"]
+    compared = sum(sampled.pair.counters.lookups["recur"])
+    assert 0 < left_out < 1600
+    assert compared + left_out == sum(whole.pair.counters.lookups["recur"]) == 1600
+    assert whole.pair.counters.dropped == {}
+    assert not any(sum(counts[1:]) for counts in sampled.pair.counters.lookups.values())
+
+
+def test_lookups_come_back_when_there_is_time() -> None:
+    played = trial(1e-9, sample_lookups=True)
+    played.play(searches(300))
+    assert played.pair._compare_each > 1
+    object.__setattr__(played.pair.config, "overhead_budget", 1.0)
+    played.play(searches(200))
+    assert played.pair._compare_each == 1
+
+
+def test_a_lookup_that_only_one_side_answers_is_never_left_out() -> None:
+    played = trial(1e-9, sample_lookups=True)
+    played.play(searches(300))
+    played.pair.candidate.cache.recur_pool.clear()
+    for key in range(4):
+        played.cache.get_recur_cache(10 * 299 + key)
+    assert sum(played.pair.counters.lookups["recur"][1:]) == 4
 
 
 @pytest.mark.parametrize("budget", [-0.1, 1.5])

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,14 +16,15 @@ import pytest
 
 from reports.reader import read_run
 from reports.writer import RunWriter
-from tests.validator.test_gate import divergence, window
+from tests.validator.test_gate import MANIFEST, PAIR, divergence, window
 from validator import cli
 from validator.cli import main
 from validator.commands import gate as gate_command
 from validator.config import ValidationConfig
-from validator.policy import CoveragePolicy
+from validator.policy import GatePolicy
 from validator.records import SCHEMA, Divergence, Window
 from validator.run import fold, summarise
+from validator.toml import tomllib
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,8 +33,8 @@ def write_run(
     out: Path, run_id: str = "one", *windows: Window, divergences: tuple[Divergence, ...] = (), close: bool = True
 ) -> Path:
     """Leave a run directory as a training would."""
-    writer = RunWriter.create(out, run_id, {"env_num": 2, "selftest": {"passed": True}}, evidence_limit_bytes=0)
-    writer.cache("collect", control="LegacyKVCache", candidate="KVCacheManager", primary="control", env_num=2)
+    writer = RunWriter.create(out, run_id, {**MANIFEST, "run_id": run_id}, evidence_limit_bytes=0)
+    writer.cache("collect", **{name: said for name, said in PAIR.items() if name != "cache"})
     for one in divergences:
         writer.divergence(one)
     for one in windows:
@@ -419,8 +420,18 @@ def test_the_configuration_guide_lists_every_setting() -> None:
     guide = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 
     missing = [field.name for field in fields(ValidationConfig) if f"`{field.name}`" not in guide]
-    missing += [field.name for field in fields(CoveragePolicy) if f"\n{field.name} = " not in guide]
     assert missing == []
+
+
+def test_the_guide_to_the_gate_lists_every_demand_with_its_default() -> None:
+    guide = (ROOT / "docs/gate.md").read_text(encoding="utf-8")
+    example = tomllib.loads('name = "my-policy"' + guide.partition('name = "my-policy"')[2].partition("```")[0])
+
+    default = GatePolicy()
+    for table in ("runs", "rate", "conformance", "performance"):
+        shown = {name: tuple(value) if isinstance(value, list) else value for name, value in example[table].items()}
+        assert shown == asdict(getattr(default, table))
+    assert example["coverage"].keys() == asdict(default.coverage).keys()
 
 
 class Garbage:

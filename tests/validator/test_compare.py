@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,23 @@ from torch import Tensor
 
 from shadow.entry import Leaf, leaves
 from tests.shadow.entries import make_entry
+from validator import compare
 from validator.compare import Tolerance, differences, equal, equal_bits, rung, same_bits, valid
 from validator.records import LeafDifference
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.int8, torch.int32, torch.int64, torch.bool, torch.complex64, torch.complex128)
+
+
+@pytest.fixture(scope="module", params=["compiled", "numpy"], autouse=True)
+def _both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Statistics are taken in C where it could be compiled, else in NumPy: everything here holds for both."""
+    compiled = compare._difference
+    if request.param == "compiled" and compiled is None:
+        pytest.skip("validator._difference was not compiled here")
+    compare._difference = compiled if request.param == "compiled" else None  # type: ignore[assignment]
+    yield
+    compare._difference = compiled
 
 
 def leaf(tensor: Tensor, size: int | None = None) -> Leaf:
@@ -410,3 +423,45 @@ def test_same_bits_tells_element_by_element(dtype: torch.dtype) -> None:
     alike = same_bits(tensor, changed(tensor, 1, 0, 3, 1))
     assert (~alike).nonzero().tolist() == [[1, 0, 3, 1]]
     assert equal_bits(leaf(tensor), leaf(tensor.clone()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_long_runs_of_every_kind_of_number_are_counted_as_they_are(dtype: torch.dtype, size: int) -> None:
+    draw = np.random.default_rng(size)
+    special = [0.0, -0.0, math.nan, math.inf, -math.inf, 1e-42, 3e38, -3e38, 1.0]
+    one, other = (
+        np.where(
+            draw.random((2, 2, 40, 31)) < 0.1, draw.choice(special, (2, 2, 40, 31)), draw.normal(size=(2, 2, 40, 31))
+        )
+        for _ in range(2)
+    )
+    same = draw.random(one.shape) < 0.5
+    a, b = torch.tensor(one, dtype=dtype), torch.tensor(np.where(same, one, other), dtype=dtype)
+    found = only(leaf(a, size), leaf(b, size))
+
+    u, v = a[:, :, :size].double().numpy(), b[:, :, :size].double().numpy()
+    bits = np.int32 if dtype is torch.float32 else np.int64
+    unequal = a.numpy().view(bits)[:, :, :size] != b.numpy().view(bits)[:, :, :size]
+    with np.errstate(all="ignore"):
+        distance = np.where(unequal, np.abs(u - v), np.nan)
+        relative = distance / np.abs(u)
+    distance[~np.isfinite(distance)] = relative[~np.isfinite(relative)] = -1
+    assert found.n_mismatched == unequal.sum()
+    assert (found.n_nan_control, found.n_nan_candidate) == (np.isnan(u).sum(), np.isnan(v).sum())
+    assert (found.n_inf_control, found.n_inf_candidate) == (np.isinf(u).sum(), np.isinf(v).sum())
+    assert (found.max_abs_diff, found.max_rel_diff) == (distance.max(), relative.max())
+    assert found.max_abs_index == np.unravel_index(distance.argmax(), distance.shape)
+    assert found.max_rel_index == np.unravel_index(relative.argmax(), relative.shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_each_record_is_found_in_whatever_block_it_lies(dtype: torch.dtype) -> None:
+    one = torch.full((1, 1, 4, 1000), 8.0, dtype=dtype)
+    other = one + 1
+    other[0, 0, 1, 7] = 12.0  # the greatest distance, and none of the later ones is as great
+    one[0, 0, 2, 500], other[0, 0, 2, 500] = 0.5, 1.0  # the greatest share
+    other[0, 0, 3, 990] = 12.0  # as great, and later
+    found = only(leaf(one), leaf(other))
+    assert (found.max_abs_diff, found.max_abs_index) == (4.0, (0, 0, 1, 7))
+    assert (found.max_rel_diff, found.max_rel_index) == (1.0, (0, 0, 2, 500))

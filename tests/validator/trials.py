@@ -32,7 +32,7 @@ def legacy(cfg: dict[str, Any] | None = None, envs: int = ENVS) -> LegacyKVCache
 
 
 def trial(control: Any, candidate: Any, primary: str = "control", **settings: Any) -> Trial:
-    return Trial(control, candidate, primary, ValidationConfig(**settings))
+    return Trial(control, candidate, primary, ValidationConfig(**{"overhead_budget": 0.0, **settings}))
 
 
 def entry(number: float, **shape: Any) -> KeysValues:

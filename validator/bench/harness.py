@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import thread_time
 from typing import Any
 
+from shadow import plain
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.caches import entry
@@ -25,10 +27,13 @@ class _Meter(Trial):
         super().__init__(LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
         self._bare = (LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
         self._made = entry("CartPole", 1.0)
+        self._empty = entry("CartPole", 1.0)
+        plain.resize(self._empty._keys_values, 0)
         self._key = 0
 
-    def play_one(self, kind: str, shadowed: bool, count: int = 200) -> int:
+    def play_one(self, kind: str, shadowed: bool, count: int = 200, empty: bool = False) -> int:
         """Play one kind of operation so many times, on keys that go on from the last ones."""
+        made = self._empty if empty else self._made
         caches: tuple[Any, ...] = (self.cache,) if shadowed else self._bare
         first = self._key
         for cache in caches:
@@ -40,7 +45,7 @@ class _Meter(Trial):
                     cache.get_recur_cache(first - index % 8)
                 else:
                     self._key += 1
-                    cache.set_recur_cache(self._key, self._made)
+                    cache.set_recur_cache(self._key, made)
         return count
 
     def search(self) -> int:
@@ -62,25 +67,35 @@ class _Meter(Trial):
 def bench_bookkeeping(rounds: int) -> dict[str, Any]:
     """Measure one operation of each kind beyond what the two sides take themselves, microseconds.
 
-    A lookup that misses on both sides is bookkeeping and nothing else. A hit adds the comparison and the digest, a set
-    the private copy and the digest, each of a CartPole entry.
+    A lookup that misses on both sides is bookkeeping and nothing else; so is a hit on an entry of no valid token and a
+    set of one, where there is nothing to copy, compare or digest. Beside them stand a hit and a set of a full CartPole
+    entry.
     """
     meter = _Meter()
     found = {}
-    for kind in ("miss", "set", "hit"):
+    for name, kind, empty in (
+        ("miss", "miss", False),
+        ("hit, nothing to compare", "hit", True),
+        ("set, nothing to copy", "set", True),
+        ("hit", "hit", False),
+        ("set", "set", False),
+    ):
         if kind == "hit":  # both keep the same keys
-            meter._key = 10**9
             for shadowed in (True, False):
                 meter._key = 10**9
-                meter.play_one("set", shadowed, 10)
-        work = {name: partial(meter.play_one, kind, name == "shadow") for name in ("shadow", "bare")}
+                meter.play_one("set", shadowed, 10, empty)
+        work = {side: partial(meter.play_one, kind, side == "shadow", 200, empty) for side in ("shadow", "bare")}
         times = interleaved(work, rounds)
-        found[kind] = statistics.median(a - b for a, b in zip(times["shadow"], times["bare"], strict=True)) / 1e3
+        found[name] = statistics.median(a - b for a, b in zip(times["shadow"], times["bare"], strict=True)) / 1e3
     return found
 
 
-def bench_growth(most: int) -> list[dict[str, float]]:
+def bench_growth(most: int, tell: Callable[[str], None] = lambda text: None) -> list[dict[str, float]]:
     """Play searches up to so many operations and look at every power of ten from 10^4.
+
+    Args:
+        most: Operations.
+        tell: Is told how far this is.
 
     Returns:
         Per power of ten: operations, microseconds per operation since the one before, resident bytes.
@@ -92,6 +107,8 @@ def bench_growth(most: int) -> list[dict[str, float]]:
         began, before = thread_time(), done
         while done < target:
             done += meter.search()
+            if not done % 17_000:  # each search is 85 operations
+                tell(f"growth: {done:,} of {most:,} operations")
         spent = thread_time() - began
         found.append({"operations": done, "us_per_op": spent / (done - before) * 1e6, "resident": _resident()})
         target *= 10

@@ -1,0 +1,125 @@
+"""Can the runs be believed? Whole, readable, nothing left out, by a harness that proved itself. No policy waives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from validator.policy import GatePolicy
+from validator.records import Dimension, Outcome, Verdict
+from validator.rules.demand import Demand, Evidence, each
+from validator.rules.identity import dropped, sampled
+from validator.run import Run, State
+
+_INCOMPLETE: dict[State, str] = {
+    "complete": "record it again",
+    "in progress": "judge it again when it has ended",
+    "crashed": "record it again and let it end in order: with Lockstep(...) as lockstep",
+    "unreadable": "record it again",
+}
+
+
+def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """At least one run, and none of them twice."""
+    runs = evidence.runs
+    verdict = Verdict.PASS if runs else Verdict.INCONCLUSIVE
+    remedy = "" if runs else "record one: kv-lockstep train --config configs/validate.toml"
+    yield Demand("at least 1 run", f"{len(runs):,}", verdict, remedy=remedy)
+    named: dict[str, list[Run]] = {}
+    recorded: dict[tuple[tuple[str, str], ...], set[str]] = {}
+    for run in runs:
+        if "run_id" in run.manifest:
+            named.setdefault(str(run.manifest["run_id"]), []).append(run)
+        if any(run.digests.values()):
+            recorded.setdefault(tuple(sorted(run.digests.items())), set()).add(str(run.path))
+    twice = sorted(name for name, group in named.items() if len(group) > 1)
+    if twice:
+        more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
+        differ = [name for name in twice if len({tuple(run.digests.items()) for run in named[name]}) > 1]
+        against = f"; their records of {', '.join(differ[:5])} contradict each other" if differ else ""
+        yield Demand(
+            "every run once",
+            f"{', '.join(twice[:5])}{more} more than once{against}",
+            Verdict.INCONCLUSIVE,
+            remedy="name each run once",
+        )
+    copies = sorted(min(paths) for paths in recorded.values() if len(paths) > 1)
+    if copies and not twice:
+        yield Demand(
+            "every record once",
+            f"{len(copies)} under several names",
+            Verdict.INCONCLUSIVE,
+            copies[0],
+            "a copy is no second run; name the original alone",
+        )
+
+
+def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every run ended in order."""
+
+    def look(run: Run) -> tuple[str, str]:
+        said = (run.summary or {}).get("state", "complete")
+        if run.state == said == "complete":
+            return "", ""
+        found = run.state if said in ("complete", run.state) else f"{run.state}, summary says {said!r:.40}"
+        return found, _INCOMPLETE[run.state]
+
+    yield from each(evidence.runs, "a complete run", look, "complete", Verdict.INCONCLUSIVE)
+
+
+def readable(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Nothing in it is damaged, missing or at odds with the rest."""
+
+    def look(run: Run) -> tuple[str, str]:
+        more = f"; and {len(run.problems) - 3} more" if len(run.problems) > 3 else ""
+        found = "; ".join(run.problems[:3]) + more
+        return found, "mend what is named and record the run again"
+
+    demanded = "all of it readable and consistent"
+    yield from each(evidence.runs, demanded, look, "no problem", Verdict.INCONCLUSIVE)
+
+
+def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Nothing was skipped, lost or left to chance."""
+
+    def look(run: Run) -> tuple[str, str]:
+        if chance := sampled(run):
+            return chance, "record again with cache_validation.digest_share = 1.0"
+        found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped(run).items())
+        return found, "remove what the reasons name and record again"
+
+    yield from each(evidence.runs, "nothing sampled, dropped or faulty", look, "nothing", Verdict.INCONCLUSIVE)
+
+
+def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """The harness showed on planted faults, before each run, that it would notice."""
+
+    def look(run: Run) -> tuple[str, str]:
+        for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
+            told = about.get("selftest")
+            done = told if isinstance(told, dict) else {}
+            if done.get("passed") is True or not (policy.selftest or told):
+                continue
+            on = f" on rank {rank}" if rank else ""
+            if not done:
+                return f"no self-test recorded{on}", "leave selftest on"
+            found = "noticed {detected} of {planted}, {cause_right} named, {side_right} charged rightly".format_map(
+                {name: done.get(name, "?") for name in ("detected", "planted", "cause_right", "side_right")}
+            )
+            return f"{found}{on}", "see what it misses: kv-lockstep selftest"
+        return "", ""
+
+    demanded = "a harness that noticed planted faults"
+    runs = [run for run in evidence.runs if policy.selftest or run.manifest.get("selftest")]
+    yield from each(runs, demanded, look, "all noticed, named and charged rightly", Verdict.INCONCLUSIVE)
+
+
+def errors_explained(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every lookup that raised is a divergence with a cause."""
+
+    def look(run: Run) -> tuple[str, str]:
+        errors = run.totals.outcomes()[Outcome.ERROR.value]
+        missing = errors - run.totals.divergences_by(0).get(Dimension.ERROR.value, 0)
+        remedy = "nothing was compared there; make the host's calls valid and record again"
+        return (f"{missing:,}", remedy) if missing > 0 else ("", "")
+
+    yield from each(evidence.runs, "no lookup that raised unexplained", look, "0", Verdict.INCONCLUSIVE)
