@@ -28,6 +28,14 @@ class Digest(NamedTuple):
     contents: Sequence[int]
     layout: tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
 
+    @property
+    def layers(self) -> int:
+        """Layers, or 0 if a key or value tensor of one holds nothing."""
+        contents = self.contents
+        # Hashes that are still on their way are not waited for.
+        held = contents if type(contents) is tuple else [size and 0 not in shape for shape, _, _, size in self.layout]
+        return len(contents) // 2 if all(held) else 0
+
 
 def digest(entry_leaves: Sequence[Leaf]) -> Digest:
     """Digest an entry.
