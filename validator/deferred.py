@@ -1,14 +1,17 @@
-"""Results of kernels that nobody waits for: numbers gather on the device, come back in batches, and are looked at then.
+"""Results of kernels that nobody waits for: snapshots gather on the device, and what they come to is read in batches.
 
-Kernels are launched on the stream that is current when an operation happens, so nothing the host writes later can be
-seen by them, and what they write is copied to the host behind them on the same stream. On a processor the same queue
-runs with an event that says "not yet" once, so that its tests see the order of things that an accelerator has.
+An operation launches one kernel: it copies what is to be looked at, on the stream that is current then, so nothing
+written later can be seen. A batch of copies is hashed and compared together, a few kernels for all, its numbers are
+brought to the host behind them on the same stream, and the copies are let go: launching is what costs, not copying. On
+a processor the same queue runs with an event that says "not yet" once, so that its tests see the order of things that
+an accelerator has.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +24,7 @@ Check = Callable[[], None]
 
 _ROOM = 8192  # numbers of one batch: a lookup of 4 layers takes 24
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
-_AUDITED_TOGETHER = 1 << 24  # bytes that are hashed together; the hashing itself takes twice as much for a moment
+_MOST_NBYTES = 1 << 24  # of the copies of one batch; hashing takes two to four times as much for a moment
 
 
 class Event(Protocol):
@@ -49,10 +52,22 @@ class HostEvent:
         """Everything on a processor is done by now."""
 
 
+class _Group:
+    """Copies of entries of one structure, ``(k, leaves, B, num_heads, size, head_dim)`` each, and what they come to."""
+
+    __slots__ = ("counts", "hashed", "hashes", "pairs")
+
+    def __init__(self) -> None:
+        self.hashed: list[Tensor] = []
+        self.hashes: list[Result] = []  # one per row of these
+        self.pairs: list[Tensor] = []
+        self.counts: list[Result] = []
+
+
 class _Batch:
     """Numbers of one stream that come back together, and what is to be done then."""
 
-    __slots__ = ("checks", "event", "host", "numbers", "results", "used")
+    __slots__ = ("checks", "event", "groups", "host", "nbytes", "numbers", "used")
 
     def __init__(self, device: torch.device) -> None:
         with ordinary():
@@ -61,8 +76,8 @@ class _Batch:
         self.begin()
 
     def begin(self) -> None:
-        self.used = 0
-        self.results: list[Result] = []
+        self.used = self.nbytes = 0
+        self.groups: dict[Any, _Group] = {}
         self.checks: list[Check] = []
         self.event: Event | None = None
 
@@ -75,10 +90,10 @@ class Result(Sequence[int]):
 
     __slots__ = ("_at", "_batch", "_queue", "_size", "_values")
 
-    def __init__(self, queue: DeferredQueue, batch: _Batch, at: int, size: int) -> None:
+    def __init__(self, queue: DeferredQueue, batch: _Batch, size: int) -> None:
         self._queue = queue
         self._batch: _Batch | None = batch
-        self._at = at
+        self._at = -1
         self._size = size
         self._values: tuple[int, ...] = ()
 
@@ -86,6 +101,10 @@ class Result(Sequence[int]):
     def known(self) -> bool:
         """Whether the numbers are here."""
         return self._batch is None
+
+    def lie_at(self, at: int) -> None:
+        """Learn where among the numbers of the batch they will be."""
+        self._at = at
 
     def arrive(self, numbers: Sequence[int]) -> None:
         """Take the numbers out of those of the whole batch."""
@@ -142,30 +161,26 @@ class DeferredQueue:
         self._last: Any = None  # device and stream that were used last
         self.batches = 0  # brought to the host so far
 
-    # -- kernels ------------------------------------------------------------------------------------------------------
+    # -- what an operation launches -----------------------------------------------------------------------------------
 
     def hashes(self, entries: Sequence[Sequence[Leaf]]) -> list[Result]:
         """Hash regular entries of one structure; one result per entry, one hash per leaf."""
-        (tensor, size), n = entries[0][0], len(entries[0])
-        each = max(1, tensor.nbytes * n)
-        step = max(1, min(_AUDITED_TOGETHER // each, _ROOM // n))
+        n = len(entries[0])
+        each = max(1, entries[0][0].tensor.nbytes * n)
+        step = max(1, min(_MOST_NBYTES // each, _ROOM // n))
         found: list[Result] = []
         for start in range(0, len(entries), step):
-            numbers = [fingerprint.words(entry) for entry in entries[start : start + step]]
-            together = numbers[0].unsqueeze(0) if len(numbers) == 1 else torch.stack(numbers)
-            batch, at = self._room(tensor.device, len(numbers) * n)
-            out = batch.numbers[at : at + len(numbers) * n].view(len(numbers), n)
-            fingerprint.fingerprints(together, self._weights_for(tensor.device, together[0, 0].numel()), out)
-            kind = _Hashes if size and together.numel() else Result
-            found += [self._result(kind, batch, at + index * n, n) for index in range(len(numbers))]
+            found += self._add_hashes(*self._copied(entries[start : start + step], n))
         return found
 
-    def compare(self, one: Sequence[Leaf], other: Sequence[Leaf]) -> Result:
-        """Count per leaf how many numbers of two regular entries of one structure differ."""
+    def compare(self, one: Sequence[Leaf], other: Sequence[Leaf], hashed: bool) -> tuple[Result, list[Result]]:
+        """Count per leaf how many numbers of two regular entries of one structure differ, and perhaps hash both."""
         n = len(one)
-        batch, at = self._room(one[0].tensor.device, n)
-        fingerprint.mismatches(fingerprint.words(one), fingerprint.words(other), batch.numbers[at : at + n])
-        return self._result(Result, batch, at, n)
+        batch, group, both = self._copied((one, other), (3 * n + 1) // 2)
+        counts = Result(self, batch, n)
+        group.pairs.append(both)
+        group.counts.append(counts)
+        return counts, self._add_hashes(batch, group, both) if hashed else []
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 
@@ -222,10 +237,29 @@ class DeferredQueue:
         if batch.event is None and len(batch.checks) >= _MOST_CHECKS:
             self.ship()
 
-    def _result(self, kind: type[Result], batch: _Batch, at: int, size: int) -> Result:
-        result = kind(self, batch, at, size)
-        batch.results.append(result)
-        return result
+    def _copied(self, entries: Sequence[Sequence[Leaf]], numbers_each: int) -> tuple[_Batch, _Group, Tensor]:
+        """Copy entries of one structure, and return the copy with the batch and group in which it belongs."""
+        (tensor, size), n = entries[0][0], len(entries[0])
+        batch = self._batch(tensor.device)
+        count = len(entries) * numbers_each
+        if batch.used and (batch.used + count > _ROOM or batch.nbytes > _MOST_NBYTES):
+            self.ship()
+            batch = self._batch(tensor.device)
+        copy = torch.stack([fingerprint.together(entry) for entry in entries])
+        batch.used += count
+        batch.nbytes += copy.nbytes
+        structure = (n, tensor.shape, tensor.dtype, size)
+        group = batch.groups.get(structure)
+        if group is None:
+            group = batch.groups[structure] = _Group()
+        return batch, group, copy
+
+    def _add_hashes(self, batch: _Batch, group: _Group, copy: Tensor) -> list[Result]:
+        kind = _Hashes if copy.numel() else Result
+        found: list[Result] = [kind(self, batch, copy.shape[1]) for _ in range(len(copy))]
+        group.hashed.append(copy)
+        group.hashes += found
+        return found
 
     def _place(self, device: torch.device) -> Any:
         if device.type != "cuda":
@@ -248,33 +282,48 @@ class DeferredQueue:
             batch = self._open[place] = idle.pop() if idle else _Batch(device)
         return batch
 
-    def _room(self, device: torch.device, count: int) -> tuple[_Batch, int]:
-        batch = self._batch(device)
-        if batch.used + count > _ROOM:
-            self.ship()
-            batch = self._batch(device)
-        at = batch.used
-        batch.used += count
-        return batch, at
-
-    def _weights_for(self, device: torch.device, count: int) -> Tensor:
-        place = self._place(device)
+    def _weights_for(self, place: Any, count: int) -> Tensor:
         known = self._weights.get(place)
         if known is None or known.numel() < count:
-            known = self._weights[place] = fingerprint.make_weights(1 << (count - 1).bit_length(), device)
+            known = self._weights[place] = fingerprint.make_weights(1 << max(0, count - 1).bit_length(), place[0])
         return known
 
     def _send(self, place: Any, batch: _Batch) -> None:
-        if place[0].type != "cuda":
-            batch.host[: batch.used].copy_(batch.numbers[: batch.used])
-            batch.event = HostEvent()
-        else:
-            with torch.cuda.stream(self._streams[place]):
-                batch.host[: batch.used].copy_(batch.numbers[: batch.used], non_blocking=True)
+        stream = self._streams.get(place)
+        with nullcontext() if stream is None else torch.cuda.stream(stream), torch.no_grad():
+            batch.used = used = self._launch(place, batch)
+            batch.host[:used].copy_(batch.numbers[:used], non_blocking=True)
+            if stream is None:
+                batch.event = HostEvent()
+            else:
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                event.record()
-            batch.event = event
+                event.record(stream)
+                batch.event = event
         self._flying.append((place, batch))
+
+    def _launch(self, place: Any, batch: _Batch) -> int:
+        """Hash and compare the copies of a batch and let them go; return how many numbers that makes."""
+        used = 0
+
+        def room(results: list[Result]) -> Tensor:
+            nonlocal used
+            start = used
+            for result in results:
+                result.lie_at(used)
+                used += len(result)
+            return batch.numbers[start:used].view(len(results), -1)
+
+        for group in batch.groups.values():
+            if group.hashed:
+                rows = fingerprint.words(torch.cat(group.hashed))
+                weights = self._weights_for(place, rows[0, 0].numel())
+                fingerprint.fingerprints(rows, weights, room(group.hashes))
+            if group.pairs:
+                pairs = torch.stack(group.pairs)
+                fingerprint.mismatches(pairs[:, 0], pairs[:, 1], room(group.counts))
+            group.hashed.clear()
+            group.pairs.clear()
+        return used
 
     def _await_first(self) -> None:
         event = self._flying[0][1].event
@@ -285,8 +334,9 @@ class DeferredQueue:
     def _arrived(self) -> None:
         place, batch = self._flying.popleft()
         numbers = batch.host[: batch.used].tolist()
-        for result in batch.results:
-            result.arrive(numbers)
+        for group in batch.groups.values():
+            for result in (*group.hashes, *group.counts):
+                result.arrive(numbers)
         self._due.extend(batch.checks)
         batch.begin()
         self._idle.setdefault(place, []).append(batch)

@@ -18,6 +18,7 @@ from shadow.entry import Leaf, ordinary
 from shadow.memory import PLAIN
 
 _WORD = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}  # 64 bits are read as two words
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SEED = 0x1F83D9ABFB41BD6B
 _WITHIN = (-4, -3, -2, -1)  # sample, head, token, word
 
@@ -49,17 +50,20 @@ def regular(entry: Sequence[Leaf]) -> bool:
     )
 
 
-def words(entry: Sequence[Leaf]) -> Tensor:
-    """Return the valid regions of a regular entry as whole numbers ``(leaves, B, num_heads, size, words)``.
+def together(entry: Sequence[Leaf]) -> Tensor:
+    """Return the valid regions of a regular entry as one tensor ``(leaves, B, num_heads, size, head_dim)``.
 
-    A view where the buffers lie at equal distances in one allocation, as caches make them; else one copying kernel.
+    A view where the buffers lie at equal distances in one allocation, as caches make them; else a copy.
     """
     first, size = entry[0]
     first = first.detach()
-    together = _view(entry, first, size)
-    if together is None:
-        together = torch.stack([tensor.detach()[:, :, :size] for tensor, _ in entry])
-    return together.view(_WORD[together.element_size()])
+    found = _view(entry, first, size)
+    return torch.stack([tensor.detach()[:, :, :size] for tensor, _ in entry]) if found is None else found
+
+
+def words(values: Tensor) -> Tensor:
+    """Return the bits of contiguous values as whole numbers of at most 32 bits, along the last dimension."""
+    return values.view(_WORD[values.element_size()])
 
 
 def fingerprints(numbers: Tensor, weights: Tensor, out: Tensor) -> None:
@@ -75,8 +79,9 @@ def fingerprints(numbers: Tensor, weights: Tensor, out: Tensor) -> None:
 
 
 def mismatches(one: Tensor, other: Tensor, out: Tensor) -> None:
-    """Count per leaf how many numbers of two tensors differ; ``out`` is ``(leaves,)``, int64."""
-    torch.sum(torch.ne(one, other), _WITHIN, dtype=torch.int64, out=out)
+    """Count how many elements of each ``(B, num_heads, size, head_dim)`` differ in their bits; ``out`` is ``(...)``."""
+    bits = _BITS[one.element_size()]
+    torch.sum(torch.ne(one.view(bits), other.view(bits)), _WITHIN, dtype=torch.int64, out=out)
 
 
 def make_weights(count: int, device: torch.device) -> Tensor:

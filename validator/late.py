@@ -72,8 +72,7 @@ class LateLooks:
                 return False
         except (AttributeError, TypeError):
             return False
-        counts = self._queue.compare(mine, theirs)
-        found = self._queue.hashes([mine, theirs]) if self._pair.looks_at_digest() else []
+        counts, found = self._queue.compare(mine, theirs, self._pair.looks_at_digest())
         place = Place.of(seen)
         self._lookups += 1
         self._when(partial(self._looked_up, place, stored, counts, found), counts, *found)

@@ -27,7 +27,7 @@ from validator.config import ValidationConfig
 from validator.counters import DIFFER, EQUAL
 from validator.deferred import DeferredQueue, HostEvent
 from validator.faults import FAULTS
-from validator.fingerprint import make_weights, regular, words
+from validator.fingerprint import make_weights, regular, together
 from validator.late import LateLooks
 from validator.records import Cause, Fault, Verdict
 from validator.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
@@ -167,12 +167,14 @@ def test_mismatches_are_counted_per_tensor_in_elements(dtype: torch.dtype) -> No
     one, other = make_entry(0, dtype=dtype), make_entry(0, dtype=dtype)
     leaves(other)[1].tensor[0, :, 0] += 1
     leaves(other)[3].tensor[0, 0, 0, 0] = -leaves(other)[3].tensor[0, 0, 0, 0]
-    assert DeferredQueue().compare(leaves(one), leaves(other)) == (0, 4, 0, 1)
+    found, hashes = DeferredQueue().compare(leaves(one), leaves(other), hashed=True)
+    assert found == (0, 4, 0, 1)
+    assert [a == b for a, b in zip(*hashes, strict=True)] == [True, False, True, False]
 
 
 def test_entries_of_one_allocation_are_read_without_a_copy() -> None:
     entry = make_entry(1).clone()
-    assert words(leaves(entry)).data_ptr() == leaves(entry)[0].tensor.data_ptr()
+    assert together(leaves(entry)).data_ptr() == leaves(entry)[0].tensor.data_ptr()
 
 
 @pytest.mark.parametrize(
