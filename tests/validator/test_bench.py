@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from shadow.entry import leaves
-from validator.bench import SIZES, bench_bookkeeping, bench_comparison, bench_growth
+from validator.bench import SIZES, bench_bookkeeping, bench_comparison, bench_device, bench_growth
 from validator.bench.caches import entry
 from validator.bench.clock import Spread, interleaved, ratio
 from validator.cli import main
+from validator.commands.bench import _device
 from validator.counters import buckets
 from validator.histogram import bucket
 
@@ -51,6 +53,19 @@ def test_bookkeeping_is_measured_for_each_kind_of_operation() -> None:
 def test_growth_looks_at_every_power_of_ten() -> None:
     points = bench_growth(10_000)
     assert [round(point["operations"], -3) for point in points] == [10_000]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_device_the_benchmark_says_so() -> None:
+    assert bench_device(1) is None
+    assert _device(None) == "no CUDA device here"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_search_on_a_device_waits_for_nothing() -> None:
+    found = bench_device(2)
+    assert found is not None
+    assert found["waits_per_operation"] == 0, _device(found)
 
 
 def test_many_times_fall_into_the_same_buckets_as_one_by_one() -> None:

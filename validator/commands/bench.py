@@ -13,7 +13,14 @@ import torch
 
 from reports.page import Page
 from shadow.plain import COMPILED
-from validator.bench import bench_bookkeeping, bench_caches, bench_comparison, bench_growth, bench_training
+from validator.bench import (
+    bench_bookkeeping,
+    bench_caches,
+    bench_comparison,
+    bench_device,
+    bench_growth,
+    bench_training,
+)
 from validator.commands.show import console
 
 _BYTES = {True: "byte work compiled", False: "byte work in Python"}
@@ -60,6 +67,8 @@ def main(arguments: Namespace) -> int:
             status.update("bookkeeping of operations")
             found["bookkeeping_us"] = bench_bookkeeping(10 if quick else 50)
             found["growth"] = bench_growth(10_000 if quick else arguments.growth, status.update)
+            status.update("entries on a device")
+            found["device"] = bench_device(5 if quick else 21)
             status.update("embedded trainings, some seconds each")
             steps, rounds = (200, 2) if quick else (1300, 5)
             found["training"] = bench_training(config, steps, rounds) if config.exists() else []
@@ -105,6 +114,12 @@ def _targets(found: dict[str, Any]) -> list[Target]:
             targets.append(
                 Target("embedded training, validated", "<= 1.05", f"{record['ratio']:.2f}", record["ratio"] <= 1.05)
             )
+    if device := found["device"]:
+        waits, slower = device["waits_per_operation"], device["ratio"]
+        targets += [
+            Target("CUDA, waits per operation", "0", f"{waits:g}", waits == 0),
+            Target("CUDA, search at Atari size, validated", "<= 1.03", f"{slower:.2f}", slower <= 1.03),
+        ]
     for verb in ("set", "get", "get and copy"):
         worst = max((r for r in found["caches"] if r["verb"] == verb), key=lambda r: r["ratio"])
         where = f"{worst['size']}, {worst['fill']:.0%} full"
@@ -146,6 +161,8 @@ def _show(found: dict[str, Any], targets: list[Target]) -> None:
         ["operations", "us per operation", "resident MB"],
         [[f"{p['operations']:,.0f}", f"{p['us_per_op']:.1f}", f"{p['resident'] / 1e6:.1f}"] for p in found["growth"]],
     )
+    page.heading("Entries on a device", "milliseconds per search, by events")
+    page.flush_left(page.text(_device(found["device"])))
     if found["training"]:
         page.heading("Embedded training", "same seed, processor time")
         page.table(
@@ -164,6 +181,16 @@ def _show(found: dict[str, Any], targets: list[Target]) -> None:
                 for r in found["training"]
             ],
         )
+
+
+def _device(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "no CUDA device here"
+    spent = found["ms_per_search"]
+    return (
+        f"{found['device']}: legacy alone {spent['legacy']:.2f}, both {spent['both']:.2f}, ratio {found['ratio']:.2f}, "
+        f"{found['waits_per_operation']:g} waits per operation of {found['operations']:,}"
+    )
 
 
 def _spread(times: dict[str, float]) -> str:
