@@ -96,7 +96,6 @@ class Pair:
         self.ledger = Ledger(self.counters, config.history)
         self.auditor = Auditor(self)
         self._held = self.auditor.held
-        self._kinds = {"get": self._got, "set": self._was_set, "clear": self._cleared}
         self.seq = 0
         self.weight_version = 0
         self.searches = 0
@@ -143,8 +142,12 @@ class Pair:
             self._held.after_operation(op_index)
         if env_id is not None and not 0 <= env_id < self.env_num:
             self._bad_env(seen)
+        elif operation.kind == "get":
+            self._got(seen)
+        elif operation.kind == "set":
+            self._was_set(seen)
         else:
-            self._kinds[operation.kind](seen)
+            self._cleared(seen)
         if not (op_index + 1) % _CHECK_CLOCK_EVERY:
             self._look_at_the_clock()
 
