@@ -14,7 +14,7 @@ from pathlib import Path
 
 from reports.conformance import find_conformance
 from reports.consistency import count_what_was_written
-from reports.reader import find_runs, links_among, read_run
+from reports.reader import find_runs, read_run, unread_below
 from validator.commands.show import console, counting, show_judgement
 from validator.errors import ConfigError
 from validator.gate import Evidence, judge
@@ -67,7 +67,7 @@ def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
                 shown(len(runs), len(paths))
     folders = dict.fromkeys(path.resolve().parent for path in paths)
     conformance = [result for folder in folders for result in find_conformance(folder)]
-    unread = [f"{link} is a symbolic link, which is not followed" for one in given for link in links_among(one)]
+    unread = [sentence for one in given for sentence in unread_below(one)]
     return Evidence(runs, waivers, conformance, unread)
 
 
