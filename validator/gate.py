@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from validator.policy import GatePolicy
 from validator.records import EXIT_CODE, Outcome, Verdict
-from validator.rules import RULES, Demand, n_divergences
+from validator.rules import RULES
+from validator.rules.demand import Demand, Evidence
+from validator.rules.divergence import n_divergences
 from validator.run import Run
 
-__all__ = ["Demand", "Judgement", "judge"]
+__all__ = ["Demand", "Evidence", "Judgement", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,19 @@ class Judgement:
         return "\n  ".join((self.verdict.value, *self.reasons))
 
 
-def judge(runs: Sequence[Run], policy: GatePolicy | None = None) -> Judgement:
-    """Judge runs by a policy.
+def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) -> Judgement:
+    """Judge evidence by a policy.
 
     Args:
-        runs: What was recorded; finished, running or crashed.
-        policy: What is demanded of them; None for the default policy.
+        evidence: What was recorded; runs alone will do.
+        policy: What is demanded; None for the default policy.
 
     Returns:
         The verdict with every demand and its reasons. Without runs it is INCONCLUSIVE: no evidence is never a PASS.
     """
     policy = policy or GatePolicy()
-    demands = tuple(demand for rule in RULES for demand in rule(runs, policy))
+    evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
+    demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         reasons = [str(demand) for demand in demands if demand.verdict is verdict]
         if reasons:
@@ -61,7 +64,7 @@ def judge(runs: Sequence[Run], policy: GatePolicy | None = None) -> Judgement:
             if verdict is Verdict.FAIL and rest:
                 reasons.append(f"besides, evidence is missing for {rest} of {len(demands)} demands")
             return Judgement(verdict, demands, tuple(reasons), policy.name)
-    return Judgement(Verdict.PASS, demands, tuple(_evidence(runs)), policy.name)
+    return Judgement(Verdict.PASS, demands, tuple(_evidence(evidence.runs)), policy.name)
 
 
 def _evidence(runs: Sequence[Run]) -> Iterator[str]:

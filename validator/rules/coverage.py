@@ -1,0 +1,98 @@
+"""Was enough exercised? A run that saw nothing of a kind says nothing about that kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from validator.policy import GatePolicy
+from validator.records import Outcome, Verdict
+from validator.rules.demand import Demand, Evidence, each
+from validator.run import Run, Totals
+
+_SMALL_POOLS = "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train"
+_LONGER = "train longer, as with --set total_env_steps=20000"
+
+# Demand of CoveragePolicy: what to call it, which counters show it, what would supply it.
+_COVERAGE: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "overwrites": (
+        "overwrites",
+        ("overwrites",),
+        "keys must repeat: add --set world_model_cfg.key_buckets=8 to kv-lockstep train",
+    ),
+    "evictions": ("evictions", ("evictions",), _SMALL_POOLS),
+    "ring_wraps": ("ring wraps", ("ring_wraps",), _SMALL_POOLS),
+    "clears": ("clears", ("clears_all", "clears_init", "clears_init_env", "clears_recur"), _LONGER),
+    "clears_all": ("clears of everything", ("clears_all",), _LONGER),
+    "clears_init": ("clears of all init pools", ("clears_init",), _LONGER),
+    "clears_init_env": ("clears of one env's init pool", ("clears_init_env",), _LONGER),
+    "clears_recur": ("clears of the recurrent pool", ("clears_recur",), _LONGER),
+    "weight_updates": ("weight updates", ("weight_updates",), f"{_LONGER}; an own host calls weights_updated()"),
+    "episodes": ("episode ends", ("episodes",), f"{_LONGER}; an own host calls episode_ended(env_id)"),
+    "searches": ("searches", ("searches",), f"{_LONGER}; an own host calls search_started()"),
+}
+
+
+def exercised(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every kind of thing that a policy counts happened often enough."""
+    runs = evidence.runs
+    lookups = f"{_LONGER}, and check that the host's cache is the one Lockstep.shadow returned"
+    yield from _at_least("lookups", policy.coverage.lookups, runs, lambda totals: totals.n_lookups, lookups)
+    yield from _at_least(
+        "lookups that both sides answered equally",
+        policy.coverage.both_hits,
+        runs,
+        lambda totals: totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value],
+        "values are only compared where both sides hit; raise num_simulations, or let keys repeat",
+    )
+    for name, (called, counters, remedy) in _COVERAGE.items():
+        yield from _at_least(called, getattr(policy.coverage, name), runs, partial(_covered, counters), remedy)
+
+
+def _covered(counters: tuple[str, ...], totals: Totals) -> int:
+    return sum(totals.coverage.get(name, 0) for name in counters)
+
+
+def _at_least(
+    called: str, least: int, runs: Sequence[Run], count: Callable[[Totals], int], remedy: str
+) -> Iterator[Demand]:
+    """Demand it of each run, and name the run that shows least: a busy run must not cover for one that saw nothing."""
+    if not (least and runs):
+        return
+    found, run = min(((count(run.totals), run) for run in runs), key=lambda pair: pair[0])
+    enough = found >= least
+    verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
+    yield Demand(f"{called}: at least {least:,}", f"{found:,}", verdict, str(run.path), "" if enough else remedy)
+
+
+def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every env of every shadowed pair was looked up."""
+    if not policy.coverage.every_env:
+        return
+
+    def look(run: Run) -> tuple[str, str]:
+        seen: dict[str, set[str]] = {}
+        for window in run.windows:
+            seen.setdefault(window.cache, set()).update(env for env, count in window.envs.items() if count)
+        unseen = [_unseen(line, run, seen) for line in run.caches] or ["no shadowed pair"]
+        return "; ".join(text for text in unseen if text), f"{_LONGER}, or lower env_num"
+
+    yield from each(evidence.runs, "every env of every pair looked up", look, "all seen", Verdict.INCONCLUSIVE)
+
+
+def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:
+    """Say which envs of one shadowed pair were never looked up, or nothing."""
+    name = str(line.get("cache", ""))
+    if line.get("copy_of") and name not in seen:
+        return ""  # a deep copy that was never used, such as a target network's
+    env_num = line.get("env_num", run.manifest.get("env_num"))
+    if not isinstance(env_num, int) or isinstance(env_num, bool) or env_num < 1:
+        return f"{name}: number of envs not recorded"
+    known = seen.get(name, set())
+    n_unseen = env_num - sum(env.isdecimal() and int(env) < env_num for env in known)
+    if not n_unseen:
+        return ""
+    first = islice((str(env) for env in range(env_num) if str(env) not in known), 4)
+    return f"{name}: {n_unseen} of {env_num} envs never seen ({', '.join(first)}{', ...' if n_unseen > 4 else ''})"

@@ -1,0 +1,80 @@
+"""What a rule is given, and what it says: evidence in, demands out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from validator.policy import GatePolicy
+from validator.records import Verdict
+from validator.run import Run
+
+_NAMED = 20  # offenders that get a line of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One line of a judgement.
+
+    Attributes:
+        demanded: What must hold.
+        found: What the runs show.
+        verdict: Whether it is shown to hold, shown not to, or not shown.
+        where: Run, and place in it, to look at.
+        remedy: What would supply missing evidence, or show more of a failure; empty for PASS.
+    """
+
+    demanded: str
+    found: str
+    verdict: Verdict
+    where: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.demanded}, found {self.found}"
+        text += f" in {self.where}" if self.where else ""
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a judgement may rest on.
+
+    Attributes:
+        runs: What was recorded; finished, running or crashed.
+        trainings: Results of trainings compared with one cache alone at a time.
+        now: The moment of judging, seconds since 1970.
+    """
+
+    runs: Sequence[Run] = ()
+    trainings: Sequence[Any] = ()
+    now: float = field(default_factory=time.time)
+
+
+Rule = Callable[[Evidence, GatePolicy], Iterator[Demand]]
+
+
+def each(
+    runs: Sequence[Run], demanded: str, look: Callable[[Run], tuple[str, str]], held: str, bad: Verdict
+) -> Iterator[Demand]:
+    """Demand something of each run by itself: a line for every run where it does not hold, one for all others.
+
+    Args:
+        runs: The runs.
+        demanded: What must hold.
+        look: Says what a run shows against it and what to do; both empty where it holds.
+        held: What the others show.
+        bad: Verdict where it does not hold.
+    """
+    offending = [(run, found, remedy) for run in runs for found, remedy in [look(run)] if found]
+    for run, found, remedy in offending[:_NAMED]:
+        yield Demand(demanded, found, bad, str(run.path), remedy)
+    if len(offending) > _NAMED:
+        found = f"not so in {len(offending) - _NAMED:,} more runs"
+        yield Demand(demanded, found, bad, remedy="judge fewer runs at a time to see each")
+    n_held = len(runs) - len(offending)
+    if n_held:
+        where = str(runs[0].path) if len(runs) == 1 else f"{'all ' if n_held == len(runs) else ''}{n_held:,} runs"
+        yield Demand(demanded, held, Verdict.PASS, where)

@@ -1,0 +1,60 @@
+"""Did anything differ that must not?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from validator.policy import GatePolicy
+from validator.records import Outcome, Verdict
+from validator.rules.demand import Demand, Evidence
+from validator.run import Run
+
+
+def n_divergences(run: Run) -> int:
+    """Return how many divergences a run shows, by whichever of its parts shows most.
+
+    A killed process leaves divergences written in full whose window of counters is lost, and a lookup that differed
+    is one even if nothing explains it.
+    """
+    outcomes = run.totals.outcomes()
+    differing = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
+    n_differing = sum(outcomes[outcome.value] for outcome in differing)
+    return max(run.totals.n_divergences, len(run.divergences), n_differing)
+
+
+def no_divergence(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """No more divergences over all runs than the policy allows."""
+    runs = evidence.runs
+    counts = [n_divergences(run) for run in runs]
+    total = sum(counts)
+    failed = total > policy.max_divergences
+    first = next((run for run, count in zip(runs, counts, strict=True) if count), None)
+    yield Demand(
+        f"at most {policy.max_divergences:,} divergences" if policy.max_divergences else "no divergence",
+        f"{total:,} ({_faults(runs) or 'unexplained'})" if total else "0",
+        Verdict.FAIL if failed else Verdict.PASS,
+        _place(first) if first else "",
+        f"see it in full: kv-lockstep report {first.path}" if first and failed else "",
+    )
+
+
+def _faults(runs: Sequence[Run]) -> str:
+    """Say which sides are at fault how often."""
+    total: Counter[str] = Counter()
+    for run in runs:
+        written = Counter(divergence.fault.value for divergence in run.divergences)
+        total.update(written | Counter(run.totals.divergences_by(2)))
+    return ", ".join(f"{fault} at fault in {count:,}" for fault, count in total.most_common())
+
+
+def _place(run: Run) -> str:
+    """Name the first divergence of a run."""
+    if not run.divergences:
+        return str(run.path)
+    first = run.divergences[0]
+    parts = [first.operation, first.cause.value]
+    parts += [f"env {first.env_id}"] if first.env_id is not None else []
+    parts += [f"key {first.key}"] if first.key else []
+    parts += [f"op {first.op_index}"]
+    return f"{run.path} ({', '.join(parts)})"

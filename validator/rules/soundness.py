@@ -1,0 +1,107 @@
+"""Can the runs be believed? Whole, readable, nothing left out, by a harness that proved itself. No policy waives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from validator.policy import GatePolicy
+from validator.records import Dimension, Outcome, Verdict
+from validator.rules.demand import Demand, Evidence, each
+from validator.run import Run, State
+
+_INCOMPLETE: dict[State, str] = {
+    "complete": "record it again",
+    "in progress": "judge it again when it has ended",
+    "crashed": "record it again and let it end in order: with Lockstep(...) as lockstep",
+    "unreadable": "record it again",
+}
+
+
+def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """At least one run, and none of them twice."""
+    runs = evidence.runs
+    verdict = Verdict.PASS if runs else Verdict.INCONCLUSIVE
+    remedy = "" if runs else "record one: kv-lockstep train --config configs/validate.toml"
+    yield Demand("at least 1 run", f"{len(runs):,}", verdict, remedy=remedy)
+    times: dict[str, int] = {}
+    for run in runs:
+        if "run_id" in run.manifest:
+            name = str(run.manifest["run_id"])
+            times[name] = times.get(name, 0) + 1
+    twice = sorted(name for name, count in times.items() if count > 1)
+    if twice:
+        more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
+        yield Demand(
+            "every run once",
+            f"{', '.join(twice[:5])}{more} more than once",
+            Verdict.INCONCLUSIVE,
+            remedy="name each run once",
+        )
+
+
+def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every run ended in order."""
+
+    def look(run: Run) -> tuple[str, str]:
+        said = (run.summary or {}).get("state", "complete")
+        if run.state == said == "complete":
+            return "", ""
+        found = run.state if said in ("complete", run.state) else f"{run.state}, summary says {said!r:.40}"
+        return found, _INCOMPLETE[run.state]
+
+    yield from each(evidence.runs, "a complete run", look, "complete", Verdict.INCONCLUSIVE)
+
+
+def readable(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Nothing in it is damaged, missing or at odds with the rest."""
+
+    def look(run: Run) -> tuple[str, str]:
+        more = f"; and {len(run.problems) - 3} more" if len(run.problems) > 3 else ""
+        found = "; ".join(run.problems[:3]) + more
+        return found, "mend what is named and record the run again"
+
+    demanded = "all of it readable and consistent"
+    yield from each(evidence.runs, demanded, look, "no problem", Verdict.INCONCLUSIVE)
+
+
+def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Nothing was skipped, lost or left to chance."""
+
+    def look(run: Run) -> tuple[str, str]:
+        dropped = sorted((reason, count) for reason, count in run.totals.dropped.items() if count)
+        found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped)
+        return found, "remove what the reasons name and record again"
+
+    yield from each(evidence.runs, "nothing sampled, dropped or faulty", look, "nothing", Verdict.INCONCLUSIVE)
+
+
+def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """The harness showed on planted faults, before each run, that it would notice."""
+
+    def look(run: Run) -> tuple[str, str]:
+        told = run.manifest.get("selftest")
+        done = told if isinstance(told, dict) else {}
+        if done.get("passed") is True or not (policy.selftest or told):
+            return "", ""
+        if not done:
+            return "no self-test recorded", "leave selftest on"
+        found = "noticed {detected} of {planted}, {cause_right} named, {side_right} charged rightly".format_map(
+            {name: done.get(name, "?") for name in ("detected", "planted", "cause_right", "side_right")}
+        )
+        return found, "see what it misses: kv-lockstep selftest"
+
+    demanded = "a harness that noticed planted faults"
+    runs = [run for run in evidence.runs if policy.selftest or run.manifest.get("selftest")]
+    yield from each(runs, demanded, look, "all noticed, named and charged rightly", Verdict.INCONCLUSIVE)
+
+
+def errors_explained(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every lookup that raised is a divergence with a cause."""
+
+    def look(run: Run) -> tuple[str, str]:
+        errors = run.totals.outcomes()[Outcome.ERROR.value]
+        missing = errors - run.totals.divergences_by(0).get(Dimension.ERROR.value, 0)
+        remedy = "nothing was compared there; make the host's calls valid and record again"
+        return (f"{missing:,}", remedy) if missing > 0 else ("", "")
+
+    yield from each(evidence.runs, "no lookup that raised unexplained", look, "0", Verdict.INCONCLUSIVE)
