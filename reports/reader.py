@@ -54,7 +54,7 @@ def read_run(path: Path | str) -> Run:
     path = Path(path)
     problems: list[str] = []
     files = _rank_files(path, problems)
-    manifest = _json_file(path, RUN_FILE, problems)
+    manifest = read_object(path, RUN_FILE, problems)
     is_run = manifest is not None and "run_id" in manifest and "schema" in manifest
     if not files and not is_run:
         raise RunUnreadable(_no_run(path))
@@ -74,7 +74,7 @@ def read_run(path: Path | str) -> Run:
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
-    summary = _json_file(path, SUMMARY_FILE, problems)
+    summary = read_object(path, SUMMARY_FILE, problems)
     state = state_of(manifest, summary, ranks)
     for lines in ranks:
         problems += lines.problems()
@@ -161,12 +161,12 @@ def _looks_like_run(path: Path) -> bool:
     names = _names(path)
     if any(_RANK_FILE.fullmatch(name) for name in names):
         return True
-    manifest = _json_file(path, RUN_FILE, []) if RUN_FILE in names else None
+    manifest = read_object(path, RUN_FILE, []) if RUN_FILE in names else None
     return manifest is not None and "run_id" in manifest and "schema" in manifest
 
 
 def _created(path: Path) -> float:
-    said = (_json_file(path, RUN_FILE, []) or {}).get("created")
+    said = (read_object(path, RUN_FILE, []) or {}).get("created")
     try:
         if isinstance(said, str):
             moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
@@ -198,7 +198,17 @@ def _inside(path: Path, name: str) -> bool:
         return False
 
 
-def _json_file(path: Path, name: str, problems: list[str]) -> dict[str, Any] | None:
+def read_object(path: Path, name: str, problems: list[str]) -> dict[str, Any] | None:
+    """Read a file of a run that holds one JSON object.
+
+    Args:
+        path: The run directory, which a link may not leave.
+        name: The file's name.
+        problems: What is wrong with it is added here, one sentence.
+
+    Returns:
+        The object; None if the file is absent or can't be used.
+    """
     if not os.path.lexists(path / name):
         return None
     if not _inside(path, name):

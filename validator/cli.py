@@ -127,6 +127,37 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
     run.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
+    ab = _command(
+        commands,
+        "ab",
+        "train with the old cache alone and the new cache alone, over several seeds, and compare",
+        [
+            "kv-lockstep ab --config configs/validate.toml",
+            "kv-lockstep ab --seeds 5 --set policy.num_simulations=8 --set max_env_step=400 "
+            "-- cartpole_unizero_config.py",
+        ],
+    )
+    ab.add_argument("--config", type=Path, metavar="FILE", help="what to train the embedded agent on, TOML")
+    ab.add_argument("--out", metavar="DIR", help="directory under which the result directory is made (default: runs)")
+    ab.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds, each trained twice (default: 3)")
+    ab.add_argument("--seed", type=int, metavar="N", help="the first of them (default: the configuration's, or 0)")
+    ab.add_argument("--control", metavar="CACHE", help=f"the trusted cache: {implementation} (default: legacy)")
+    ab.add_argument("--candidate", metavar="CACHE", help=f"the cache on trial: {implementation} (default: new)")
+    ab.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change one setting, as in train (with --config) or run (with a script); repeatable",
+    )
+    ab.add_argument(
+        "--policy", type=Path, metavar="FILE", help="gate policy whose table [training] judges (default: 5 %% margins)"
+    )
+    ab.add_argument("--quiet", action="store_true", help="print only the comparison and where it is")
+    ab.add_argument("script", type=Path, nargs="?", metavar="SCRIPT", help="a LightZero script, after --")
+    ab.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
     report = _command(
         commands,
         "report",

@@ -13,6 +13,7 @@ from typing import Any
 
 from validator.errors import ConfigError
 from validator.toml import read_toml
+from validator.training_policy import TrainingPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,14 @@ class GatePolicy:
         max_divergences: Divergences that all runs together may show.
         selftest: Whether each run's harness must have noticed planted faults before the run began.
         coverage: What each run must have exercised.
+        training: What trainings with one cache alone must have shown; None demands none.
     """
 
     name: str = "default"
     max_divergences: int = 0
     selftest: bool = True
     coverage: CoveragePolicy = field(default_factory=CoveragePolicy)
+    training: TrainingPolicy | None = None
 
     def __post_init__(self) -> None:
         if self.max_divergences < 0:

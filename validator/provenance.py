@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import secrets
+import socket
 import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,13 @@ def provenance() -> dict[str, Any]:
         if torch.cuda.is_available()
         else [],
     }
+
+
+def unique_name() -> str:
+    """Return a name for a directory of results: time, host, process and four random digits."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    host = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:24]
+    return f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def _versions() -> dict[str, str]:

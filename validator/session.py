@@ -6,8 +6,6 @@ import atexit
 import copy
 import logging
 import os
-import secrets
-import socket
 import sys
 import threading
 import time
@@ -29,7 +27,7 @@ from validator.gate import Judgement, judge
 from validator.ledger import Charge
 from validator.live import LiveFigures
 from validator.pair import Pair
-from validator.provenance import provenance
+from validator.provenance import provenance, unique_name
 from validator.records import SCHEMA, Divergence, Window
 from validator.run import Totals, summarise
 from validator.selftest import quick_selftest
@@ -68,7 +66,7 @@ class Lockstep:
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
-        self.run_id = self.config.run_id or _run_id()
+        self.run_id = self.config.run_id or unique_name()
         self.train_iter = -1
         self.env_step = -1
         rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -376,12 +374,6 @@ def open_from_settings(settings: Any, about: Mapping[str, Any] | None = None) ->
     """
     config = ValidationConfig.from_mapping(dict(settings))
     return Lockstep(config.out, config, manifest_extra=about)
-
-
-def _run_id() -> str:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    host = "".join(c for c in socket.gethostname() if c.isalnum() or c == "-")[:24]
-    return f"{stamp}-{host}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
 def _class_name(cache: Any) -> str:

@@ -10,6 +10,7 @@ from validator.rules.coverage import every_env, exercised
 from validator.rules.demand import Rule
 from validator.rules.divergence import no_divergence
 from validator.rules.soundness import complete, errors_explained, nothing_dropped, readable, self_tested, some_runs
+from validator.rules.training import trains_as_well
 
 RULES: tuple[Rule, ...] = (
     some_runs,
@@ -21,4 +22,5 @@ RULES: tuple[Rule, ...] = (
     errors_explained,
     exercised,
     every_env,
+    trains_as_well,
 )

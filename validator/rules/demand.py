@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from validator.policy import GatePolicy
 from validator.records import Verdict
 from validator.run import Run
+from validator.trainings import Trainings
 
 _NAMED = 20  # offenders that get a line of their own
 
@@ -49,7 +49,7 @@ class Evidence:
     """
 
     runs: Sequence[Run] = ()
-    trainings: Sequence[Any] = ()
+    trainings: Sequence[Trainings] = ()
     now: float = field(default_factory=time.time)
 
 
