@@ -27,9 +27,9 @@ from validator.training_policy import TrainingPolicy
 from validator.trainings import SIDES, Trainings
 
 _TAPPED = (
-    "with one cache alone at a time, nothing compared. Each serves the model through kv-lockstep's taps, because release "
-    "0.2.0 has no switch for another store than its own; both sides pay for them alike. Trajectories are not compared: "
-    "LightZero seeds its tree search from the clock, so no run of a seed repeats"
+    "with one cache alone at a time, nothing compared. Each serves the model through kv-lockstep's taps, because "
+    "release 0.2.0 has no switch for another store than its own; both sides pay for them alike. Trajectories are not "
+    "compared: LightZero seeds its tree search from the clock, so no run of a seed repeats"
 )
 
 Specify = Callable[[int, str], Mapping[str, Any]]
