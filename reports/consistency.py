@@ -59,6 +59,9 @@ def disagreements(
     """Hold the summary against the windows: of all ranks, or of rank 0, which wrote it."""
     if summary.get("run_id", manifest.get("run_id")) != manifest.get("run_id", summary.get("run_id")):
         yield f"{SUMMARY_FILE} belongs to run {summary.get('run_id')!r:.60}, {RUN_FILE} to another"
+    for lines in ranks:
+        if lines.close is not None and lines.close.get("run_id") != manifest.get("run_id"):
+            yield f"{rank_file(lines.rank)} belongs to run {lines.close.get('run_id')!r:.60}, {RUN_FILE} to another"
     if len(ranks) > 1 and summary.get("ops") != totals.ops:
         totals = fold(ranks[0].windows())
     folded = json.loads(json.dumps(summarise(totals)))

@@ -11,7 +11,8 @@ from typing import Any
 
 from reports.disk import rank_file
 from reports.order import Order
-from reports.thinning import Thinned
+from reports.seal import is_sealed, new_digest
+from reports.thinning import MOST, Thinned
 from validator.histogram import BUCKETS
 from validator.records import Divergence, Outcome, Window, from_json
 
@@ -28,6 +29,7 @@ _BATCH = 500
 EVENTS_KEPT = 2000
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
+CHANGED = "changed after it was written: its digest does not fit its content"
 
 
 @dataclass(slots=True)
@@ -40,12 +42,18 @@ class RankLines:
         divergences: Its divergences written in full.
         events: Its ``event`` lines, the first ``EVENTS_KEPT`` of each name.
         n_events: How many events there are, by name.
+        most: Half of how many windows of a pair are kept apart.
+        about: Its ``rank`` line: what a rank beyond the first says of itself.
         close: Its ``close`` line, None if it never closed.
+        is_sealed: Whether the digest in its close fits every byte before.
         cut_off: Whether the last line lacks its end: the writer was killed, or is writing it now.
         n_read: Lines that could be read.
     """
 
     rank: int
+    most: int = MOST
+    about: dict[str, Any] = field(default_factory=dict)
+    is_sealed: bool = False
     caches: list[dict[str, Any]] = field(default_factory=list)
     divergences: list[Divergence] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -57,6 +65,7 @@ class RankLines:
     _faults: dict[str, list[int]] = field(default_factory=dict)
     _thinned: dict[str, Thinned] = field(default_factory=dict)
     _order: Order = field(default_factory=Order)
+    _digest: Any = field(default_factory=new_digest)
 
     def take(self, raws: Sequence[bytes]) -> None:
         """Take in the lines that follow, keeping every one that can be read.
@@ -65,11 +74,16 @@ class RankLines:
             raws: Whole lines; only the last of a file may lack its end.
         """
         batch = _batch(raws)
+        was_open = self.close is None
         for position, raw in enumerate(raws):
             self._number += 1
             try:
                 self._take(batch[position] if batch else json.loads(raw.decode()))
                 self.n_read += 1
+                if was_open and self.close is not None:
+                    was_open = False
+                    self._digest.update(b"".join(raws[:position]))
+                    self.is_sealed = is_sealed(raw.removesuffix(b"\n"), self._digest)
             except (ValueError, RecursionError) as fault:
                 if raw == b"\n":
                     continue  # a writer begins so after a line it could not finish
@@ -80,6 +94,8 @@ class RankLines:
                 if reason not in self._faults and len(self._faults) >= _NAMED_REASONS:
                     reason = "further reasons"
                 self._faults.setdefault(reason, []).append(self._number)
+        if was_open:
+            self._digest.update(b"".join(raws))
 
     def windows(self) -> list[Window]:
         """Return the windows so far, pair by pair; neighbours added up where they are very many."""
@@ -96,6 +112,8 @@ class RankLines:
         found += self._order.gaps()
         if self.close is not None:
             found += _losses(self.close, self.n_read - 1)
+            if not (found or self.is_sealed):
+                found.append(CHANGED)  # and nothing else tells of it
         return [f"{name}: {what}" for what in found]
 
     def _take(self, line: Any) -> None:
@@ -107,9 +125,9 @@ class RankLines:
         if kind == "window":
             _check_window(line)
             cache = line["cache"]
-            self._order.saw(cache, line.get("seq", 0))
+            self._order.saw(cache, line.get("seq", 0), line["t_s"])
             if cache not in self._thinned:
-                self._thinned[cache] = Thinned()
+                self._thinned[cache] = Thinned(self.most)
             self._thinned[cache].add(line)
         elif kind == "divergence":
             try:
@@ -123,18 +141,21 @@ class RankLines:
                 self.events.append(line)
         elif kind == "cache" and type(line.get("cache")) is str:
             self.caches.append(line)
+        elif kind == "rank":
+            self.about = line
         elif kind == "close":
             self.close = line
         else:
             raise ValueError(f"of a type that this version does not know, {kind!r:.40}")
 
 
-def read_lines(path: Path, rank: int) -> RankLines:
+def read_lines(path: Path, rank: int, most: int = MOST) -> RankLines:
     """Read one rank's file.
 
     Args:
         path: The file.
         rank: Whose it is.
+        most: Half of how many windows of a pair are kept apart; beyond, neighbours are added up.
 
     Returns:
         Its records, with a sentence for whatever is wrong.
@@ -142,7 +163,7 @@ def read_lines(path: Path, rank: int) -> RankLines:
     Raises:
         OSError: If the file can't be opened.
     """
-    found = RankLines(rank)
+    found = RankLines(rank, most)
     with path.open("rb", buffering=1 << 20) as file:
         while raws := list(islice(file, _BATCH)):
             found.take(raws)

@@ -1,18 +1,23 @@
-"""Are a rank's windows all there, in their order?"""
+"""Are a rank's windows all there, in their order, by a clock that goes forward?"""
 
 from __future__ import annotations
 
 
 class Order:
-    """Watches the ordinals of windows; each pair counts its own from 0."""
+    """Watches the ordinals of windows, which each pair counts from 0, and their times."""
 
     def __init__(self) -> None:
         self._following: dict[str, int] = {}
         self._n_missing: dict[str, int] = {}
         self._disordered: dict[str, None] = {}
+        self._latest_s: dict[str, float] = {}
+        self._backwards: dict[str, str] = {}
 
-    def saw(self, cache: str, seq: int) -> None:
+    def saw(self, cache: str, seq: int, t_s: float) -> None:
         """Note the next window of a pair."""
+        if t_s < self._latest_s.get(cache, 0.0):
+            self._backwards[cache] = f"from {self._latest_s[cache]:.6g} s to {t_s:.6g} s"
+        self._latest_s[cache] = t_s
         expected = self._following.get(cache, 0)
         if seq == expected:
             self._following[cache] = seq + 1
@@ -28,4 +33,5 @@ class Order:
             f"{count} window{'s' * (count != 1)} of {cache!r:.60} missing before its last"
             for cache, count in self._n_missing.items()
         ]
+        gaps += [f"the clock of {cache!r:.60} goes backwards, {how}" for cache, how in self._backwards.items()]
         return gaps + [f"windows of {cache!r:.60} are repeated or out of order" for cache in self._disordered]

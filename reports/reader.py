@@ -27,10 +27,13 @@ from reports.consistency import (
     uncounted,
 )
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
-from reports.lines import read_lines
+from reports.lines import CHANGED, read_lines
+from reports.seal import is_sealed
+from reports.thinning import MOST
 from validator.records import Divergence
 from validator.run import Run, add_counts, fold
 
+_UNSEALED = "lacks its digest, with which it was written: it was changed"
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
 
@@ -38,11 +41,12 @@ class RunUnreadable(Exception):
     """A path holds no run at all: what was expected, and what to do."""
 
 
-def read_run(path: Path | str) -> Run:
+def read_run(path: Path | str, most_windows: int = MOST) -> Run:
     """Read one run directory.
 
     Args:
         path: The directory.
+        most_windows: Half of how many windows of one pair are kept apart; beyond, neighbours are added up.
 
     Returns:
         The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
@@ -53,8 +57,9 @@ def read_run(path: Path | str) -> Run:
     """
     path = Path(path)
     problems: list[str] = []
+    changed: list[str] = []
     files = _rank_files(path, problems)
-    manifest = read_object(path, RUN_FILE, problems)
+    manifest = _json_file(path, RUN_FILE, problems, changed)
     is_run = manifest is not None and "run_id" in manifest and "schema" in manifest
     if not files and not is_run:
         raise RunUnreadable(_no_run(path))
@@ -70,11 +75,11 @@ def read_run(path: Path | str) -> Run:
     with _collector_paused():
         for rank, file in sorted(files.items()):
             try:
-                ranks.append(read_lines(file, rank))
+                ranks.append(read_lines(file, rank, most_windows))
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
-    summary = read_object(path, SUMMARY_FILE, problems)
+    summary = _json_file(path, SUMMARY_FILE, problems, changed)
     state = state_of(manifest, summary, ranks)
     for lines in ranks:
         problems += lines.problems()
@@ -89,6 +94,8 @@ def read_run(path: Path | str) -> Run:
         run.windows += lines.windows()
         run.divergences += lines.divergences
         run.events += lines.events
+        run.ranks[lines.rank] = lines.about if lines.rank else manifest
+        run.digests[rank_file(lines.rank)] = str((lines.close or {}).get("digest", ""))
         add_counts(run.n_events, lines.n_events)
     run.totals = fold(run.windows)
     run.divergences = _with_evidence(path, run.divergences, problems)
@@ -101,6 +108,8 @@ def read_run(path: Path | str) -> Run:
         problems += uncounted(run)
     else:
         count_what_was_written(run)
+    # Where something more telling is said of a file already, this adds nothing.
+    problems += [one for one in changed if not any(said.startswith(one.split()[0]) for said in problems)]
     return run
 
 
@@ -161,12 +170,12 @@ def _looks_like_run(path: Path) -> bool:
     names = _names(path)
     if any(_RANK_FILE.fullmatch(name) for name in names):
         return True
-    manifest = read_object(path, RUN_FILE, []) if RUN_FILE in names else None
+    manifest = _json_file(path, RUN_FILE, [], []) if RUN_FILE in names else None
     return manifest is not None and "run_id" in manifest and "schema" in manifest
 
 
 def _created(path: Path) -> float:
-    said = (read_object(path, RUN_FILE, []) or {}).get("created")
+    said = (_json_file(path, RUN_FILE, [], []) or {}).get("created")
     try:
         if isinstance(said, str):
             moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
@@ -198,30 +207,24 @@ def _inside(path: Path, name: str) -> bool:
         return False
 
 
-def read_object(path: Path, name: str, problems: list[str]) -> dict[str, Any] | None:
-    """Read a file of a run that holds one JSON object.
-
-    Args:
-        path: The run directory, which a link may not leave.
-        name: The file's name.
-        problems: What is wrong with it is added here, one sentence.
-
-    Returns:
-        The object; None if the file is absent or can't be used.
-    """
+def _json_file(path: Path, name: str, problems: list[str], changed: list[str]) -> dict[str, Any] | None:
     if not os.path.lexists(path / name):
         return None
     if not _inside(path, name):
         problems.append(f"{name} is no plain file inside the run directory; not read")
         return None
     try:
-        content = json.loads((path / name).read_bytes().decode())
+        data = (path / name).read_bytes()
+        content = json.loads(data.decode())
     except (OSError, ValueError, RecursionError) as fault:
         problems.append(f"{name} can't be read as JSON: {fault!s:.120}")
         return None
     if not isinstance(content, dict):
         problems.append(f"{name} holds no object")
         return None
+    if not is_sealed(data):
+        changed.append(f"{name} was {CHANGED}" if "digest" in content else f"{name} {_UNSEALED}")
+    content.pop("digest", None)
     return content
 
 

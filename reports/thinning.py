@@ -14,13 +14,17 @@ Line = dict[str, Any]
 
 
 class Thinned:
-    """Windows of one pair, as lines; at most ``2 * MOST`` of them, each the sum of equally many but the last.
+    """Windows of one pair, as lines; at most ``2 * most`` of them, each the sum of equally many but the last.
+
+    Args:
+        most: Half of how many lines are kept.
 
     Attributes:
         lines: The windows; single ones are the lines as they were given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self.lines: list[Line] = []
         self._each = 1
         self._in_last = 0
@@ -31,7 +35,7 @@ class Thinned:
             _merge(self.lines[-1], line)
             self._in_last += 1
             return
-        if len(self.lines) == 2 * MOST:
+        if len(self.lines) == 2 * self._most:
             for into, line_after in zip(self.lines[::2], self.lines[1::2], strict=True):
                 _merge(into, line_after)
             self.lines = self.lines[::2]

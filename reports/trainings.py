@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.disk import encoded, write_atomically
-from reports.reader import RunUnreadable, read_object
+from reports.reader import RunUnreadable, _json_file
+from reports.seal import seal
 from validator.records import SCHEMA, from_json, to_json
 from validator.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
 
@@ -29,7 +30,7 @@ def write_trainings(trainings: Trainings, derived: Mapping[str, Any]) -> None:
         "trainings": [to_json(training) for training in trainings.trainings],
         "first_differences": [to_json(difference) for difference in trainings.differences],
     }
-    write_atomically(trainings.path / AB_FILE, encoded({**about, **records, **derived}, indent=1) + b"\n")
+    write_atomically(trainings.path / AB_FILE, seal(encoded({**about, **records, **derived}, indent=1)))
 
 
 def read_trainings(path: Path) -> Trainings:
@@ -45,7 +46,7 @@ def read_trainings(path: Path) -> Trainings:
         RunUnreadable: If there is no such result.
     """
     problems: list[str] = []
-    content = read_object(path, AB_FILE, problems)
+    content = _json_file(path, AB_FILE, problems, problems)
     if content is None and not problems:
         raise RunUnreadable(f"{path}: no {AB_FILE} in it; expected a result directory of kv-lockstep ab")
     content = content or {}

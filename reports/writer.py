@@ -23,7 +23,11 @@ from typing import Any
 
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
 from reports.process import identity
+from reports.seal import new_digest, seal
 from validator.records import SCHEMA, Divergence, Window, to_json
+
+# What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
+_OF_EACH_RANK = ("created", "seed", "git", "versions", "platform", "cuda", "selftest")
 
 
 class RunDirectoryError(OSError):
@@ -56,6 +60,7 @@ class RunWriter:
         # Reentrant: a signal handler that closes the run may interrupt a write of the same thread.
         self._lock = threading.RLock()
         self._lines = 0
+        self._digest = new_digest()  # of all that stands in the file of lines
         self._torn = False
         self._closed: bool | None = None
 
@@ -94,7 +99,7 @@ class RunWriter:
             if rank == 0:
                 filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
                 filled = {"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}
-                write_atomically(path / RUN_FILE, encoded(described(filled), indent=1))
+                write_atomically(path / RUN_FILE, seal(encoded(described(filled), indent=1)))
         except RunDirectoryError:
             raise
         except FileExistsError as found:
@@ -109,7 +114,11 @@ class RunWriter:
             raise RunDirectoryError(
                 f"{path}: {what}; expected a directory that can be written; mend it, or choose another one"
             ) from problem
-        return cls(path, fd, rank, evidence_limit_bytes)
+        writer = cls(path, fd, rank, evidence_limit_bytes)
+        if rank:
+            own = {name: manifest[name] for name in _OF_EACH_RANK if name in manifest}
+            writer._line("rank", lambda: described({**identity(), **own}))
+        return writer
 
     def elapsed_s(self) -> float:
         """Return seconds since the run began, the clock of every ``t_s``."""
@@ -177,7 +186,7 @@ class RunWriter:
         with self._lock:
             if self._closed is not None:
                 return self._closed
-            self._line("close", self._account)
+            self._line("close", lambda: {"run_id": self.path.name, **self._account()})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
                 try:
@@ -196,7 +205,7 @@ class RunWriter:
     def _summarise(self, summary: Mapping[str, Any]) -> None:
         if self.rank == 0:
             whole = encoded({**summary, "writer": self._account()}, indent=1)
-            write_atomically(self.path / SUMMARY_FILE, whole)
+            write_atomically(self.path / SUMMARY_FILE, seal(whole))
 
     def _account(self) -> dict[str, Any]:
         return {"lines": self._lines, "lost_lines": self.lost_lines, "faults": dict(self.faults)}
@@ -211,13 +220,19 @@ class RunWriter:
                 line = {"type": kind, "t_s": None, **make()}
                 if not isinstance(line["t_s"], Real) or not math.isfinite(line["t_s"]):
                     line["t_s"] = round(self.elapsed_s(), 6)
-                self._append(encoded(line) + b"\n")
+                self._append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
                 self._lines += 1
                 return True
             except Exception as problem:
                 self.lost_lines += 1
                 self._fault("line", problem)
                 return False
+
+    def _sealed(self, line: dict[str, Any]) -> bytes:
+        before = self._digest.copy()
+        if self._torn:
+            before.update(b"\n")
+        return seal(encoded(line), before)
 
     def _append(self, data: bytes) -> None:
         if os.fstat(self._fd).st_nlink == 0:  # writing to a removed file succeeds, and is lost
@@ -229,6 +244,7 @@ class RunWriter:
             count = os.write(self._fd, rest)
             if not count:
                 raise OSError("nothing could be written")
+            self._digest.update(rest[:count])
             self._torn = rest[count - 1] != 0x0A
             rest = rest[count:]
 

@@ -31,6 +31,7 @@ class Counters:
         divergences: Divergences by ``dimension|cause|fault``.
         coverage: What was exercised, by name.
         envs: Lookups by env id.
+        layers: Sets by number of layers that hold something in K and V; 0 where one of them holds nothing.
         dropped: What was not looked at or not written, by reason.
         harness_ns: Time beyond the primary's own, nanoseconds.
     """
@@ -46,6 +47,7 @@ class Counters:
         self.divergences: dict[str, int] = defaultdict(int)
         self.coverage: dict[str, int] = defaultdict(int)
         self.envs: dict[int, int] = defaultdict(int)
+        self.layers: dict[int, int] = defaultdict(int)
         self.dropped: dict[str, int] = defaultdict(int)
         self.harness_ns = 0
 
@@ -94,7 +96,7 @@ class Counters:
                 if any(counts)
             },
             divergences=dict(self.divergences),
-            coverage=dict(self.coverage),
+            coverage={**self.coverage, **{f"sets_of_{n}_layers": count for n, count in self.layers.items()}},
             envs={str(env_id): count for env_id, count in self.envs.items()},
             latency_ns=latency,
             bytes_held=bytes_held,

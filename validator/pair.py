@@ -352,6 +352,8 @@ class Pair:
         coverage = self.counters.coverage
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
+        contents = pending[0].contents
+        self.counters.layers[len(contents) // 2 if all(contents) else 0] += 1
         closely = self.auditor.begin_set()
         for side, model, error in zip(
             (self.control, self.candidate), models, (control_error, candidate_error), strict=True

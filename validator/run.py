@@ -119,6 +119,8 @@ class Run:
         divergences: All divergences written in full.
         events: The ``event`` lines, the first thousands of each name.
         n_events: How many events there are, by name.
+        ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
+        digests: The digest of each rank's file of lines, empty where it never closed.
         problems: What could not be read, one sentence each; a run with problems never passes.
         totals: The windows added up. A killed process loses its last window, though not the divergences in it: where
             more were written in full than the windows count, these are the totals.
@@ -133,6 +135,8 @@ class Run:
     divergences: list[Divergence] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     n_events: dict[str, int] = field(default_factory=dict)
+    ranks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
 

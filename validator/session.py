@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from reports.reader import read_run
+from reports.run_id import run_id
 from reports.writer import RunWriter
 from shadow.shadow_cache import ShadowCache
 from shadow.switch import HostPromises
@@ -27,7 +28,7 @@ from validator.gate import Judgement, judge
 from validator.ledger import Charge
 from validator.live import LiveFigures
 from validator.pair import Pair
-from validator.provenance import provenance, unique_name
+from validator.provenance import provenance, source_of
 from validator.records import SCHEMA, Divergence, Window
 from validator.run import Totals, summarise
 from validator.selftest import quick_selftest
@@ -66,7 +67,7 @@ class Lockstep:
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
-        self.run_id = self.config.run_id or unique_name()
+        self.run_id = self.config.run_id or run_id()
         self.train_iter = -1
         self.env_step = -1
         rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -334,6 +335,7 @@ class Lockstep:
             unique,
             control=_class_name(control),
             candidate=_class_name(candidate),
+            sources={"control": source_of(type(control)), "candidate": source_of(type(candidate))},
             primary=primary,
             policy=policies,
             env_num=pair.env_num,

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reports.run_id import run_id
 from reports.trainings import write_trainings
 from reports.writer import RunDirectoryError
 from validator.ab.series import run_series
@@ -19,7 +20,7 @@ from validator.commands.train_config import read_config
 from validator.errors import ConfigError
 from validator.gate import Judgement, decide
 from validator.policy import GatePolicy
-from validator.provenance import provenance, unique_name
+from validator.provenance import provenance
 from validator.records import to_json
 from validator.rules.training import whole_and_judged
 from validator.toml import parse_setting
@@ -69,7 +70,7 @@ def main(arguments: Namespace) -> int:
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds {arguments.seeds}: expected at least 1")
     policy = _policy(arguments)
-    path = Path(arguments.out or "runs").absolute() / f"ab-{unique_name()}"
+    path = Path(arguments.out or "runs").absolute() / f"ab-{run_id()}"
     plan = _embedded(arguments) if arguments.config else _lightzero(arguments, path)
     try:
         path.mkdir(parents=True)

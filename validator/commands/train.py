@@ -93,6 +93,7 @@ def _what_ran(config: TrainConfig) -> dict[str, object]:
         "seed": config.seed,
         "device": config.device,
         "env_num": config.env_num,
+        "num_layers": config.world_model_cfg.num_layers,
         "switches": {
             "use_new_cache_manager": config.world_model_cfg.use_new_cache_manager,
             "cache_validation_mode": config.world_model_cfg.cache_validation_mode,

@@ -158,6 +158,7 @@ class Installation:
         self.about["switches"] = {
             name: bool(read_field(config, name, False)) for name in ("use_new_cache_manager", "cache_validation_mode")
         }
+        self.about["num_layers"] = read_field(config, "num_layers", None)
         self.validation = self._open(settings, self.about)
         return self.validation
 
