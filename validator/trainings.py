@@ -25,6 +25,7 @@ class Training:
         seed: Its seed.
         side: ``control`` or ``candidate``.
         cache: Class of the cache that served the model, as constructed.
+        source: Digest of the source of that class, as ``sources`` in a run's ``cache`` lines; empty without source.
         device: ``cuda`` if the process computed there, else ``cpu``.
         env_steps: Env steps it took.
         updates: Weight updates it took.
@@ -44,6 +45,7 @@ class Training:
     seed: int
     side: str
     cache: str = ""
+    source: str = ""
     device: str = "cpu"
     env_steps: int = 0
     updates: int = 0
@@ -128,6 +130,6 @@ class Trainings:
         control, candidate = (by[side] for side in SIDES)
         return [(control[seed], candidate[seed]) for seed in control if seed in candidate]
 
-    def classes(self, side: str) -> set[str]:
-        """Return the classes of the caches that served a side."""
-        return {training.cache for training in self.trainings if training.side == side and training.cache}
+    def caches(self, side: str) -> set[tuple[str, str]]:
+        """Return class and source digest of every cache that served a side."""
+        return {(each.cache, each.source) for each in self.trainings if each.side == side and each.cache}

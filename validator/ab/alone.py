@@ -32,10 +32,9 @@ class Counted:
         return getattr(self._cache, name)
 
     @property
-    def class_name(self) -> str:
+    def kind(self) -> type:
         """Class of the cache."""
-        kind = type(self._cache)
-        return f"{kind.__module__}.{kind.__qualname__}"
+        return type(self._cache)
 
     def _counting(self, lookup: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:

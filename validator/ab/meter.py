@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from validator.ab.alone import Counted
+from validator.provenance import source_of
 
 _RECENT = 20  # episodes
 
@@ -45,13 +46,15 @@ class Meter:
             Fields of ``validator.trainings.Training``.
         """
         cpu_s, wall_s = (0.0, 0.0) if self._began is None else self._began
+        kinds = {cache.kind for cache in self.caches}
         late = losses[-max(1, len(losses) // 5) :]
         error = "" if all(map(math.isfinite, losses)) else "the loss is not finite"
         if not self.caches:
             error = "no cache was built, so nothing was measured"
         on_cuda = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
-            "cache": ", ".join(sorted({cache.class_name for cache in self.caches})),
+            "cache": ", ".join(sorted({f"{kind.__module__}.{kind.__qualname__}" for kind in kinds})),
+            "source": ", ".join(sorted({source_of(kind) for kind in kinds})),
             "device": "cuda" if on_cuda else "cpu",
             "episodes": len(returns),
             "cpu_s": time.process_time() - cpu_s if self._began else 0.0,

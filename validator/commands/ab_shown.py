@@ -14,7 +14,7 @@ from reports.page import STYLES, Page
 from validator.gate import Judgement
 from validator.rules.training import METRICS, change, measured
 from validator.training_policy import TrainingPolicy
-from validator.trainings import Training, Trainings
+from validator.trainings import SIDES, Training, Trainings
 
 
 class SeriesDisplay:
@@ -111,13 +111,12 @@ def show_trainings(trainings: Trainings, policy: TrainingPolicy, judgement: Judg
     page.space()
     page.facts(
         [
-            ("control", ", ".join(sorted(trainings.classes("control")))),
-            ("candidate", ", ".join(sorted(trainings.classes("candidate")))),
+            *((side, ", ".join(sorted(name for name, _ in trainings.caches(side)))) for side in SIDES),
             ("trajectory", _trajectory(trainings)),
             ("what ran", page.text(trainings.manifest.get("ran", ""), limit=1000)),
         ]
     )
-    if trainings.classes("control") == trainings.classes("candidate"):
+    if trainings.caches("control") == trainings.caches("candidate"):
         page.prose(page.text("control and candidate are the same class: this says nothing about a new cache"))
     out.print(f"result: {trainings.path}", markup=False, soft_wrap=True)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from validator.noninferiority import Comparison, compare
 from validator.policy import GatePolicy
@@ -69,7 +69,7 @@ def whole_and_judged(trainings: Trainings, policy: TrainingPolicy) -> Iterator[D
         f"{len(counting)}",
         Verdict.PASS if enough else Verdict.INCONCLUSIVE,
         str(trainings.path),
-        "" if enough else f"{_RUN_IT} --seeds {policy.seeds}",
+        "" if enough else f"run kv-lockstep ab again with --seeds {policy.seeds}",
     )
     if policy.trajectories and trainings.repeatable:
         yield _same_trajectories(trainings, counting)
@@ -100,10 +100,10 @@ def _same_caches(trainings: Trainings, runs: Sequence[Run]) -> Iterator[Demand]:
     """The caches that trained alone are those that the runs compared."""
     if not runs:
         return
-    compared = [{str(line.get(side)) for run in runs for line in run.caches} for side in SIDES]
-    trained = [trainings.classes(side) for side in SIDES]
+    compared = [{_cache(line, side) for run in runs for line in run.caches} for side in SIDES]
+    trained = [trainings.caches(side) for side in SIDES]
     same = trained == compared and trained[0] != trained[1]
-    remedy = f"the runs compared {_pair(compared)}; name these with --control and --candidate of kv-lockstep ab"
+    remedy = f"the runs compared {_pair(compared)}: train these, with --control and --candidate of kv-lockstep ab"
     yield Demand(
         "trained with the caches that the runs compared",
         _pair(trained),
@@ -113,8 +113,16 @@ def _same_caches(trainings: Trainings, runs: Sequence[Run]) -> Iterator[Demand]:
     )
 
 
-def _pair(classes: Sequence[set[str]]) -> str:
-    control, candidate = (", ".join(sorted(names)) or "nothing" for names in classes)
+def _cache(line: Mapping[str, Any], side: str) -> tuple[str, str]:
+    sources = line.get("sources")
+    return str(line.get(side)), str(sources.get(side) or "") if isinstance(sources, Mapping) else ""
+
+
+def _pair(caches: Sequence[set[tuple[str, str]]]) -> str:
+    control, candidate = (
+        ", ".join(f"{name} of source {source or 'unrecorded'}" for name, source in sorted(each)) or "nothing"
+        for each in caches
+    )
     return f"{candidate} against {control}"
 
 
