@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.disk import rank_file
+from reports.json_file import CHANGED
 from reports.order import Order
 from reports.seal import is_sealed, new_digest
 from reports.thinning import MOST, Thinned
@@ -29,7 +30,6 @@ _BATCH = 500
 EVENTS_KEPT = 2000
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
-CHANGED = "changed after it was written: its digest does not fit its content"
 
 
 @dataclass(slots=True)

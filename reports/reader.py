@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from reports.consistency import (
     absent_ranks,
@@ -27,13 +22,12 @@ from reports.consistency import (
     uncounted,
 )
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
-from reports.lines import CHANGED, read_lines
-from reports.seal import is_sealed
+from reports.json_file import is_inside, json_file
+from reports.lines import read_lines
 from reports.thinning import MOST
 from validator.records import Divergence
-from validator.run import Run, add_counts, fold
+from validator.run import Run, add_counts, created, fold
 
-_UNSEALED = "lacks its digest, with which it was written: it was changed"
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
 
@@ -59,7 +53,7 @@ def read_run(path: Path | str, most_windows: int = MOST) -> Run:
     problems: list[str] = []
     changed: list[str] = []
     files = _rank_files(path, problems)
-    manifest = _json_file(path, RUN_FILE, problems, changed)
+    manifest = json_file(path, RUN_FILE, problems, changed)
     is_run = manifest is not None and "run_id" in manifest and "schema" in manifest
     if not files and not is_run:
         raise RunUnreadable(_no_run(path))
@@ -79,7 +73,7 @@ def read_run(path: Path | str, most_windows: int = MOST) -> Run:
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
-    summary = _json_file(path, SUMMARY_FILE, problems, changed)
+    summary = json_file(path, SUMMARY_FILE, problems, changed)
     state = state_of(manifest, summary, ranks)
     for lines in ranks:
         problems += lines.problems()
@@ -137,6 +131,17 @@ def find_runs(path: Path | str) -> list[Path]:
     return sorted(below, key=lambda child: (_created(child), child.name))
 
 
+def links_among(path: Path | str) -> list[Path]:
+    """Name the symbolic links in a directory of runs that lead to a directory; ``find_runs`` follows none."""
+    path = Path(path)
+    if _looks_like_run(path):
+        return []
+    try:
+        return sorted(child for child in path.iterdir() if child.is_symlink() and child.is_dir())
+    except OSError:
+        return []
+
+
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
     """Keep the cycle collector from looking at every record again and again: more than half of the reading time."""
@@ -170,62 +175,24 @@ def _looks_like_run(path: Path) -> bool:
     names = _names(path)
     if any(_RANK_FILE.fullmatch(name) for name in names):
         return True
-    manifest = _json_file(path, RUN_FILE, [], []) if RUN_FILE in names else None
+    manifest = json_file(path, RUN_FILE, [], []) if RUN_FILE in names else None
     return manifest is not None and "run_id" in manifest and "schema" in manifest
 
 
 def _created(path: Path) -> float:
-    said = (_json_file(path, RUN_FILE, [], []) or {}).get("created")
-    try:
-        if isinstance(said, str):
-            moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-        if isinstance(said, (int, float)):
-            return float(said)
-    except (ValueError, OverflowError):
-        pass
-    return path.stat().st_mtime
+    said = created(json_file(path, RUN_FILE, [], []) or {})
+    return path.stat().st_mtime if said is None else said
 
 
 def _rank_files(path: Path, problems: list[str]) -> dict[int, Path]:
     files: dict[int, Path] = {}
     for name in _names(path):
         if match := _RANK_FILE.fullmatch(name):
-            if _inside(path, name):
+            if is_inside(path, name):
                 files.setdefault(int(match[1]), path / name)
             else:
                 problems.append(f"{name} is no plain file inside the run directory; not read")
     return files
-
-
-def _inside(path: Path, name: str) -> bool:
-    """Say whether a name leads to a regular file that lies in the directory; links out of it are not followed."""
-    try:
-        target = (path / name).resolve(strict=True)
-        return target.is_relative_to(path.resolve()) and stat.S_ISREG(target.stat().st_mode)
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def _json_file(path: Path, name: str, problems: list[str], changed: list[str]) -> dict[str, Any] | None:
-    if not os.path.lexists(path / name):
-        return None
-    if not _inside(path, name):
-        problems.append(f"{name} is no plain file inside the run directory; not read")
-        return None
-    try:
-        data = (path / name).read_bytes()
-        content = json.loads(data.decode())
-    except (OSError, ValueError, RecursionError) as fault:
-        problems.append(f"{name} can't be read as JSON: {fault!s:.120}")
-        return None
-    if not isinstance(content, dict):
-        problems.append(f"{name} holds no object")
-        return None
-    if not is_sealed(data):
-        changed.append(f"{name} was {CHANGED}" if "digest" in content else f"{name} {_UNSEALED}")
-    content.pop("digest", None)
-    return content
 
 
 def _with_evidence(path: Path, divergences: list[Divergence], problems: list[str]) -> list[Divergence]:
@@ -236,7 +203,7 @@ def _with_evidence(path: Path, divergences: list[Divergence], problems: list[str
         name = divergence.evidence
         if name:
             if name not in known:
-                known[name] = name.startswith(f"{EVIDENCE_DIR}/") and _inside(path, name)
+                known[name] = name.startswith(f"{EVIDENCE_DIR}/") and is_inside(path, name)
             if not known[name]:
                 lost.append(name)
                 note = f"{name!r:.100} is no file of this run"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from reports.disk import encoded, write_atomically
-from reports.reader import RunUnreadable, _json_file
+from reports.json_file import json_file
+from reports.reader import RunUnreadable
 from reports.seal import seal
 from validator.records import SCHEMA, from_json, to_json
 from validator.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
@@ -46,7 +47,7 @@ def read_trainings(path: Path) -> Trainings:
         RunUnreadable: If there is no such result.
     """
     problems: list[str] = []
-    content = _json_file(path, AB_FILE, problems, problems)
+    content = json_file(path, AB_FILE, problems, problems)
     if content is None and not problems:
         raise RunUnreadable(f"{path}: no {AB_FILE} in it; expected a result directory of kv-lockstep ab")
     content = content or {}

@@ -212,11 +212,32 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="FILE", help="where to write HTML (default: compare.html in RUN_B)"
     )
 
-    gate = _command(commands, "gate", "judge runs by a policy: may the candidate ship?", ["kv-lockstep gate runs"])
+    gate = _command(
+        commands,
+        "gate",
+        "judge runs by a policy: may the candidate ship?",
+        [
+            "kv-lockstep gate runs",
+            "kv-lockstep gate runs --policy shadow-to-canary",
+            "kv-lockstep gate runs --policy canary-to-default --waivers legacy-ring",
+        ],
+    )
     gate.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="run directory, or a directory of runs for all of them"
     )
-    gate.add_argument("--policy", type=Path, metavar="FILE", help="what is demanded, TOML (default: built in)")
+    gate.add_argument(
+        "--policy",
+        metavar="POLICY",
+        help="what is demanded: a TOML file, or smoke, shadow-to-canary, canary-to-default, remove-legacy "
+        "(default: built in, for single runs)",
+    )
+    gate.add_argument(
+        "--waivers",
+        action="append",
+        default=[],
+        metavar="WAIVERS",
+        help="which divergences are permitted: a TOML file, or legacy-ring; repeatable (default: none)",
+    )
 
     conformance = _command(
         commands,
@@ -225,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
         [
             "kv-lockstep conformance --ops 20000",
             "kv-lockstep conformance --candidate my_package.my_cache:MyCache --ops 20000",
+            "kv-lockstep conformance --ops 20000 --out runs",
         ],
         "exit codes: 0 both do what they declare, 1 one does not, 2 usage, 3 fault of kv-lockstep itself",
     )
@@ -232,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     conformance.add_argument("--candidate", default="new", metavar="CACHE", help=f"{implementation} (default: new)")
     conformance.add_argument("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
     conformance.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+    conformance.add_argument("--out", metavar="DIR", help="also leave the result there, beside the runs, for the gate")
 
     selftest = _command(
         commands,

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from validator.policy import GatePolicy
+from validator.rates import Rate, rates
 from validator.records import EXIT_CODE, Outcome, Verdict
 from validator.rules import RULES
 from validator.rules.demand import Demand, Evidence
-from validator.rules.divergence import n_divergences
+from validator.rules.divergence import n_divergences, n_left
 from validator.run import Run
 
 __all__ = ["Demand", "Evidence", "Judgement", "judge"]
@@ -28,12 +29,14 @@ class Judgement:
         demands: Every demand that was looked at.
         reasons: What the verdict rests on, one sentence each: what failed, what is missing, or the evidence of a PASS.
         policy: Name of the policy.
+        rates: The divergence rate of each pool over all runs, by lookup and by episode, without waived ones.
     """
 
     verdict: Verdict
     demands: tuple[Demand, ...]
     reasons: tuple[str, ...]
     policy: str = "default"
+    rates: tuple[Rate, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -56,17 +59,21 @@ def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) 
     """
     policy = policy or GatePolicy()
     evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
+    bounds = tuple(rates(evidence.runs, n_left(evidence)))
     demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
-    return decide(demands, policy.name, lambda: _evidence(evidence.runs))
+    return decide(demands, policy.name, lambda: _evidence(evidence), bounds)
 
 
-def decide(demands: tuple[Demand, ...], policy: str, held: Callable[[], Iterator[str]]) -> Judgement:
+def decide(
+    demands: tuple[Demand, ...], policy: str, held: Callable[[], Iterator[str]], bounds: tuple[Rate, ...] = ()
+) -> Judgement:
     """Draw the verdict from demands: the worst of theirs.
 
     Args:
         demands: Every demand that was looked at.
         policy: Name of the policy that made them.
         held: Says what a PASS rests on.
+        bounds: Divergence rates to show with it.
     """
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         reasons = [str(demand) for demand in demands if demand.verdict is verdict]
@@ -74,16 +81,20 @@ def decide(demands: tuple[Demand, ...], policy: str, held: Callable[[], Iterator
             rest = sum(demand.verdict is Verdict.INCONCLUSIVE for demand in demands)
             if verdict is Verdict.FAIL and rest:
                 reasons.append(f"besides, evidence is missing for {rest} of {len(demands)} demands")
-            return Judgement(verdict, demands, tuple(reasons), policy)
-    return Judgement(Verdict.PASS, demands, tuple(held()), policy)
+            return Judgement(verdict, demands, tuple(reasons), policy, bounds)
+    return Judgement(Verdict.PASS, demands, tuple(held()), policy, bounds)
 
 
-def _evidence(runs: Sequence[Run]) -> Iterator[str]:
+def _evidence(evidence: Evidence) -> Iterator[str]:
+    runs = evidence.runs
     lookups = sum(run.totals.n_lookups for run in runs)
     diverged = sum(n_divergences(run) for run in runs)
-    if diverged:
-        yield f"{diverged:,} divergences in {lookups:,} lookups, which the policy allows"
-    else:
+    left = n_left(evidence)
+    if diverged > left:
+        yield f"{diverged - left:,} divergences in {lookups:,} lookups are waived"
+    if left:
+        yield f"{left:,} divergences in {lookups:,} lookups, which the policy allows"
+    elif not diverged:
         # Rule of three: with no event in N independent trials, 3/N is the upper end of a 95 % interval for the rate.
         yield f"0 divergences in {lookups:,} lookups: rate below 3/{lookups:,} = {3 / lookups:.1e} at 95 %"
     equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)

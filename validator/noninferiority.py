@@ -12,9 +12,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from validator.intervals import Interval, mean, t_quantile
 from validator.records import Verdict
 
-_TAIL = 0.025  # on each side of a 95 % interval
+_EACH_BOUND = 0.975  # two of them make a 95 % interval
 _MOST_SEEDS = 1000
 
 
@@ -26,15 +27,13 @@ class Comparison:
         n: Pairs.
         control: Mean with the control.
         candidate: Mean with the candidate.
-        low: Lower end of the interval of the mean difference; None for fewer than two pairs.
-        high: Upper end.
+        difference: Candidate less control, with its 95 % interval; infinitely wide for a single pair.
     """
 
     n: int
     control: float
     candidate: float
-    low: float | None
-    high: float | None
+    difference: Interval
 
     def share(self, difference: float) -> float | None:
         """Return a difference as a share of the control's mean; None where that is 0 and the difference is not."""
@@ -52,25 +51,23 @@ class Comparison:
         Returns:
             PASS if the candidate is shown to be no worse than that, FAIL if it is shown to be, else INCONCLUSIVE.
         """
-        if self.low is None or self.high is None:
+        low, high = self.share(self.difference.low), self.share(self.difference.high)
+        if low is None or high is None:
             return Verdict.INCONCLUSIVE
-        ends = self.share(self.low), self.share(self.high)
-        if None in ends:
-            return Verdict.INCONCLUSIVE
-        losses = sorted(-end if higher_is_better else end for end in ends if end is not None)
-        if losses[1] <= margin:
+        best, worst = (-high, -low) if higher_is_better else (low, high)
+        if worst <= margin:
             return Verdict.PASS
-        return Verdict.FAIL if losses[0] > margin else Verdict.INCONCLUSIVE
+        return Verdict.FAIL if best > margin else Verdict.INCONCLUSIVE
 
     def seeds_needed(self, margin: float, higher_is_better: bool) -> int | None:
         """Estimate how many seeds would decide, if what was seen so far is typical; None if no number would."""
-        if self.low is None or self.high is None or not self.control:
+        if self.n < 2 or not self.control:
             return None
-        mean = (self.candidate - self.control) / abs(self.control)
-        room = margin + (mean if higher_is_better else -mean)
-        spread = (self.high - self.low) / 2 / abs(self.control) / t_quantile(self.n - 1) * math.sqrt(self.n)
+        low, middle, high = (end / abs(self.control) for end in self.difference)
+        room = abs(margin + (middle if higher_is_better else -middle))
+        deviation = (high - low) / 2 / t_quantile(_EACH_BOUND, self.n - 1) * math.sqrt(self.n)
         for n in range(self.n + 1, _MOST_SEEDS):
-            if room and t_quantile(n - 1) * spread / math.sqrt(n) <= abs(room):
+            if t_quantile(_EACH_BOUND, n - 1) * deviation / math.sqrt(n) < room:
                 return n
         return None
 
@@ -85,38 +82,5 @@ def compare(control: Sequence[float], candidate: Sequence[float]) -> Comparison:
     Returns:
         Means and the interval of the mean difference.
     """
-    differences = [b - a for a, b in zip(control, candidate, strict=True)]
-    n, mean = len(differences), statistics.fmean(differences)
-    low = high = None
-    if n > 1:
-        half = t_quantile(n - 1) * statistics.stdev(differences) / math.sqrt(n)
-        low, high = mean - half, mean + half
-    return Comparison(n, statistics.fmean(control), statistics.fmean(candidate), low, high)
-
-
-def t_quantile(df: int) -> float:
-    """Return the 97.5 % quantile of Student's t, the half width of a 95 % interval in standard errors.
-
-    Args:
-        df: Degrees of freedom, at least 1.
-
-    The distribution function for whole degrees of freedom is a finite sum (Abramowitz and Stegun 1964, 26.7.3 and
-    26.7.4) in the angle whose tangent is t / sqrt(df); the angle is found by bisection.
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        angle = (low + high) / 2
-        low, high = (angle, high) if _central_share(angle, df) < 1 - 2 * _TAIL else (low, angle)
-    return math.sqrt(df) * math.tan(low)
-
-
-def _central_share(angle: float, df: int) -> float:
-    """Return the probability of a t between minus and plus sqrt(df) * tan(angle)."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    term = total = cosine if df % 2 else 1.0
-    for k in range(3 if df % 2 else 2, df - 1, 2):
-        term *= cosine**2 * (k - 1) / k
-        total += term
-    if df == 1:
-        return 2 * angle / math.pi
-    return 2 / math.pi * (angle + sine * total) if df % 2 else sine * total
+    difference = mean([b - a for a, b in zip(control, candidate, strict=True)], _EACH_BOUND)
+    return Comparison(len(control), statistics.fmean(control), statistics.fmean(candidate), difference)

@@ -1,7 +1,7 @@
-"""What the gate demands of the runs it judges: tables of a policy file, with the default policy as defaults.
+"""What the gate demands of the evidence it judges: tables of a policy file, with the default policy as defaults.
 
-What no policy can switch off is not a setting: a run must be complete, readable and unsampled, and must have compared
-at least one hit. A gate that could do without would say PASS to a run that looked at nothing.
+What no policy can switch off is not a setting: a run must be complete, readable and unsampled, must not lie in the
+future, and must have compared at least one hit. A gate that could do without would pass a run that looked at nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from validator.errors import ConfigError
 from validator.toml import read_toml
 from validator.training_policy import TrainingPolicy
+
+_POOLS = ("init", "recur", "wm", "hierarchical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class CoveragePolicy:
         episodes: Episode ends that the host told of.
         searches: Searches that the host told of.
         every_env: Whether every env of every shadowed pair must have been looked up.
+        every_layer: Whether every set must have had as many layers, with something in each, as the model has.
+        every_rank: Whether both sides must have answered on every rank.
     """
 
     lookups: int = 1
@@ -51,11 +55,11 @@ class CoveragePolicy:
     episodes: int = 0
     searches: int = 0
     every_env: bool = True
+    every_layer: bool = False
+    every_rank: bool = True
 
     def __post_init__(self) -> None:
-        for demand in fields(self):
-            if getattr(self, demand.name) < 0:
-                raise ValueError(f"{demand.name} must be at least 0, got {getattr(self, demand.name)}")
+        _refuse_negative(self)
         if not (self.lookups and self.both_hits):
             raise ValueError(
                 "lookups and both_hits must be at least 1: a policy that demands no comparison would pass a run "
@@ -64,14 +68,114 @@ class CoveragePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class RunsPolicy:
+    """Which runs there must be, and of what; what is 0, empty or false demands nothing.
+
+    Attributes:
+        shadow: Sound runs in which the model received the control's answers.
+        canary: Sound runs in which it received the candidate's.
+        seeds: Distinct seeds among the sound runs of each stage that is demanded, at most as many as runs of it.
+        max_age_days: Age beyond which a run, or a conformance result, is no evidence any more.
+        candidate: Full class name that the candidate must have, such as ``shadow.manager.KVCacheManager``.
+        same_candidate: Whether all runs must be of one class, built from one source, on every rank.
+        two_caches: Whether candidate and control must be of different classes: one class against itself shows nothing.
+        clean_commit: Whether every rank must have run from a recorded commit without uncommitted changes.
+        exact: Whether bits must have been compared, without a tolerance.
+    """
+
+    shadow: int = 0
+    canary: int = 0
+    seeds: int = 0
+    max_age_days: float = 0.0
+    candidate: str = ""
+    same_candidate: bool = True
+    two_caches: bool = False
+    clean_commit: bool = False
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RatePolicy:
+    """How often the candidate may diverge at most, shown at 95 %, pool by pool over all runs; 0 demands nothing.
+
+    Attributes:
+        per_lookup: Divergences per lookup.
+        per_episode: Episodes with a divergence, per episode: the unit where lookups are not independent.
+        pools: Pools that must have been looked up, beside those that were: ``init``, ``recur``, ``wm``,
+            ``hierarchical``.
+    """
+
+    per_lookup: float = 0.0
+    per_episode: float = 0.0
+    pools: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("per_lookup", "per_episode"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for pool in self.pools:
+            if pool not in _POOLS:
+                raise ValueError(f"pools: unknown pool {pool!r}; known are {', '.join(_POOLS)}")
+        if self.pools and not (self.per_lookup or self.per_episode):
+            raise ValueError("pools demands nothing without per_lookup or per_episode")
+
+
+@dataclass(frozen=True, slots=True)
+class ConformancePolicy:
+    """What ``kv-lockstep conformance --out DIR`` must have shown of the same candidate.
+
+    Attributes:
+        operations: Operations that conformed, over streams of different seeds; 0 demands none.
+    """
+
+    operations: int = 0
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PerformancePolicy:
+    """How the candidate must fare against the control in the same runs; margins are shares of the control's figure.
+
+    Attributes:
+        latency: Whether its time in operations must be shown not to be longer by more than the margin.
+        memory: Whether the most bytes it held must not be more by more than the margin, in each run.
+        hit_rate: Whether its hit rate must be shown not to be lower by more than the margin.
+        latency_margin: Margin of latency.
+        memory_margin: Margin of memory.
+        hit_rate_margin: Margin of the hit rate.
+        overhead: Share of a run's wall time that validating may take at most; 0 demands nothing.
+    """
+
+    latency: bool = False
+    memory: bool = False
+    hit_rate: bool = False
+    latency_margin: float = 0.05
+    memory_margin: float = 0.05
+    hit_rate_margin: float = 0.05
+    overhead: float = 0.0
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
+
+
+@dataclass(frozen=True, slots=True)
 class GatePolicy:
     """One gate policy; the defaults are the default policy.
 
     Attributes:
         name: What to call it in reports.
-        max_divergences: Divergences that all runs together may show.
-        selftest: Whether each run's harness must have noticed planted faults before the run began.
+        max_divergences: Divergences, beyond waived ones, that all runs together may show.
+        selftest: Whether each run's harness must have noticed planted faults before the run began, on every rank.
         coverage: What each run must have exercised.
+        runs: Which runs there must be, and of what.
+        rate: How often the candidate may diverge at most.
+        conformance: What adversarial streams must have shown.
+        performance: How the candidate must fare against the control.
         training: What trainings with one cache alone must have shown; None demands none.
     """
 
@@ -79,11 +183,14 @@ class GatePolicy:
     max_divergences: int = 0
     selftest: bool = True
     coverage: CoveragePolicy = field(default_factory=CoveragePolicy)
+    runs: RunsPolicy = field(default_factory=RunsPolicy)
+    rate: RatePolicy = field(default_factory=RatePolicy)
+    conformance: ConformancePolicy = field(default_factory=ConformancePolicy)
+    performance: PerformancePolicy = field(default_factory=PerformancePolicy)
     training: TrainingPolicy | None = None
 
     def __post_init__(self) -> None:
-        if self.max_divergences < 0:
-            raise ValueError(f"max_divergences must be at least 0, got {self.max_divergences}")
+        _refuse_negative(self)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str = "policy") -> GatePolicy:
@@ -126,3 +233,10 @@ class GatePolicy:
             ConfigError: If the file can't be read, is no TOML, or holds no valid policy.
         """
         return cls.from_mapping({"name": path.stem, **read_toml(path, "a gate policy")}, str(path))
+
+
+def _refuse_negative(policy: Any) -> None:
+    for demand in fields(policy):
+        value = getattr(policy, demand.name)
+        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+            raise ValueError(f"{demand.name} must be at least 0, got {value}")

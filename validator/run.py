@@ -6,8 +6,10 @@ summary that disagrees with its own windows gives itself away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,6 +141,49 @@ class Run:
     digests: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
+
+
+@dataclass(frozen=True, slots=True)
+class ConformanceResult:
+    """What ``kv-lockstep conformance --out`` left: two caches held against their models on adversarial streams.
+
+    Attributes:
+        path: Its file.
+        created: When it was made, seconds since 1970.
+        control: Full class name of the trusted cache.
+        candidate: Full class name of the cache on trial.
+        source: Digest of the source that the candidate was built from, empty if unknown.
+        seed: Seed of the streams.
+        operations: Operations played.
+        conforms: Whether both did what they declare.
+        charged: What was charged that no declared policy implies, by side at fault.
+        problem: Why it is no evidence, or empty.
+    """
+
+    path: Path
+    created: float = 0.0
+    control: str = ""
+    candidate: str = ""
+    source: str = ""
+    seed: int = 0
+    operations: int = 0
+    conforms: bool = False
+    charged: dict[str, list[str]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def created(manifest: Mapping[str, Any]) -> float | None:
+    """Return when a run began, seconds since 1970; None if its manifest does not say."""
+    said = manifest.get("created")
+    try:
+        if isinstance(said, str):
+            moment = datetime.fromisoformat(said.replace("Z", "+00:00"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        if isinstance(said, (int, float)) and math.isfinite(said):
+            return float(said)
+    except (ValueError, OverflowError):
+        pass
+    return None
 
 
 def fold(windows: Iterable[Window]) -> Totals:

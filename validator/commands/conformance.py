@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
+from reports.conformance import write_conformance
 from reports.page import Page
 from shadow.switch import implementation
 from validator.commands.show import console, counting
 from validator.conformance import Conformance, conformance
 from validator.errors import ConfigError
+from validator.provenance import provenance, source_of
 from validator.records import EXIT_HARNESS
 
 
@@ -16,7 +20,7 @@ def main(arguments: Namespace) -> int:
     """Play the streams.
 
     Args:
-        arguments: ``control, candidate, ops, seed``; see ``validator.cli``.
+        arguments: ``control, candidate, ops, seed, out``; see ``validator.cli``.
 
     Returns:
         0 if both caches do what they declare, 1 if one does not, 3 if the harness itself failed.
@@ -39,9 +43,32 @@ def main(arguments: Namespace) -> int:
             None if shown is None else lambda done: shown(done, arguments.ops),
         )
     _show(result, arguments)
+    if arguments.out is not None:
+        small = {"num_simulations": 1, "max_cache_size": 1}
+        classes = [type(make(config=small, env_num=1)) for make in (control, candidate)]
+        _keep(result, arguments, *classes)
     if result.harness_faults:
         return EXIT_HARNESS
     return 0 if result.conforms else 1
+
+
+def _keep(result: Conformance, arguments: Namespace, control: type, candidate: type) -> None:
+    charged: dict[str, list[str]] = {}
+    for cause, fault in result.unexpected:
+        charged.setdefault(fault.value, []).append(cause.value)
+    about: dict[str, Any] = {
+        "control": f"{control.__module__}.{control.__qualname__}",
+        "candidate": f"{candidate.__module__}.{candidate.__qualname__}",
+        "source": source_of(candidate),
+        "seed": arguments.seed,
+        "operations": result.operations,
+        "conforms": result.conforms,
+        "charged": charged,
+        "harness_faults": result.harness_faults[:10],
+        **provenance(),
+    }
+    path = write_conformance(Path(arguments.out), about)
+    console().print(f"result: {path}", markup=False, soft_wrap=True)
 
 
 def _show(result: Conformance, arguments: Namespace) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from reports.facts import ORDER
 from reports.page import STYLES, Page
 from validator.gate import Judgement
 
@@ -65,10 +66,25 @@ def show_judgement(judgement: Judgement, out: Console) -> None:
     page.points(page.text(reason, limit=1000) for reason in judgement.reasons)
     page.heading("Demands")
     page.table(
-        ["demanded", "found", "verdict", "where"],
+        ["demanded", "found", "verdict", "where to look, what to do"],
         (
-            [demand.demanded, demand.found, page.text(demand.verdict.value, STYLES[demand.verdict]), demand.where]
-            for demand in judgement.demands
+            [
+                demand.demanded,
+                demand.found,
+                page.text(demand.verdict.value, STYLES[demand.verdict]),
+                ": ".join(part for part in (demand.where, demand.remedy) if part),
+            ]
+            for demand in sorted(judgement.demands, key=lambda demand: ORDER[demand.verdict])
         ),
         n_names=4,
     )
+    if judgement.rates:
+        page.heading("Divergence rate, all runs together", "bounds at 95 % each, without waived divergences")
+        page.table(
+            ["pool", "per lookup", "per episode"],
+            [
+                [by_lookup.pool, str(by_lookup), str(by_episode)]
+                for by_lookup, by_episode in zip(judgement.rates[::2], judgement.rates[1::2], strict=True)
+            ],
+            n_names=3,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -14,6 +15,8 @@ from validator.run import Run, Totals
 
 _SMALL_POOLS = "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train"
 _LONGER = "train longer, as with --set total_env_steps=20000"
+
+_SETS_OF_LAYERS = re.compile(r"sets_of_(\d{1,6})_layers")
 
 # Demand of CoveragePolicy: what to call it, which counters show it, what would supply it.
 _COVERAGE: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -80,6 +83,48 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return "; ".join(text for text in unseen if text), f"{_LONGER}, or lower env_num"
 
     yield from each(evidence.runs, "every env of every pair looked up", look, "all seen", Verdict.INCONCLUSIVE)
+
+
+def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """On every rank both sides answered something; a rank without a file is found missing by the reader."""
+    if not policy.coverage.every_rank:
+        return
+
+    def look(run: Run) -> tuple[str, str]:
+        hits = dict.fromkeys(run.ranks, 0)
+        for window in run.windows:
+            equal = (counts.get(Outcome.BOTH_HIT_EQUAL.value, 0) for counts in window.lookups.values())
+            hits[window.rank] = hits.get(window.rank, 0) + sum(equal)
+        idle = [str(rank) for rank, count in sorted(hits.items()) if not count]
+        if len(hits) < 2 or not idle:
+            return "", ""  # of a single rank, the number of hits says it
+        more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
+        return f"nothing on rank {', '.join(idle[:5])}{more}", "every rank's cache must be shadowed and used"
+
+    yield from each(evidence.runs, "lookups that both sides answered on every rank", look, "so", Verdict.INCONCLUSIVE)
+
+
+def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """Every entry had all layers of the model, with something in each: an empty one compares equal to anything."""
+    if not policy.coverage.every_layer:
+        return
+
+    def look(run: Run) -> tuple[str, str]:
+        remedy = f"tell how many there are: manifest_extra={{'num_layers': N}}; {_LONGER}"
+        wanted = run.manifest.get("num_layers")
+        if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+            return "how many layers the model has is not recorded", remedy
+        sets: dict[int, int] = {}
+        for name, count in run.totals.coverage.items():
+            if match := _SETS_OF_LAYERS.fullmatch(name):
+                sets[int(match[1])] = count
+        off = {layers: count for layers, count in sets.items() if layers != wanted and count}
+        if off or not sets.get(wanted):
+            named = ", ".join(f"{count:,} sets of {layers or 'empty'}" for layers, count in sorted(off.items()))
+            return f"{named or 'no set'}, where the model has {wanted} layers", remedy
+        return "", ""
+
+    yield from each(evidence.runs, "every set with every layer of the model", look, "so", Verdict.INCONCLUSIVE)
 
 
 def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:

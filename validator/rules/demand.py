@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from validator.policy import GatePolicy
 from validator.records import Verdict
-from validator.run import Run
+from validator.run import ConformanceResult, Run
 from validator.trainings import Trainings
+from validator.waivers import Waiver
 
 _NAMED = 20  # offenders that get a line of their own
 
@@ -44,11 +45,17 @@ class Evidence:
 
     Attributes:
         runs: What was recorded; finished, running or crashed.
+        waivers: Permissions that were named.
+        conformance: Results of adversarial streams found beside the runs.
+        unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
         now: The moment of judging, seconds since 1970.
     """
 
     runs: Sequence[Run] = ()
+    waivers: Sequence[Waiver] = ()
+    conformance: Sequence[ConformanceResult] = ()
+    unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
     now: float = field(default_factory=time.time)
 

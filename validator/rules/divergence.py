@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from validator.policy import GatePolicy
 from validator.records import Outcome, Verdict
 from validator.rules.demand import Demand, Evidence
+from validator.rules.waived import waived
 from validator.run import Run
 
 
@@ -23,16 +24,25 @@ def n_divergences(run: Run) -> int:
     return max(run.totals.n_divergences, len(run.divergences), n_differing)
 
 
+def n_left(evidence: Evidence) -> int:
+    """Return how many divergences all runs show beside waived ones."""
+    return sum(map(n_divergences, evidence.runs)) - sum(waived(evidence).by_run.values())
+
+
 def no_divergence(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
-    """No more divergences over all runs than the policy allows."""
+    """No more divergences over all runs than the policy allows, beside waived ones."""
     runs = evidence.runs
+    permitted = waived(evidence).by_run
     counts = [n_divergences(run) for run in runs]
-    total = sum(counts)
+    left = [count - permitted.get(position, 0) for position, count in enumerate(counts)]
+    total, n_waived = sum(left), sum(permitted.values())
     failed = total > policy.max_divergences
-    first = next((run for run, count in zip(runs, counts, strict=True) if count), None)
+    first = next((run for run, count in zip(runs, left, strict=True) if count), None)
+    faults = f" ({_faults(runs) or 'unexplained'})" if sum(counts) else ""
+    beside = f"{total:,} beside {n_waived:,} waived" if n_waived else f"{total:,}"
     yield Demand(
         f"at most {policy.max_divergences:,} divergences" if policy.max_divergences else "no divergence",
-        f"{total:,} ({_faults(runs) or 'unexplained'})" if total else "0",
+        f"{beside}{faults}",
         Verdict.FAIL if failed else Verdict.PASS,
         _place(first) if first else "",
         f"see it in full: kv-lockstep report {first.path}" if first and failed else "",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from validator.policy import GatePolicy
 from validator.records import Dimension, Outcome, Verdict
 from validator.rules.demand import Demand, Evidence, each
+from validator.rules.identity import sampled
 from validator.run import Run, State
 
 _INCOMPLETE: dict[State, str] = {
@@ -23,19 +24,32 @@ def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     verdict = Verdict.PASS if runs else Verdict.INCONCLUSIVE
     remedy = "" if runs else "record one: kv-lockstep train --config configs/validate.toml"
     yield Demand("at least 1 run", f"{len(runs):,}", verdict, remedy=remedy)
-    times: dict[str, int] = {}
+    named: dict[str, list[Run]] = {}
+    recorded: dict[tuple[tuple[str, str], ...], set[str]] = {}
     for run in runs:
         if "run_id" in run.manifest:
-            name = str(run.manifest["run_id"])
-            times[name] = times.get(name, 0) + 1
-    twice = sorted(name for name, count in times.items() if count > 1)
+            named.setdefault(str(run.manifest["run_id"]), []).append(run)
+        if any(run.digests.values()):
+            recorded.setdefault(tuple(sorted(run.digests.items())), set()).add(str(run.path))
+    twice = sorted(name for name, group in named.items() if len(group) > 1)
     if twice:
         more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
+        differ = [name for name in twice if len({tuple(run.digests.items()) for run in named[name]}) > 1]
+        against = f"; their records of {', '.join(differ[:5])} contradict each other" if differ else ""
         yield Demand(
             "every run once",
-            f"{', '.join(twice[:5])}{more} more than once",
+            f"{', '.join(twice[:5])}{more} more than once{against}",
             Verdict.INCONCLUSIVE,
             remedy="name each run once",
+        )
+    copies = sorted(min(paths) for paths in recorded.values() if len(paths) > 1)
+    if copies and not twice:
+        yield Demand(
+            "every record once",
+            f"{len(copies)} under several names",
+            Verdict.INCONCLUSIVE,
+            copies[0],
+            "a copy is no second run; name the original alone",
         )
 
 
@@ -68,6 +82,8 @@ def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Nothing was skipped, lost or left to chance."""
 
     def look(run: Run) -> tuple[str, str]:
+        if chance := sampled(run):
+            return chance, "record again with cache_validation.digest_share = 1.0"
         dropped = sorted((reason, count) for reason, count in run.totals.dropped.items() if count)
         found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped)
         return found, "remove what the reasons name and record again"
@@ -79,16 +95,19 @@ def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """The harness showed on planted faults, before each run, that it would notice."""
 
     def look(run: Run) -> tuple[str, str]:
-        told = run.manifest.get("selftest")
-        done = told if isinstance(told, dict) else {}
-        if done.get("passed") is True or not (policy.selftest or told):
-            return "", ""
-        if not done:
-            return "no self-test recorded", "leave selftest on"
-        found = "noticed {detected} of {planted}, {cause_right} named, {side_right} charged rightly".format_map(
-            {name: done.get(name, "?") for name in ("detected", "planted", "cause_right", "side_right")}
-        )
-        return found, "see what it misses: kv-lockstep selftest"
+        for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
+            told = about.get("selftest")
+            done = told if isinstance(told, dict) else {}
+            if done.get("passed") is True or not (policy.selftest or told):
+                continue
+            on = f" on rank {rank}" if rank else ""
+            if not done:
+                return f"no self-test recorded{on}", "leave selftest on"
+            found = "noticed {detected} of {planted}, {cause_right} named, {side_right} charged rightly".format_map(
+                {name: done.get(name, "?") for name in ("detected", "planted", "cause_right", "side_right")}
+            )
+            return f"{found}{on}", "see what it misses: kv-lockstep selftest"
+        return "", ""
 
     demanded = "a harness that noticed planted faults"
     runs = [run for run in evidence.runs if policy.selftest or run.manifest.get("selftest")]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from validator.noninferiority import Comparison, compare
 from validator.policy import GatePolicy
 from validator.records import Verdict
+from validator.rules.campaign import age_problem, commit_problem
 from validator.rules.demand import Demand, Evidence
-from validator.run import Run
+from validator.run import Run, created
 from validator.training_policy import TrainingPolicy
 from validator.trainings import SIDES, Training, Trainings
 
@@ -55,6 +56,7 @@ def trains_as_well(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         yield Demand(demanded, "no such comparison", Verdict.INCONCLUSIVE, remedy=f"{_RUN_IT} --out beside the runs")
     for trainings in evidence.trainings:
         yield from _same_caches(trainings, evidence.runs)
+        yield _fit(trainings, evidence, policy)
         yield from whole_and_judged(trainings, policy.training)
 
 
@@ -126,6 +128,21 @@ def _pair(caches: Sequence[set[tuple[str, str]]]) -> str:
     return f"{candidate} against {control}"
 
 
+def _fit(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -> Demand:
+    """What the policy asks of a run's age and commit it asks of these trainings too."""
+    problems = [age_problem(created(trainings.manifest), evidence.now, policy.runs.max_age_days)]
+    if policy.runs.clean_commit:
+        problems.append(commit_problem(trainings.manifest))
+    found = "; ".join(filter(None, problems))
+    return Demand(
+        "trained as lately and from as clean a commit as the runs",
+        found or "so",
+        Verdict.INCONCLUSIVE if found else Verdict.PASS,
+        str(trainings.path),
+        "commit, and run kv-lockstep ab again" if found else "",
+    )
+
+
 def _ended(trainings: Trainings) -> Iterator[Demand]:
     """A training that fails with the candidate alone where the control's went through is the candidate's failure."""
     for control, candidate in trainings.pairs():
@@ -182,10 +199,10 @@ def shown(metric: Metric, found: Comparison) -> str:
 
 def change(found: Comparison) -> str:
     """Say how the candidate differs from the control, as a share of the control's mean, with the 95 % interval."""
-    mean = found.share(found.candidate - found.control)
+    mean = found.share(found.difference.estimate)
     if mean is None:
         return "no share of 0"
-    if found.low is None or found.high is None:
+    if found.n < 2:
         return f"{mean:+.1%} (one seed: no interval)"
-    low, high = found.share(found.low), found.share(found.high)
+    low, high = found.share(found.difference.low), found.share(found.difference.high)
     return f"{mean:+.1%}" + ("" if low is None or high is None else f" ({low:+.1%} to {high:+.1%})")

@@ -1,0 +1,74 @@
+"""Results of adversarial streams on disk, beside the runs: written by the conformance command, found by the gate."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.disk import encoded, write_atomically
+from reports.json_file import json_file
+from reports.seal import seal
+from reports.writer import RunDirectoryError
+from validator.records import SCHEMA
+from validator.run import ConformanceResult, created
+
+_FILE = re.compile(r"conformance-[A-Za-z0-9-]{1,100}\.json")
+
+
+def write_conformance(out: Path, about: Mapping[str, Any]) -> Path:
+    """Write one result.
+
+    Args:
+        out: Directory of runs; made if missing.
+        about: ``control, candidate, source, seed, operations, conforms, charged`` as in ``ConformanceResult``, and
+            whatever else tells what ran.
+
+    Returns:
+        Its file.
+
+    Raises:
+        RunDirectoryError: If it can't be written.
+    """
+    now = time.time()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    path = out / f"conformance-{stamp}-{os.getpid()}.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, seal(encoded({"schema": SCHEMA, "created": now, **about}, indent=1)))
+    except OSError as problem:
+        raise RunDirectoryError(f"{path}: {problem.strerror}; expected a directory that can be written") from problem
+    return path
+
+
+def find_conformance(folder: Path) -> list[ConformanceResult]:
+    """Read every result that lies directly in a directory of runs; one that can't be believed says why."""
+    try:
+        names = sorted(child.name for child in folder.iterdir() if _FILE.fullmatch(child.name))
+    except OSError:
+        return []
+    return [_read(folder, name) for name in names]
+
+
+def _read(folder: Path, name: str) -> ConformanceResult:
+    problems: list[str] = []
+    content = json_file(folder, name, problems, problems) or {}
+    if content.get("schema") != SCHEMA and not problems:
+        problems.append(f"of schema {content.get('schema')!r:.20}, this version reads {SCHEMA}")
+    values: dict[str, Any] = {"created": created(content) or 0.0}
+    for field, kind in (("control", str), ("candidate", str), ("source", str), ("seed", int), ("operations", int)):
+        if type(content.get(field)) is kind:
+            values[field] = content[field]
+        elif not problems:
+            problems.append(f"says nothing of {field}")
+    charged = content.get("charged")
+    if isinstance(charged, dict) and all(isinstance(causes, list) for causes in charged.values()):
+        values["charged"] = {str(side): [str(cause) for cause in causes] for side, causes in charged.items()}
+    elif not problems:
+        problems.append("says nothing of what was charged")
+    conforms = content.get("conforms") is True and not values.get("charged")
+    said = problems[0].removeprefix(f"{name} ") if problems else ""
+    return ConformanceResult(folder / name, **values, conforms=conforms, problem=said)

@@ -1,0 +1,87 @@
+"""What is a run a run of? Its candidate, its stage, its seed, and whether it may count as evidence at all."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from validator.policy import GatePolicy
+from validator.run import Run
+
+
+class Candidate(NamedTuple):
+    """One candidate: its class, and a digest of the source it was built from (empty if not recorded)."""
+
+    kind: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {f'source {self.source}' if self.source else 'unrecorded source'}"
+
+
+def candidates(run: Run) -> frozenset[Candidate]:
+    """Return what stood on the candidate's side, over all pairs and ranks."""
+    return frozenset(_candidate(line) for line in run.caches)
+
+
+def usual_candidate(runs: Sequence[Run], policy: GatePolicy) -> frozenset[Candidate]:
+    """Return what most runs are about; of those of the class that a policy names, if it names one."""
+    counts = Counter(candidates(run) for run in runs if run.caches)
+    wanted = policy.runs.candidate
+    named = {each: n for each, n in counts.items() if not wanted or {one.kind for one in each} == {wanted}}
+    return max(named, key=lambda each: named[each], default=frozenset())
+
+
+def stage_of_pair(pair: Mapping[str, Any]) -> str:
+    """Return ``shadow`` where the host received the control's answers, ``canary`` where the candidate's."""
+    return {"control": "shadow", "candidate": "canary"}.get(str(pair.get("primary")), "unknown")
+
+
+def stage(run: Run) -> str:
+    """Return the stage of a run: ``shadow``, ``canary``, or ``unknown`` where it is mixed or not recorded."""
+    stages = {stage_of_pair(line) for line in run.caches}
+    return stages.pop() if len(stages) == 1 else "unknown"
+
+
+def seed(run: Run) -> str:
+    """Return a run's seed as text, empty if it is not recorded."""
+    said = run.manifest.get("seed")
+    return "" if said is None or isinstance(said, (dict, list)) else str(said)
+
+
+def sampled(run: Run) -> str:
+    """Say what of the values was left to chance, or empty."""
+    settings = run.manifest.get("validation")
+    if not isinstance(settings, dict):
+        return "the settings of the validation are not recorded"
+    share = settings.get("digest_share")
+    if not isinstance(share, (int, float)) or isinstance(share, bool):
+        return "digest_share is not recorded"
+    return "" if share >= 1 else f"digest_share {share}: only that share of equal hits was held against what was stored"
+
+
+def is_sound(run: Run) -> bool:
+    """Say whether a run may count: whole, readable, nothing dropped or sampled."""
+    whole = run.state == (run.summary or {}).get("state", "complete") == "complete"
+    return whole and not run.problems and not any(run.totals.dropped.values()) and not sampled(run)
+
+
+def setting(run: Run) -> str:
+    """Return what decides a run's course, as text to compare: candidate, stage, seed and configuration."""
+    config = json.dumps(_without_paths(run.manifest.get("config")), sort_keys=True, default=str)
+    return json.dumps([sorted(map(str, candidates(run))), stage(run), seed(run), config])
+
+
+def _without_paths(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        # Where a run is written, and what it is called, does not change its course.
+        return {name: _without_paths(value) for name, value in config.items() if name not in ("out", "run_id")}
+    return config
+
+
+def _candidate(line: Mapping[str, Any]) -> Candidate:
+    sources = line.get("sources")
+    source = sources.get("candidate") if isinstance(sources, Mapping) else ""
+    return Candidate(str(line.get("candidate")), source if isinstance(source, str) else "")

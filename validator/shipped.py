@@ -1,0 +1,46 @@
+"""Where is a policy or a file of waivers? Those that ship are found by name, any other by its path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from validator.errors import ConfigError
+
+# ``configs/`` of the checkout becomes ``validator/shipped_configs/`` when the package is built; see pyproject.toml.
+_HERE = Path(__file__).parent
+
+
+def shipped_names(kind: str) -> list[str]:
+    """Return the names that ship: ``kind`` is ``gate`` (policies) or ``waivers``."""
+    return sorted(path.stem for path in _folder(kind).glob("*.toml"))
+
+
+def find_file(kind: str, given: str, what: str) -> Path:
+    """Find a file that a person named.
+
+    Args:
+        kind: ``gate`` or ``waivers``.
+        given: Path of a TOML file, or the name of one that ships.
+        what: What it is, for messages.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ConfigError: If it is neither; the nearest name that ships is told.
+    """
+    from shadow.settings import nearest  # here because it imports torch
+
+    if given.endswith(".toml") or "/" in given or "\\" in given:
+        return Path(given)
+    names = shipped_names(kind)
+    if given in names:
+        return _folder(kind) / f"{given}.toml"
+    raise ConfigError(
+        f"{given}: no {what} of this name ships; {nearest(given, names)}; a file of your own is named by its path, *.toml"
+    )
+
+
+def _folder(kind: str) -> Path:
+    installed = _HERE / "shipped_configs" / kind
+    return installed if installed.is_dir() else _HERE.parent / "configs" / kind
