@@ -37,7 +37,7 @@ def find_file(kind: str, given: str, what: str) -> Path:
     if given in names:
         return _folder(kind) / f"{given}.toml"
     raise ConfigError(
-        f"{given}: no {what} of this name ships; {nearest(given, names)}; a file of your own is named by its path, *.toml"
+        f"{given}: no {what} of this name ships; {nearest(given, names)}; or name a file by its path, *.toml"
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from reports.reader import read_run
 from reports.writer import RunWriter
-from tests.validator.test_gate import divergence, window
+from tests.validator.test_gate import MANIFEST, PAIR, divergence, window
 from validator import cli
 from validator.cli import main
 from validator.commands import gate as gate_command
@@ -32,8 +32,8 @@ def write_run(
     out: Path, run_id: str = "one", *windows: Window, divergences: tuple[Divergence, ...] = (), close: bool = True
 ) -> Path:
     """Leave a run directory as a training would."""
-    writer = RunWriter.create(out, run_id, {"env_num": 2, "selftest": {"passed": True}}, evidence_limit_bytes=0)
-    writer.cache("collect", control="LegacyKVCache", candidate="KVCacheManager", primary="control", env_num=2)
+    writer = RunWriter.create(out, run_id, {**MANIFEST, "run_id": run_id}, evidence_limit_bytes=0)
+    writer.cache("collect", **{name: said for name, said in PAIR.items() if name != "cache"})
     for one in divergences:
         writer.divergence(one)
     for one in windows:

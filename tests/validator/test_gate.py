@@ -16,6 +16,20 @@ from validator.run import Run, fold
 COVERED = {"overwrites": 3, "evictions": 2, "clears_recur": 7, "weight_updates": 1}
 LOOKUPS = {"init": {"both_hit_equal": 90, "both_miss": 10}, "recur": {"both_hit_equal": 200}}
 ENVS = {"0": 60, "1": 40}
+MANIFEST = {
+    "run_id": "one",
+    "schema": 1,
+    "selftest": {"passed": True},
+    "validation": {"digest_share": 1.0, "rtol": None, "atol": None},
+}
+PAIR = {
+    "cache": "collect",
+    "control": "LegacyKVCache",
+    "candidate": "KVCacheManager",
+    "primary": "control",
+    "env_num": 2,
+    "sources": {"control": "0a", "candidate": "0b"},
+}
 
 
 def window(**changes: Any) -> Window:
@@ -29,13 +43,18 @@ def run_of(*windows: Window, **changes: Any) -> Run:
     about: dict[str, Any] = {
         "path": Path("runs/one"),
         "state": "complete",
-        "manifest": {"run_id": "one", "schema": 1, "selftest": {"passed": True}},
+        "manifest": MANIFEST,
         "summary": {"state": "complete"},
-        "caches": [{"cache": "collect", "control": "LegacyKVCache", "candidate": "KVCacheManager", "env_num": 2}],
+        "caches": [PAIR],
         "windows": list(windows),
         "totals": fold(windows),
     }
     return Run(**{**about, **changes})
+
+
+def named(name: str, **changes: Any) -> Run:
+    """Another such run, of another id and path."""
+    return run_of(path=Path("runs") / name, manifest={**MANIFEST, "run_id": name}, **changes)
 
 
 def divergence(**changes: Any) -> Divergence:
@@ -247,7 +266,7 @@ def test_an_unknown_number_of_envs_is_inconclusive(env_num: Any) -> None:
 
 
 def test_the_number_of_envs_may_stand_in_the_manifest() -> None:
-    run = run_of(caches=[{"cache": "collect"}], manifest={"env_num": 3, "selftest": {"passed": True}})
+    run = run_of(caches=[{"cache": "collect"}], manifest={**MANIFEST, "env_num": 3})
 
     assert deciding(run, Verdict.INCONCLUSIVE).found == "collect: 1 of 3 envs never seen (2)"
 
@@ -272,17 +291,16 @@ def test_a_run_without_a_shadowed_pair_is_inconclusive() -> None:
     ],
 )
 def test_a_harness_that_did_not_prove_itself_passes_nothing(told: Any, found: str) -> None:
-    run = run_of(manifest={"run_id": "one", "selftest": told})
+    run = run_of(manifest={**MANIFEST, "selftest": told})
 
     assert deciding(run, Verdict.INCONCLUSIVE).found.startswith(found)
 
 
 def test_a_deep_copy_that_was_never_used_is_not_missed() -> None:
-    pair = {"cache": "collect", "control": "L", "candidate": "K", "env_num": 2}
-    unused = {**pair, "cache": "collect-copy", "copy_of": "collect"}
+    unused = {**PAIR, "cache": "collect-copy", "copy_of": "collect"}
 
-    assert judge([run_of(caches=[pair, unused])]).verdict is Verdict.PASS
-    assert deciding(run_of(caches=[pair, {**unused, "copy_of": ""}]), Verdict.INCONCLUSIVE)
+    assert judge([run_of(caches=[PAIR, unused])]).verdict is Verdict.PASS
+    assert deciding(run_of(caches=[PAIR, {**unused, "copy_of": ""}]), Verdict.INCONCLUSIVE)
 
 
 def test_a_divergence_in_a_crashed_run_is_a_fail() -> None:
@@ -294,8 +312,7 @@ def test_a_divergence_in_a_crashed_run_is_a_fail() -> None:
 
 
 def test_a_good_run_does_not_cover_for_one_that_saw_nothing() -> None:
-    manifest = {"run_id": "idle", "selftest": {"passed": True}}
-    idle = run_of(without("evictions"), path=Path("runs/idle"), manifest=manifest)
+    idle = run_of(without("evictions"), path=Path("runs/idle"), manifest={**MANIFEST, "run_id": "idle"})
 
     judgement = judge([run_of(), idle])
 

@@ -22,7 +22,8 @@ def test_the_default_policy_allows_nothing_and_demands_what_a_training_run_exerc
 
     assert policy.max_divergences == 0
     demanded = {field.name for field in fields(CoveragePolicy) if getattr(policy.coverage, field.name)}
-    assert demanded == {"lookups", "both_hits", "overwrites", "evictions", "clears", "weight_updates", "every_env"}
+    every = {"every_env", "every_rank"}
+    assert demanded == {"lookups", "both_hits", "overwrites", "evictions", "clears", "weight_updates", *every}
 
 
 def test_a_file_changes_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def judged_run(**changes: Any) -> Run:
 
 
 def demands(*trainings: Trainings, policy: GatePolicy = POLICY, runs: tuple[Run, ...] = ()) -> list[Demand]:
-    return list(trains_as_well(Evidence(runs or (judged_run(),), trainings), policy))
+    return list(trains_as_well(Evidence(runs or (judged_run(),), trainings=trainings), policy))
 
 
 def deciding(*trainings: Trainings, policy: GatePolicy = POLICY, runs: tuple[Run, ...] = ()) -> Demand:
@@ -77,7 +77,7 @@ def with_candidate(seeds: int = 3, **changes: Any) -> Trainings:
 def test_a_sound_comparison_meets_every_demand() -> None:
     found = demands(trainings_of())
 
-    assert [demand.verdict for demand in found] == [Verdict.PASS] * 9
+    assert [demand.verdict for demand in found] == [Verdict.PASS] * 10
     assert "identical for 3 seeds" in [demand.found for demand in found]
     assert "21 against 21, +0.0% (+0.0% to +0.0%)" in [demand.found for demand in found]
 
@@ -255,9 +255,9 @@ def test_every_comparison_must_hold_by_itself() -> None:
 def test_the_gate_s_verdict_rests_on_it() -> None:
     run = judged_run()
 
-    assert judge(Evidence((run,), (trainings_of(),)), POLICY).verdict is Verdict.PASS
+    assert judge(Evidence((run,), trainings=(trainings_of(),)), POLICY).verdict is Verdict.PASS
     assert judge(Evidence((run,)), POLICY).verdict is Verdict.INCONCLUSIVE
-    assert judge(Evidence((run,), (with_candidate(hits=1),)), POLICY).verdict is Verdict.FAIL
+    assert judge(Evidence((run,), trainings=(with_candidate(hits=1),)), POLICY).verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(
