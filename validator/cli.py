@@ -220,10 +220,13 @@ def _parser() -> argparse.ArgumentParser:
             "kv-lockstep gate runs",
             "kv-lockstep gate runs --policy shadow-to-canary",
             "kv-lockstep gate runs --policy canary-to-default --waivers legacy-ring",
+            "kv-lockstep gate runs --record runs/decision.json --by 'A. Reviewer'",
+            "kv-lockstep gate --verify runs/decision.json",
         ],
+        f"{_EXIT_CODES};\n--verify: the recorded verdict's code if nothing changed, else 5, or 1 if that was a FAIL",
     )
     gate.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="run directory, or a directory of runs for all of them"
+        "runs", type=Path, nargs="*", metavar="RUN", help="run directory, or a directory of runs for all of them"
     )
     gate.add_argument(
         "--policy",
@@ -237,6 +240,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="WAIVERS",
         help="which divergences are permitted: a TOML file, or legacy-ring; repeatable (default: none)",
+    )
+    gate.add_argument(
+        "--record", type=Path, metavar="FILE", help="write who judged what, when and how, with a digest of every file"
+    )
+    gate.add_argument("--by", metavar="NAME", help="who answers for it in the record (default: the user)")
+    gate.add_argument(
+        "--verify", type=Path, metavar="FILE", help="look whether what a record names is still what it was"
     )
 
     conformance = _command(

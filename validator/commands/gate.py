@@ -4,81 +4,60 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from reports.conformance import find_conformance
-from reports.consistency import count_what_was_written
-from reports.reader import find_runs, links_among, read_run
-from validator.commands.show import console, counting, show_judgement
+from validator.commands.gate_evidence import find_sources, gather
+from validator.commands.gate_record import Draft, verify
+from validator.commands.show import console, show_judgement
 from validator.errors import ConfigError
-from validator.gate import Evidence, judge
+from validator.gate import judge
 from validator.policy import GatePolicy
-from validator.run import Run
 from validator.shipped import find_file
 from validator.waivers import Waiver, load_waivers
 
-_WINDOWS = 16  # of one pair that are kept apart, at most twice as many: enough for an interval, and a thousand runs fit
-_WRITTEN = 100  # divergences of one run that are kept, without their tensors' statistics and histories
-
 
 def main(arguments: Namespace) -> int:
-    """Judge.
+    """Judge, or look again at what was judged.
 
     Args:
-        arguments: ``runs``, ``policy`` and ``waivers``; see ``validator.cli``.
+        arguments: ``runs``, ``policy``, ``waivers``, ``record``, ``by`` and ``verify``; see ``validator.cli``.
 
     Returns:
         The verdict's exit code.
     """
-    policy = GatePolicy()
-    if arguments.policy:
-        policy = GatePolicy.load(find_file("gate", arguments.policy, "gate policy"))
-    judgement = judge(gather(arguments.runs, _waivers(arguments.waivers)), policy)
-    show_judgement(judgement, console())
+    out = console()
+    if arguments.verify is not None:
+        if arguments.runs or arguments.policy or arguments.waivers or arguments.record:
+            raise ConfigError("--verify FILE names its own runs, policy and waivers; leave all else away")
+        return verify(arguments.verify, out)
+    if not arguments.runs:
+        raise ConfigError("name at least one run, or a directory of runs: kv-lockstep gate runs")
+    policy_file = find_file("gate", arguments.policy, "gate policy") if arguments.policy else None
+    policy = GatePolicy.load(policy_file) if policy_file else GatePolicy()
+    waiver_files = [find_file("waivers", name, "file of waivers") for name in arguments.waivers]
+    waivers = read_waivers(waiver_files)
+    sources = find_sources(arguments.runs)
+    # Digests are taken before anything is read: what changes in between then shows as changed.
+    draft = Draft.of(arguments.record, sources, policy_file, waiver_files) if arguments.record else None
+    evidence = gather(sources, waivers)
+    judgement = judge(evidence, policy)
+    show_judgement(judgement, out)
+    if evidence.trainings and policy.training is None:
+        found = ", ".join(str(trainings.path) for trainings in evidence.trainings)
+        text = f"not judged, because policy {policy.name!r} has no table [training]: {found}"
+        out.print(text, markup=False, soft_wrap=True)
+    if draft is not None:
+        draft.write(judgement, evidence.now, arguments.by)
+        out.print(f"record: {arguments.record}", markup=False, soft_wrap=True)
     return judgement.exit_code
 
 
-def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
-    """Read runs, and what lies beside them.
-
-    Args:
-        given: Run directories, or directories of runs.
-        waivers: Permissions that were named.
-
-    Returns:
-        The evidence.
-
-    Raises:
-        RunUnreadable: If one of them holds no run.
-    """
-    paths = [path for one in given for path in find_runs(one)]
-    runs = []
-    with counting(console(stderr=True), "runs", len(paths)) as shown:
-        for number, path in enumerate(paths, 1):
-            runs.append(_slim(read_run(path, _WINDOWS)))
-            if shown is not None:
-                shown(number, len(paths))
-    folders = dict.fromkeys(path.resolve().parent for path in paths)
-    conformance = [result for folder in folders for result in find_conformance(folder)]
-    unread = [f"{link} is a symbolic link, which is not followed" for one in given for link in links_among(one)]
-    return Evidence(runs, waivers, conformance, unread)
-
-
-def _waivers(given: Sequence[str]) -> list[Waiver]:
+def read_waivers(files: Sequence[Path]) -> list[Waiver]:
+    """Read files of waivers, refusing an id that two of them hold."""
     found: dict[str, Waiver] = {}
-    for name in given:
-        path = find_file("waivers", name, "file of waivers")
+    for path in files:
         for waiver in load_waivers(path):
             if waiver.id in found:
                 raise ConfigError(f"{path}: waiver {waiver.id!r} is in another of the files as well; name one of them")
             found[waiver.id] = waiver
     return list(found.values())
-
-
-def _slim(run: Run) -> Run:
-    """Keep of a run what is judged: counts are whole, of divergences in full only the first."""
-    count_what_was_written(run)
-    run.divergences = [replace(one, leaves=(), history=()) for one in run.divergences[:_WRITTEN]]
-    run.events = []
-    return run
