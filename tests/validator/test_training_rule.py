@@ -276,3 +276,33 @@ def test_the_gate_s_verdict_rests_on_it() -> None:
 def test_an_impossible_table_is_refused(table: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text.replace("?", r"\?")):
         GatePolicy.from_mapping({"training": table})
+
+
+NOW = 1_800_000_000.0
+CLEAN = {"commit": "abc", "dirty": False}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "runs", "found"),
+    [
+        ({"created": NOW - 20 * 86_400}, {"max_age_days": 14}, "20.0 days old, begun 2026-12-26 08:00 UTC"),
+        ({}, {"max_age_days": 14}, "when is not recorded"),
+        ({"created": NOW + 9000}, {}, "begun 2027-01-15 10:30 UTC, after now"),
+        ({"git": None}, {"clean_commit": True}, "no commit recorded"),
+        ({"git": CLEAN | {"dirty": True}}, {"clean_commit": True}, "uncommitted changes on abc"),
+    ],
+)
+def test_trainings_must_be_as_fresh_and_as_clean_as_runs(
+    manifest: dict[str, Any], runs: dict[str, Any], found: str
+) -> None:
+    policy = GatePolicy.from_mapping({"runs": runs, "training": {"seeds": 3}})
+    trainings = trainings_of(manifest={"repeatable": True, **manifest})
+
+    shown = list(trains_as_well(Evidence((judged_run(),), trainings=(trainings,), now=NOW), policy))
+
+    (one,) = [demand for demand in shown if demand.verdict is not Verdict.PASS]
+    assert one.verdict is Verdict.INCONCLUSIVE
+    assert one.found.startswith(found)
+    sound = trainings_of(manifest={"repeatable": True, "created": NOW - 86_400, "git": CLEAN})
+    shown = list(trains_as_well(Evidence((judged_run(),), trainings=(sound,), now=NOW), policy))
+    assert {demand.verdict for demand in shown} == {Verdict.PASS}
