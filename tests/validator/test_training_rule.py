@@ -130,6 +130,13 @@ def test_a_training_that_fails_with_the_control_shows_nothing_of_the_candidate(s
     assert demand.found == "seed 3 with the control: exit code 1"
 
 
+def test_a_seed_whose_training_failed_does_not_count() -> None:
+    found = demands(trainings_of(training(2, "control", error="exit code 1")))
+
+    (seeds,) = [demand for demand in found if "at least 3 seeds" in demand.demanded]
+    assert (seeds.verdict, seeds.found) == (Verdict.INCONCLUSIVE, "2")
+
+
 def test_trajectories_that_part_fail_and_the_first_difference_is_named() -> None:
     parted = FirstDifference(1, "actions", 132, 10, "{0: 1}", "{0: 0}")
     found = trainings_of(training(1, "candidate", digests={"actions": "cc"}), differences=[parted])
@@ -244,6 +251,14 @@ def test_a_cache_against_itself_says_nothing() -> None:
     demand = deciding(trainings_of(*same), runs=(judged_run(candidate=CONTROL),))
 
     assert demand.verdict is Verdict.INCONCLUSIVE
+
+
+def test_caches_of_unrecorded_source_may_be_of_another_version() -> None:
+    unknown = [training(seed, side, source="") for seed in range(3) for side in ("control", "candidate")]
+    demand = deciding(trainings_of(*unknown), runs=(judged_run(sources={}),))
+
+    assert demand.verdict is Verdict.INCONCLUSIVE
+    assert demand.found == f"{CANDIDATE} of source unrecorded against {CONTROL} of source unrecorded"
 
 
 def test_every_comparison_must_hold_by_itself() -> None:

@@ -104,7 +104,8 @@ def _same_caches(trainings: Trainings, runs: Sequence[Run]) -> Iterator[Demand]:
         return
     compared = [{_cache(line, side) for run in runs for line in run.caches} for side in SIDES]
     trained = [trainings.caches(side) for side in SIDES]
-    same = trained == compared and trained[0] != trained[1]
+    known = all(source for caches in trained for _, source in caches)
+    same = trained == compared and trained[0] != trained[1] and known
     remedy = f"the runs compared {_pair(compared)}: train these, with --control and --candidate of kv-lockstep ab"
     yield Demand(
         "trained with the caches that the runs compared",
