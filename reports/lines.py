@@ -14,8 +14,9 @@ from reports.json_file import CHANGED
 from reports.order import Order
 from reports.seal import is_sealed, new_digest
 from reports.thinning import MOST, Thinned
-from validator.histogram import BUCKETS
+from validator.histogram import BUCKETS, total
 from validator.records import Divergence, Outcome, Window, from_json
+from validator.run import Timed
 
 _BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
 _OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)
@@ -43,6 +44,8 @@ class RankLines:
         events: Its ``event`` lines, the first ``EVENTS_KEPT`` of each name.
         n_events: How many events there are, by name.
         most: Half of how many windows of a pair are kept apart.
+        with_latency: Whether windows keep their latencies; else only what they add up to.
+        timed: What both sides took, window by window of those that have latencies.
         about: Its ``rank`` line: what a rank beyond the first says of itself.
         close: Its ``close`` line, None if it never closed.
         is_sealed: Whether the digest in its close fits every byte before.
@@ -52,6 +55,8 @@ class RankLines:
 
     rank: int
     most: int = MOST
+    with_latency: bool = True
+    timed: list[Timed] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     is_sealed: bool = False
     caches: list[dict[str, Any]] = field(default_factory=list)
@@ -126,6 +131,10 @@ class RankLines:
             _check_window(line)
             cache = line["cache"]
             self._order.saw(cache, line.get("seq", 0), line["t_s"])
+            if latency := line.get("latency_ns"):
+                self.timed.append(_timed(latency))
+                if not self.with_latency:
+                    del line["latency_ns"]
             if cache not in self._thinned:
                 self._thinned[cache] = Thinned(self.most)
             self._thinned[cache].add(line)
@@ -149,13 +158,14 @@ class RankLines:
             raise ValueError(f"of a type that this version does not know, {kind!r:.40}")
 
 
-def read_lines(path: Path, rank: int, most: int = MOST) -> RankLines:
+def read_lines(path: Path, rank: int, most: int = MOST, with_latency: bool = True) -> RankLines:
     """Read one rank's file.
 
     Args:
         path: The file.
         rank: Whose it is.
         most: Half of how many windows of a pair are kept apart; beyond, neighbours are added up.
+        with_latency: Whether windows keep their latencies; else only what they add up to.
 
     Returns:
         Its records, with a sentence for whatever is wrong.
@@ -163,7 +173,7 @@ def read_lines(path: Path, rank: int, most: int = MOST) -> RankLines:
     Raises:
         OSError: If the file can't be opened.
     """
-    found = RankLines(rank, most)
+    found = RankLines(rank, most, with_latency)
     with path.open("rb", buffering=1 << 20) as file:
         while raws := list(islice(file, _BATCH)):
             found.take(raws)
@@ -213,6 +223,16 @@ def _check_window(line: dict[str, Any]) -> None:
         if isinstance(fault, TypeError) and "descriptor" in said:
             said = "a table of counts is none"
         raise ValueError(f"no window that this version understands: {said:.120}") from None
+
+
+def _timed(latency: dict[str, dict[str, int]]) -> Timed:
+    times, counts = {"control": 0.0, "candidate": 0.0}, {"control": 0, "candidate": 0}
+    for name, histogram in latency.items():
+        side = name.partition(".")[0]
+        if side in times:
+            times[side] += total(histogram)
+            counts[side] += sum(histogram.values())
+    return Timed(times["control"], times["candidate"], min(counts.values()))
 
 
 def _reason(fault: Exception) -> str:

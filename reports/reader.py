@@ -35,12 +35,13 @@ class RunUnreadable(Exception):
     """A path holds no run at all: what was expected, and what to do."""
 
 
-def read_run(path: Path | str, most_windows: int = MOST) -> Run:
+def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = True) -> Run:
     """Read one run directory.
 
     Args:
         path: The directory.
         most_windows: Half of how many windows of one pair are kept apart; beyond, neighbours are added up.
+        with_latency: Whether windows keep their latencies; else only what they add up to.
 
     Returns:
         The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
@@ -69,7 +70,7 @@ def read_run(path: Path | str, most_windows: int = MOST) -> Run:
     with _collector_paused():
         for rank, file in sorted(files.items()):
             try:
-                ranks.append(read_lines(file, rank, most_windows))
+                ranks.append(read_lines(file, rank, most_windows, with_latency))
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
@@ -86,6 +87,7 @@ def read_run(path: Path | str, most_windows: int = MOST) -> Run:
     for lines in ranks:
         run.caches += lines.caches
         run.windows += lines.windows()
+        run.timed += lines.timed
         run.divergences += lines.divergences
         run.events += lines.events
         run.ranks[lines.rank] = lines.about if lines.rank else manifest

@@ -7,6 +7,7 @@ the mantissa, so each power of two has eight buckets. Values below 16 have a buc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import mul
 
 BUCKETS = 512
 
@@ -26,6 +27,14 @@ def midpoint(index: int) -> float:
     exponent, mantissa = (index >> 3) + 3, index & 7
     width = 1 << exponent - 4
     return (8 + mantissa) * width + width / 2
+
+
+_MIDPOINTS = {str(index): midpoint(index) for index in range(BUCKETS)}
+
+
+def total(counts: Mapping[str, int]) -> float:
+    """Return the sum of the counted durations, nanoseconds."""
+    return float(sum(map(mul, map(_MIDPOINTS.__getitem__, counts), counts.values())))
 
 
 def percentile(counts: Mapping[str, int], share: float) -> float | None:

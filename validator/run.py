@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from validator.histogram import percentile
 from validator.records import Divergence, Outcome, Window
@@ -106,6 +106,20 @@ class Totals:
         return percentile(self.latency_ns.get(f"{side}.{operation}", {}), share)
 
 
+class Timed(NamedTuple):
+    """What both sides took in one window that has latencies.
+
+    Attributes:
+        control_ns: Time in the control's operations, nanoseconds.
+        candidate_ns: Time in the candidate's.
+        n: Operations that were timed, of the side of which fewer were.
+    """
+
+    control_ns: float
+    candidate_ns: float
+    n: int
+
+
 @dataclass(slots=True)
 class Run:
     """One run directory, read.
@@ -121,6 +135,7 @@ class Run:
         divergences: All divergences written in full.
         events: The ``event`` lines, the first thousands of each name.
         n_events: How many events there are, by name.
+        timed: What both sides took, window by window of those that have latencies.
         ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
         digests: The digest of each rank's file of lines, empty where it never closed.
         problems: What could not be read, one sentence each; a run with problems never passes.
@@ -137,6 +152,7 @@ class Run:
     divergences: list[Divergence] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     n_events: dict[str, int] = field(default_factory=dict)
+    timed: list[Timed] = field(default_factory=list)
     ranks: dict[int, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -236,5 +252,6 @@ def summarise(totals: Totals, **about: Any) -> dict[str, Any]:
 
 def add_counts(into: dict[str, int], counts: Mapping[str, int]) -> None:
     """Add counts by name."""
+    have = into.get
     for name, count in counts.items():
-        into[name] = into.get(name, 0) + count
+        into[name] = have(name, 0) + count

@@ -36,9 +36,9 @@ def find_file(kind: str, given: str, what: str) -> Path:
     names = shipped_names(kind)
     if given in names:
         return _folder(kind) / f"{given}.toml"
-    raise ConfigError(
-        f"{given}: no {what} of this name ships; {nearest(given, names)}; or name a file by its path, *.toml"
-    )
+    hint = nearest(given, names)
+    end = "" if hint.endswith("?") else "."
+    raise ConfigError(f"{given}: no {what} of this name ships; {hint}{end} A file of your own is named by path, *.toml")
 
 
 def _folder(kind: str) -> Path:

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,9 +21,10 @@ from validator import cli
 from validator.cli import main
 from validator.commands import gate as gate_command
 from validator.config import ValidationConfig
-from validator.policy import CoveragePolicy
+from validator.policy import GatePolicy
 from validator.records import SCHEMA, Divergence, Window
 from validator.run import fold, summarise
+from validator.toml import tomllib
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -419,8 +420,18 @@ def test_the_configuration_guide_lists_every_setting() -> None:
     guide = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 
     missing = [field.name for field in fields(ValidationConfig) if f"`{field.name}`" not in guide]
-    missing += [field.name for field in fields(CoveragePolicy) if f"\n{field.name} = " not in guide]
     assert missing == []
+
+
+def test_the_guide_to_the_gate_lists_every_demand_with_its_default() -> None:
+    guide = (ROOT / "docs/gate.md").read_text(encoding="utf-8")
+    example = tomllib.loads('name = "my-policy"' + guide.partition('name = "my-policy"')[2].partition("```")[0])
+
+    default = GatePolicy()
+    for table in ("runs", "rate", "conformance", "performance"):
+        shown = {name: tuple(value) if isinstance(value, list) else value for name, value in example[table].items()}
+        assert shown == asdict(getattr(default, table))
+    assert example["coverage"].keys() == asdict(default.coverage).keys()
 
 
 class Garbage:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +21,8 @@ from validator.gate import Evidence
 from validator.run import Run
 from validator.waivers import Waiver
 
-_WINDOWS = 16  # of one pair that are kept apart, at most twice as many: enough for an interval, and a thousand runs fit
+_WINDOWS = 8  # half of how many windows of one pair are kept apart, so that a thousand runs fit into memory
+_MANY = 50
 _WRITTEN = 100  # divergences of one run that are kept, without their tensors' statistics and histories
 
 
@@ -73,12 +79,12 @@ def gather(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
     Raises:
         RunUnreadable: If a run or an A/B is gone.
     """
-    runs = []
-    with counting(console(stderr=True), "runs", len(sources.runs)) as shown:
-        for number, path in enumerate(sources.runs, 1):
-            runs.append(_slim(read_run(path, _WINDOWS)))
+    with _reading(sources.runs) as reading, counting(console(stderr=True), "runs", len(sources.runs)) as shown:
+        runs = []
+        for run in reading:
+            runs.append(run)
             if shown is not None:
-                shown(number, len(sources.runs))
+                shown(len(runs), len(sources.runs))
     folders = dict.fromkeys(path.parent for path in sources.conformance)
     results = [result for folder in folders for result in find_conformance(folder)]
     return Evidence(
@@ -90,8 +96,19 @@ def gather(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
     )
 
 
-def _slim(run: Run) -> Run:
+@contextmanager
+def _reading(paths: Sequence[Path]) -> Iterator[Iterator[Run]]:
+    """Read runs one after the other, or on all cores where there are very many."""
+    if len(paths) < _MANY or sys.platform != "linux":  # elsewhere a process costs more than it saves
+        yield map(_read, paths)
+        return
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), get_context("fork")) as pool:
+        yield pool.map(_read, paths, chunksize=20)  # forks here, before anything starts a thread
+
+
+def _read(path: Path) -> Run:
     """Keep of a run what is judged: counts are whole, of divergences in full only the first."""
+    run = read_run(path, _WINDOWS, with_latency=False)
     count_what_was_written(run)
     run.divergences = [replace(one, leaves=(), history=()) for one in run.divergences[:_WRITTEN]]
     run.events = []

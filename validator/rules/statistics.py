@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from validator.histogram import midpoint
 from validator.intervals import Interval, mean
 from validator.policy import GatePolicy
 from validator.rates import rates
-from validator.records import Outcome, Verdict, Window
-from validator.rules.demand import Demand, Evidence, each
+from validator.records import Outcome, Verdict
+from validator.rules.demand import Demand, Evidence
 from validator.rules.divergence import n_left
 from validator.rules.identity import is_sound
 from validator.run import Run, Totals
@@ -47,12 +46,14 @@ def latency(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not policy.performance.latency:
         return
     sound = [run for run in evidence.runs if is_sound(run)]
-    ratios = [ratio for run in sound for window in run.windows if (ratio := _ratio(window))]
-    low, middle, high = mean([math.log(ratio) for ratio in ratios])
+    timed = [
+        one for run in sound for one in run.timed if one.n >= _FEWEST_TIMED and one.control_ns and one.candidate_ns
+    ]
+    low, middle, high = mean([math.log(one.candidate_ns / one.control_ns) for one in timed])
     margin = policy.performance.latency_margin
     found = f"no window with {_FEWEST_TIMED} timed operations"
-    if ratios:
-        found = f"{_change(middle)} ({_change(low)} to {_change(high)} at 95 %, {len(ratios):,} windows)"
+    if timed:
+        found = f"{_change(middle)} ({_change(low)} to {_change(high)} at 95 %, {len(timed):,} windows)"
     yield _not_worse(
         f"candidate's time in operations at most {_percent(margin)} above the control's",
         found,
@@ -94,20 +95,19 @@ def memory(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not policy.performance.memory:
         return
     margin = policy.performance.memory_margin
-    missing = [run for run in evidence.runs if not all(_peak(run, side) for side in SIDES)]
-    yield from each(
-        missing, "bytes held by both sides recorded", lambda run: ("no", "record again"), "", Verdict.INCONCLUSIVE
-    )
-
-    def look(run: Run) -> tuple[str, str]:
-        control, candidate = (_peak(run, side) for side in SIDES)
+    demanded = f"candidate's memory at most {_percent(margin)} above the control's, in each run"
+    peaks = [(run, _peak(run, "control"), _peak(run, "candidate")) for run in evidence.runs]
+    known = [each for each in peaks if each[1] and each[2]]
+    if len(known) < len(peaks):
+        unknown = next(run for run, control, candidate in peaks if not (control and candidate))
+        found = f"bytes held by both sides are not recorded in {len(peaks) - len(known):,} runs"
+        yield Demand(demanded, found, Verdict.INCONCLUSIVE, str(unknown.path), "record again")
+    if known:
+        run, control, candidate = max(known, key=lambda each: each[2] / each[1])
         over = candidate > control * (1 + margin)
-        return (f"{candidate:,} against {control:,} bytes" if over else ""), "see what it holds: kv-lockstep report RUN"
-
-    known = [run for run in evidence.runs if run not in missing]
-    most = max((_peak(run, "candidate") / _peak(run, "control") - 1 for run in known), default=0.0)
-    demanded = f"candidate's memory at most {_percent(margin)} above the control's"
-    yield from each(known, demanded, look, f"at most {_percent(most)}", Verdict.FAIL)
+        remedy = f"see what it holds: kv-lockstep report {run.path}" if over else ""
+        verdict = Verdict.FAIL if over else Verdict.PASS
+        yield Demand(demanded, f"{candidate:,} against {control:,} bytes", verdict, str(run.path), remedy)
 
 
 def overhead(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -116,16 +116,17 @@ def overhead(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not limit:
         return
 
-    def look(run: Run) -> tuple[str, str]:
-        share = _share(run)
-        if share is None:
-            return "how long it took is not recorded", "record again"
-        over = f"{share:.0%}" if share > limit else ""
-        return over, "lower audit_share, or set overhead_budget, in cache_validation"
-
-    most = max((_share(run) or 0.0 for run in evidence.runs), default=0.0)
     demanded = f"validating took at most {limit:.0%} of the time"
-    yield from each(evidence.runs, demanded, look, f"at most {most:.0%}", Verdict.FAIL)
+    known = [(run, share) for run in evidence.runs if (share := _share(run)) is not None]
+    if len(known) < len(evidence.runs):
+        unknown = next(run for run in evidence.runs if _share(run) is None)
+        found = f"how long it took is not recorded in {len(evidence.runs) - len(known):,} runs"
+        yield Demand(demanded, found, Verdict.INCONCLUSIVE, str(unknown.path), "record again")
+    if known:
+        run, most = max(known, key=lambda pair: pair[1])
+        verdict = Verdict.FAIL if most > limit else Verdict.PASS
+        remedy = "lower audit_share, or set overhead_budget, in cache_validation" if most > limit else ""
+        yield Demand(demanded, f"{most:.0%}", verdict, str(run.path), remedy)
 
 
 def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where: str, look: str) -> Demand:
@@ -135,18 +136,6 @@ def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where:
     if bounds.low > limit:
         return Demand(demanded, found, Verdict.FAIL, where, look)
     return Demand(demanded, found, Verdict.INCONCLUSIVE, where, "record more or longer runs")
-
-
-def _ratio(window: Window) -> float | None:
-    times, timed = dict.fromkeys(SIDES, 0.0), dict.fromkeys(SIDES, 0)
-    for name, histogram in window.latency_ns.items():
-        side = name.partition(".")[0]
-        if side in times:
-            times[side] += sum(midpoint(int(index)) * count for index, count in histogram.items())
-            timed[side] += sum(histogram.values())
-    if min(timed.values()) < _FEWEST_TIMED or not all(times.values()):
-        return None
-    return times["candidate"] / times["control"]
 
 
 def _peak(run: Run, side: str) -> int:
