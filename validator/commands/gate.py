@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from validator.commands.gate_evidence import find_sources, gather
+from validator.commands.gate_evidence import find_sources, read_sources
 from validator.commands.gate_record import Draft, verify
 from validator.commands.show import console, show_judgement
 from validator.errors import ConfigError
@@ -39,7 +39,7 @@ def main(arguments: Namespace) -> int:
     sources = find_sources(arguments.runs)
     # Digests are taken before anything is read: what changes in between then shows as changed.
     draft = Draft.of(arguments.record, sources, policy_file, waiver_files) if arguments.record else None
-    evidence = gather(sources, waivers)
+    evidence = read_sources(sources, waivers)
     judgement = judge(evidence, policy)
     show_judgement(judgement, out)
     if evidence.trainings and policy.training is None:

@@ -42,6 +42,11 @@ class Sources(NamedTuple):
     unread: list[str]
 
 
+def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
+    """Find and read evidence; see ``find_sources`` and ``read_sources``."""
+    return read_sources(find_sources(given), waivers)
+
+
 def find_sources(given: Sequence[Path]) -> Sources:
     """Find runs, and what lies beside them.
 
@@ -66,7 +71,7 @@ def find_sources(given: Sequence[Path]) -> Sources:
     )
 
 
-def gather(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
+def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
     """Read evidence.
 
     Args:

@@ -22,7 +22,7 @@ from reports.json_file import json_file
 from reports.page import STYLES, Page
 from reports.reader import RunUnreadable
 from reports.seal import seal
-from validator.commands.gate_evidence import Sources, gather
+from validator.commands.gate_evidence import Sources, read_sources
 from validator.errors import ConfigError, LockstepError
 from validator.gate import Judgement, judge
 from validator.policy import GatePolicy
@@ -157,7 +157,7 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
     policy = [GatePolicy.load(path) for path in paths("policy")] or [GatePolicy()]
     waivers = [waiver for path in paths("waivers") for waiver in load_waivers(path)]
     try:
-        evidence = gather(Sources(paths("run"), paths("conformance"), paths("ab"), record["unread"]), waivers)
+        evidence = read_sources(Sources(paths("run"), paths("conformance"), paths("ab"), record["unread"]), waivers)
     except RunUnreadable as problem:
         yield str(problem)
         return

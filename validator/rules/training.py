@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from validator.noninferiority import Comparison, compare
@@ -11,7 +11,8 @@ from validator.policy import GatePolicy
 from validator.records import Verdict
 from validator.rules.campaign import age_problem, commit_problem
 from validator.rules.demand import Demand, Evidence
-from validator.run import Run, created
+from validator.rules.identity import Candidate, usual_candidate
+from validator.run import created
 from validator.training_policy import TrainingPolicy
 from validator.trainings import SIDES, Training, Trainings
 
@@ -55,7 +56,7 @@ def trains_as_well(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         demanded = f"control and candidate trained alone with {policy.training.seeds} seeds"
         yield Demand(demanded, "no such comparison", Verdict.INCONCLUSIVE, remedy=f"{_RUN_IT} --out beside the runs")
     for trainings in evidence.trainings:
-        yield from _same_caches(trainings, evidence.runs)
+        yield from _same_caches(trainings, evidence, policy)
         yield _fit(trainings, evidence, policy)
         yield from whole_and_judged(trainings, policy.training)
 
@@ -98,35 +99,35 @@ def _whole(trainings: Trainings) -> Iterator[Demand]:
     )
 
 
-def _same_caches(trainings: Trainings, runs: Sequence[Run]) -> Iterator[Demand]:
-    """The caches that trained alone are those that the runs compared."""
-    if not runs:
+def _same_caches(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """The caches that trained alone are those that the runs are about."""
+    if not evidence.runs:
         return
-    compared = [{_cache(line, side) for run in runs for line in run.caches} for side in SIDES]
-    trained = [trainings.caches(side) for side in SIDES]
-    known = all(source for caches in trained for _, source in caches)
-    same = trained == compared and trained[0] != trained[1] and known
-    remedy = f"the runs compared {_pair(compared)}: train these, with --control and --candidate of kv-lockstep ab"
+    control, candidate = ({Candidate(*cache) for cache in trainings.caches(side)} for side in SIDES)
+    usual = usual_candidate(evidence.runs, policy)
+    controls = {_control(line) for run in evidence.runs for line in run.caches}
+    known = all(cache.source for cache in control | candidate)
+    same = candidate == usual and bool(control) and control <= controls and control != candidate and known
+    remedy = (
+        f"the runs compared {_pair(controls, usual)}: train these, with --control and --candidate of kv-lockstep ab"
+    )
     yield Demand(
         "trained with the caches that the runs compared",
-        _pair(trained),
+        _pair(control, candidate),
         Verdict.PASS if same else Verdict.INCONCLUSIVE,
         str(trainings.path),
         "" if same else remedy,
     )
 
 
-def _cache(line: Mapping[str, Any], side: str) -> tuple[str, str]:
+def _control(line: Mapping[str, Any]) -> Candidate:
     sources = line.get("sources")
-    return str(line.get(side)), str(sources.get(side) or "") if isinstance(sources, Mapping) else ""
+    return Candidate(str(line.get("control")), str(sources.get("control")) if isinstance(sources, Mapping) else "")
 
 
-def _pair(caches: Sequence[set[tuple[str, str]]]) -> str:
-    control, candidate = (
-        ", ".join(f"{name} of source {source or 'unrecorded'}" for name, source in sorted(each)) or "nothing"
-        for each in caches
-    )
-    return f"{candidate} against {control}"
+def _pair(control: Collection[Candidate], candidate: Collection[Candidate]) -> str:
+    sides = (", ".join(sorted(map(str, caches))) or "nothing" for caches in (candidate, control))
+    return " against ".join(sides)
 
 
 def _fit(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -> Demand:
@@ -185,7 +186,7 @@ def _no_worse(
         remedy = "train longer, so that episodes end and weights are updated"
         return Demand(demanded, "not measured in every training", Verdict.INCONCLUSIVE, where, remedy)
     verdict = found.verdict(margin, metric.higher_is_better)
-    remedy = ""
+    remedy = "" if verdict is Verdict.PASS else "see each training in its ab.json, and what it printed beside it"
     if verdict is Verdict.INCONCLUSIVE:
         needed = found.seeds_needed(margin, metric.higher_is_better)
         remedy = f"about {needed} seeds would decide: --seeds {needed}" if needed else _CALMER
