@@ -258,7 +258,7 @@ def test_caches_of_unrecorded_source_may_be_of_another_version() -> None:
     demand = deciding(trainings_of(*unknown), runs=(judged_run(sources={}),))
 
     assert demand.verdict is Verdict.INCONCLUSIVE
-    assert demand.found == f"{CANDIDATE} of source unrecorded against {CONTROL} of source unrecorded"
+    assert demand.found == f"{CANDIDATE} of unrecorded source against {CONTROL} of unrecorded source"
 
 
 def test_every_comparison_must_hold_by_itself() -> None:
