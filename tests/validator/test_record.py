@@ -100,6 +100,21 @@ def test_evidence_that_moves_with_its_record_still_verifies(place: Path) -> None
     assert verify(moved) == 0
 
 
+def test_a_policy_that_ships_is_found_in_the_installation_that_verifies(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, file = str(place / "runs"), str(place / "decision.json")
+    assert main(["gate", runs, "--policy", "smoke", "--waivers", "legacy-ring", "--record", file]) == 5
+    items = content(place)["evidence"]
+
+    assert [(item["kind"], item["path"], list(item["files"])) for item in items[-2:]] == [
+        ("policy", "", ["smoke.toml"]),
+        ("waivers", "", ["legacy-ring.toml"]),
+    ]
+    assert verify(place.rename(place.with_name("moved"))) == 5
+    assert "unchanged: 10 files" in capsys.readouterr().out
+
+
 def _edit(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data.replace(b"1", b"2", 1) if b"1" in data else data + b" ")

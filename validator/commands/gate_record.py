@@ -27,11 +27,13 @@ from validator.errors import ConfigError, LockstepError
 from validator.gate import Judgement, judge
 from validator.policy import GatePolicy
 from validator.records import EXIT_CODE, SCHEMA, Verdict, to_json
+from validator.shipped import shipped_folder
 from validator.waivers import load_waivers
 
 KIND = "rollout record"
 _WHOLE = ("run", "ab")  # directories of which every file counts; of others only the file that is named
-_KINDS = (*_WHOLE, "conformance", "policy", "waivers")
+_SHIPPED = {"policy": "gate", "waivers": "waivers"}  # kinds of which some come with every installation
+_KINDS = (*_WHOLE, "conformance", *_SHIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class Draft:
 
     Attributes:
         file: Where it will be written.
-        items: What is judged and by what: ``kind``, ``path`` relative to the record's directory, ``files`` (SHA-256 by
-            name).
+        items: What is judged and by what: ``kind``, ``path`` relative to the record's directory (empty for what comes
+            with an installation), ``files`` (SHA-256 by name).
         unread: What was found and not read.
     """
 
@@ -138,7 +140,7 @@ def verify(file: Path, out: Console) -> int:
 
 
 def _changes(base: Path, item: Mapping[str, Any]) -> list[str]:
-    directory = base / item["path"]
+    directory = _directory(base, item)
     found = evidence_files(directory) if item["kind"] in _WHOLE else named_files(directory, item["files"])
     return differences(item["files"], found)
 
@@ -148,7 +150,7 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
 
     def paths(*kinds: str) -> list[Path]:
         return [
-            base / item["path"] / (name if item["kind"] not in _WHOLE else "")
+            _directory(base, item) / (name if item["kind"] not in _WHOLE else "")
             for item in record["evidence"]
             if item["kind"] in kinds
             for name in ([""] if item["kind"] in _WHOLE else item["files"])
@@ -200,11 +202,19 @@ def _is_item(item: Any) -> bool:
 
 
 def _item(kind: str, path: Path, files: dict[str, str], base: Path) -> dict[str, Any]:
-    return {"kind": kind, "path": Path(os.path.relpath(path, base)).as_posix(), "files": files}
+    shipped = kind in _SHIPPED and path.resolve() == shipped_folder(_SHIPPED[kind]).resolve()
+    return {"kind": kind, "path": "" if shipped else Path(os.path.relpath(path, base)).as_posix(), "files": files}
+
+
+def _directory(base: Path, item: Mapping[str, Any]) -> Path:
+    """Return where an item lies now: what comes with an installation is looked for in the one that verifies."""
+    if item["kind"] in _SHIPPED and not item["path"]:
+        return shipped_folder(_SHIPPED[item["kind"]])
+    return base / item["path"]
 
 
 def _place(item: Mapping[str, Any]) -> str:
-    return f"{item['kind']} {item['path']}"
+    return f"{item['kind']} {item['path'] or 'that ships'}"
 
 
 def _user() -> str:
