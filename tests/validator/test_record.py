@@ -95,7 +95,7 @@ def test_what_did_not_change_verifies_with_the_recorded_verdict(
 
 def test_evidence_that_moves_with_its_record_still_verifies(place: Path) -> None:
     record(place)
-    moved = place.rename(place.with_name("moved"))
+    moved = place.rename(place.with_name(f"{place.name}-moved"))
 
     assert verify(moved) == 0
 
@@ -111,7 +111,7 @@ def test_a_policy_that_ships_is_found_in_the_installation_that_verifies(
         ("policy", "", ["smoke.toml"]),
         ("waivers", "", ["legacy-ring.toml"]),
     ]
-    assert verify(place.rename(place.with_name("moved"))) == 5
+    assert verify(place.rename(place.with_name(f"{place.name}-moved"))) == 5
     assert "unchanged: 10 files" in capsys.readouterr().out
 
 
