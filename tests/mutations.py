@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,14 @@ V = "tests/validator/"
 COMPARE, DIGEST, MODELS = V + "test_compare.py", V + "test_digest.py", V + "test_models.py"
 TRAINING, AB, INFERIOR, RECORD = (V + f"test_{n}.py" for n in ("training_rule", "ab", "noninferiority", "record"))
 REFEREE, AUDIT, GATE, UNLISTED = (V + f"test_{n}.py" for n in ("referee", "audit", "gate", "unlisted_faults"))
+SHIPPED, TOO_LITTLE, WAIVERS = V + "test_shipped_policies.py", V + "test_looked_at_too_little.py", V + "test_waivers.py"
+RULES = "validator/rules/__init__"
+GATE_RULES = (
+    *("some_runs", "nothing_unread", "no_divergence", "waivers_hold", "of_one_mind", "complete", "readable"),
+    *("nothing_dropped", "self_tested", "errors_explained", "one_candidate", "two_caches", "stages", "fresh"),
+    *("committed", "exact", "exercised", "every_env", "every_layer", "every_rank", "rate_bounds", "conforms"),
+    *("latency", "hit_rate", "memory", "overhead"),
+)
 SHADOW, STAGING, SESSION = "tests/shadow/test_shadow_cache.py", "tests/shadow/test_staging.py", V + "test_session.py"
 
 
@@ -445,14 +454,58 @@ MUTATIONS = (
         "",
         RECORD,
     ),
-    m("gate: no divergence", "validator/rules/__init__", "    no_divergence,\n", "", GATE),
-    m("gate: complete", "validator/rules/__init__", "    complete,\n    readable", "    readable", GATE),
-    m("gate: readable", "validator/rules/__init__", "    readable,\n    nothing", "    nothing", GATE),
-    m("gate: nothing dropped", "validator/rules/__init__", "    nothing_dropped,\n", "", GATE),
-    m("gate: errors explained", "validator/rules/__init__", "    errors_explained,\n", "", GATE),
-    m("gate: exercised", "validator/rules/__init__", "    exercised,\n", "", GATE),
-    m("gate: every env", "validator/rules/__init__", "    every_env,\n", "", GATE),
-    m("gate: some runs", "validator/rules/__init__", "    some_runs,\n    no", "    no", GATE),
+    *(
+        m(f"gate: {name}", RULES, f"    {name},\n    {following},\n", f"    {following},\n", SHIPPED)
+        for name, following in pairwise(GATE_RULES)
+        if name != "committed"
+    ),
+    m("gate: committed", RULES, "    fresh,\n    committed,\n", "    fresh,\n", SHIPPED),
+    m("gate: overhead", RULES, "    memory,\n    overhead,\n)", "    memory,\n)", SHIPPED),
+    m("a run is sealed", "reports/json_file", "    if not is_sealed(data):\n", "    if False:\n", TOO_LITTLE),
+    m("lines are sealed", "reports/lines", "(found or self.is_sealed)", "(found or True)", TOO_LITTLE),
+    m(
+        "lines name their run",
+        "reports/consistency",
+        "if lines.close is not None and lines.close",
+        "if {} and 0",
+        TOO_LITTLE,
+    ),
+    m("a clock goes forward", "reports/order", "if t_s < self._latest_s.get(cache, 0.0):", "if False:", TOO_LITTLE),
+    m("links among runs", "reports/reader", "if child.is_symlink() and child.is_dir()", "if False", TOO_LITTLE),
+    m("expiry", "validator/rules/waived", "one.expires < today", "False", WAIVERS),
+    m(
+        "an exceeded waiver takes nothing away",
+        "validator/rules/waived",
+        "if waiver in found.expired or found.matched[waiver] > evidence.waivers[waiver].max_count:",
+        "if waiver in found.expired:",
+        WAIVERS,
+    ),
+    m("waivers name the candidate", "waivers", "and not self.scope.candidate:", "and False:", WAIVERS),
+    m("a waiver's cause", "validator/rules/waived", "(cause, fault) == (waiver.cause, waiver.side)", "True", WAIVERS),
+    m("a waiver's dimension", "validator/rules/waived", "or dimension in scope.dimensions", "or True", WAIVERS),
+    m("a waiver's stage", "validator/rules/waived", 'scope.stage in ("", stage_of_pair(pair))', "True", WAIVERS),
+    m(
+        "one seed of streams counts once",
+        "validator/rules/streams",
+        "max(result.operations, operations",
+        "(result.operations + operations",
+        V + "test_gate_rules.py",
+    ),
+    m(
+        "only sound runs count",
+        "validator/rules/campaign",
+        "if is_sound(run) and candidates(run) == usual",
+        "if True",
+        V + "test_gate_rules.py",
+    ),
+    m("episodes that are only counted", "rates", " + max(0, n_differed - len(written))", "", V + "test_rates.py"),
+    m(
+        "ranks prove themselves",
+        "validator/rules/soundness",
+        "{0: run.manifest, **run.ranks}",
+        "{0: run.manifest}",
+        V + "test_ranks.py",
+    ),
     m(
         "secondary's errors are contained",
         "shadow/shadow_cache",

@@ -15,7 +15,8 @@ class ValidationConfig:
 
     Attributes:
         out: Directory under which run directories are made.
-        run_id: Name of the run directory; empty for one made of time, host and process.
+        run_id: Name of the run directory, the same on every rank of a job; empty for one made of time, host and
+            process, or for ranks of one job of what they have in common.
         control: Trusted implementation: ``legacy``, ``new`` or ``package.module:Class``.
         candidate: The new one, named the same way.
         rtol: Relative tolerance, for stores that are lossy by design; None demands equal bits.

@@ -23,7 +23,7 @@ from validator.digest import Digest, digest, digest_entry, digest_region, equal_
 from validator.findings import pools_of
 from validator.ledger import Charge, Ledger, Place
 from validator.models import Stored
-from validator.records import Cause, Dimension, Fault, Window
+from validator.records import ONLY_COUNTED, Cause, Dimension, Fault, Window
 from validator.referee import Referee
 from validator.settle import settle
 from validator.side import SideView, policies, spans
@@ -454,7 +454,7 @@ class Pair:
         about["episode"] = self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1
         about["weight_version"] = self.weight_version
         if not self._sink.diverged(self, charge, about, answers):
-            self.counters.dropped["divergences only counted"] += 1
+            self.counters.dropped[ONLY_COUNTED] += 1
 
     def drain(self, t_s: float, last: bool = False) -> Window:
         """Return the window since the last one; the last one brings everything that waits."""

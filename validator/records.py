@@ -28,6 +28,7 @@ from enum import Enum
 from typing import Any, Final
 
 SCHEMA: Final = 1
+ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
 
 
 class Outcome(str, Enum):

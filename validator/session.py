@@ -70,13 +70,13 @@ class Lockstep:
         self.run_id = self.config.run_id or run_id()
         self.train_iter = -1
         self.env_step = -1
-        rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         manifest = {
             "schema": SCHEMA,
             "run_id": self.run_id,
             "created": time.time(),
-            "rank": rank,
-            "world_size": world_size,
+            "rank": self.rank,
+            "world_size": self.world_size,
             **provenance(),
             "validation": asdict(self.config),
             "selftest": quick_selftest().summary() if self.config.selftest else None,
@@ -86,7 +86,7 @@ class Lockstep:
             Path(out),
             self.run_id,
             manifest,
-            rank=rank,
+            rank=self.rank,
             evidence_limit_bytes=int(self.config.evidence_mb * 1e6),
         )
         self.run_dir = self._writer.path

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from reports.reader import find_runs, read_run
 from reports.run_id import run_id
@@ -15,8 +18,11 @@ from reports.writer import RunWriter
 from tests.validator.campaign import busy_window, write
 from tests.validator.test_gate import MANIFEST
 from validator.commands.gate_evidence import gather
+from validator.commands.ranks import closed_run
+from validator.config import ValidationConfig
 from validator.gate import judge
 from validator.records import Verdict
+from validator.session import Lockstep
 
 ROOT = Path(__file__).parents[2]
 RANK = """
@@ -93,6 +99,31 @@ def test_a_rank_that_proved_nothing_is_named(tmp_path: Path) -> None:
     assert judgement.reasons == (
         f"a harness that noticed planted faults, found no self-test recorded on rank 1 in {path}; leave selftest on",
     )
+
+
+def session(monkeypatch: pytest.MonkeyPatch, out: Path, rank: int) -> Lockstep:
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    return Lockstep(out, ValidationConfig(run_id="shared", selftest=False))
+
+
+def test_rank_0_judges_once_the_others_have_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (session(monkeypatch, tmp_path, rank) for rank in (0, 1))
+    said = io.StringIO()
+    first.close()
+    waiting = closed_run(first, Console(file=said), wait_s=0.0)
+    assert waiting is not None
+    assert waiting.state == "in progress"
+
+    later = threading.Timer(0.2, second.close)
+    later.start()
+    run = closed_run(first, Console(file=said))
+    later.join()
+
+    assert run is not None
+    assert run.state == "complete"
+    assert closed_run(second, Console(file=said, width=200)) is None
+    assert said.getvalue() == f"rank 1 of 2 closed; rank 0 judges: {tmp_path / 'shared'}\n"
 
 
 def name(**environment: str) -> str:

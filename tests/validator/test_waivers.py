@@ -79,6 +79,13 @@ def test_an_exceeded_waiver_takes_nothing_away_and_closes_the_gate() -> None:
     assert "found exceeded: 3 divergences fit it in owner me; it holds for none of them" in judgement.reasons[1]
 
 
+def test_waived_divergences_need_not_be_written_in_full() -> None:
+    run = run_of(window(divergences={EATEN: 300}, dropped={"divergences only counted": 200}))
+
+    assert judge(Evidence([run], [waiver()], now=NOW)).verdict is Verdict.PASS
+    assert judge(Evidence([run], now=NOW)).verdict is Verdict.FAIL
+
+
 def test_the_count_is_over_all_runs() -> None:
     runs = [busy_run(seed, "control", busy_window(divergences={EATEN: 2})) for seed in (0, 1)]
 

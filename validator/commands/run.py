@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.reader import RunUnreadable, read_run
+from reports.reader import RunUnreadable
 from reports.terminal import first_lines
 from reports.writer import RunDirectoryError
 from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
 from shadow.hosts.lightzero.overrides import override
 from shadow.settings import SettingsError
+from validator.commands.ranks import closed_run
 from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.config import ValidationConfig
@@ -78,7 +79,9 @@ def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, er
     code = EXIT_CODE[Verdict.INCONCLUSIVE]
     if sessions:
         try:
-            run = read_run(sessions[0].run_dir)
+            run = closed_run(sessions[0], err)
+            if run is None:
+                return ending.code
             judgement = judge([run])
             first_lines(run, judgement, out)
             page_at_close(run, judgement, out, err)

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.logging import RichHandler
 
-from reports.reader import RunUnreadable, read_run
+from reports.reader import RunUnreadable
 from reports.terminal import first_lines
 from shadow.hosts.unizero import TrainConfig, train
 from validator.commands.progress import display
+from validator.commands.ranks import closed_run
 from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.commands.train_config import read_config
@@ -58,10 +59,12 @@ def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out
             raise
     try:
         # Judged from disk, as the gate would: what did not get there is no evidence.
-        run = read_run(lockstep.run_dir)
+        run = closed_run(lockstep, err)
     except RunUnreadable as problem:
         err.print(str(problem), markup=False, soft_wrap=True)
         return EXIT_CODE[Verdict.INCONCLUSIVE]
+    if run is None:
+        return 0
     judgement = judge([run])
     first_lines(run, judgement, out)
     out.print(f"run directory: {lockstep.run_dir}", markup=False, soft_wrap=True)

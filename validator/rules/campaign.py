@@ -61,7 +61,7 @@ def two_caches(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         same = sorted({str(line.get("control")) for line in run.caches if line.get("control") == line.get("candidate")})
         return (f"both are {', '.join(same)}" if same else ""), "record a run with the new cache as candidate"
 
-    yield from each(evidence.runs, "candidate and control of different classes", look, "so", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "candidate and control of different classes", look, "yes", Verdict.INCONCLUSIVE)
 
 
 def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -94,7 +94,7 @@ def fresh(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return age_problem(created(run.manifest), evidence.now, days), "record it again, by a clock that is right"
 
     demanded = f"begun within {days:g} days, by a clock that goes forward" if days else "not begun in the future"
-    yield from each(evidence.runs, demanded, look, "so", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, demanded, look, "yes", Verdict.INCONCLUSIVE)
 
 
 def age_problem(begun: float | None, now: float, days: float) -> str:
@@ -121,7 +121,7 @@ def committed(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
                 return f"{problem}{on}", "commit in a git checkout, and record again"
         return "", ""
 
-    yield from each(evidence.runs, "run from a commit without changes", look, "so", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "run from a commit without changes", look, "yes", Verdict.INCONCLUSIVE)
 
 
 def commit_problem(about: Mapping[str, Any]) -> str:
@@ -145,7 +145,7 @@ def exact(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         found = f"rtol {settings['rtol']}, atol {settings['atol']}" if known else "not recorded"  # type: ignore[index]
         return found, "record again without rtol and atol"
 
-    yield from each(evidence.runs, "bits compared, without tolerance", look, "so", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "bits compared, without tolerance", look, "yes", Verdict.INCONCLUSIVE)
 
 
 def of_one_mind(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

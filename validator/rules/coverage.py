@@ -101,7 +101,7 @@ def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
         return f"nothing on rank {', '.join(idle[:5])}{more}", "every rank's cache must be shadowed and used"
 
-    yield from each(evidence.runs, "lookups that both sides answered on every rank", look, "so", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "lookups that both sides answered on every rank", look, "yes", Verdict.INCONCLUSIVE)
 
 
 def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -124,7 +124,7 @@ def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
             return f"{named or 'no set'}, where the model has {wanted} layers", remedy
         return "", ""
 
-    yield from each(evidence.runs, "every set with every layer of the model", look, "so", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "every set with every layer of the model", look, "yes", Verdict.INCONCLUSIVE)
 
 
 def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from validator.policy import GatePolicy
+from validator.records import ONLY_COUNTED
 from validator.run import Run
 
 
@@ -62,10 +63,15 @@ def sampled(run: Run) -> str:
     return "" if share >= 1 else f"digest_share {share}: only that share of equal hits was held against what was stored"
 
 
+def dropped(run: Run) -> dict[str, int]:
+    """Return what was not looked at or not written, by reason; a divergence that was counted was looked at."""
+    return {reason: n for reason, n in sorted(run.totals.dropped.items()) if n and reason != ONLY_COUNTED}
+
+
 def is_sound(run: Run) -> bool:
     """Say whether a run may count: whole, readable, nothing dropped or sampled."""
     whole = run.state == (run.summary or {}).get("state", "complete") == "complete"
-    return whole and not run.problems and not any(run.totals.dropped.values()) and not sampled(run)
+    return whole and not run.problems and not dropped(run) and not sampled(run)
 
 
 def setting(run: Run) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from validator.policy import GatePolicy
 from validator.records import Dimension, Outcome, Verdict
 from validator.rules.demand import Demand, Evidence, each
-from validator.rules.identity import sampled
+from validator.rules.identity import dropped, sampled
 from validator.run import Run, State
 
 _INCOMPLETE: dict[State, str] = {
@@ -84,8 +84,7 @@ def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     def look(run: Run) -> tuple[str, str]:
         if chance := sampled(run):
             return chance, "record again with cache_validation.digest_share = 1.0"
-        dropped = sorted((reason, count) for reason, count in run.totals.dropped.items() if count)
-        found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped)
+        found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped(run).items())
         return found, "remove what the reasons name and record again"
 
     yield from each(evidence.runs, "nothing sampled, dropped or faulty", look, "nothing", Verdict.INCONCLUSIVE)
