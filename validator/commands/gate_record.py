@@ -210,7 +210,8 @@ def _directory(base: Path, item: Mapping[str, Any]) -> Path:
     """Return where an item lies now: what comes with an installation is looked for in the one that verifies."""
     if item["kind"] in _SHIPPED and not item["path"]:
         return shipped_folder(_SHIPPED[item["kind"]])
-    return base / item["path"]
+    path: str = item["path"]
+    return base / path
 
 
 def _place(item: Mapping[str, Any]) -> str:
