@@ -70,7 +70,7 @@ def main(arguments: Namespace) -> int:
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds {arguments.seeds}: expected at least 1")
     policy = _policy(arguments)
-    path = Path(arguments.out or "runs").absolute() / f"ab-{run_id()}"
+    path = Path(arguments.out or "runs") / f"ab-{run_id()}"
     plan = _embedded(arguments) if arguments.config else _lightzero(arguments, path)
     try:
         path.mkdir(parents=True)
