@@ -122,7 +122,8 @@ def _same_caches(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -
 
 def _control(line: Mapping[str, Any]) -> Candidate:
     sources = line.get("sources")
-    return Candidate(str(line.get("control")), str(sources.get("control")) if isinstance(sources, Mapping) else "")
+    source = sources.get("control") if isinstance(sources, Mapping) else ""
+    return Candidate(str(line.get("control")), source if isinstance(source, str) else "")
 
 
 def _pair(control: Collection[Candidate], candidate: Collection[Candidate]) -> str:
