@@ -152,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
         help="change one setting, as in train (with --config) or run (with a script); repeatable",
     )
     ab.add_argument(
-        "--policy", type=Path, metavar="FILE", help="gate policy whose table [training] judges (default: 5 %% margins)"
+        "--policy",
+        metavar="POLICY",
+        help="gate policy whose table [training] judges: a TOML file, or remove-legacy (default: 3 seeds, 5 %%)",
     )
     ab.add_argument("--quiet", action="store_true", help="print only the comparison and where it is")
     ab.add_argument("script", type=Path, nargs="?", metavar="SCRIPT", help="a LightZero script, after --")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from reports.reader import RunUnreadable
 from reports.trainings import find_trainings, read_trainings, write_trainings
@@ -16,13 +19,15 @@ from shadow.hosts.unizero import load_config
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from tests.shadow.entries import make_entry
-from tests.validator.test_training_rule import trainings_of
+from tests.validator.test_training_rule import training, trainings_of
 from validator.ab.alone import AloneSession, Counted
 from validator.ab.meter import Meter, peak_resident_bytes
 from validator.ab.one import _embedded
-from validator.ab.series import order, run_series
+from validator.ab.series import Step, order, run_series
 from validator.ab.trajectory import KINDS, Happened, first_difference
 from validator.cli import main
+from validator.commands import ab as ab_command
+from validator.commands.ab_shown import series_display
 from validator.trainings import AB_FILE, Training, Trainings
 
 ROOT = Path(__file__).parents[2]
@@ -268,6 +273,7 @@ def test_a_link_out_of_the_directory_is_not_followed(tmp_path: Path) -> None:
         (["ab", "--config", "TINY", "--set", "env_nm=3"], "unknown setting 'env_nm'; did you mean 'env_num'?"),
         (["ab", "--config", "TINY", "--candidate", "no.such:Cache"], "cache 'no.such:Cache' can't be built"),
         (["ab", "--config", "TINY", "--policy", "POLICY"], "no table [training] in it"),
+        (["ab", "--config", "TINY", "--policy", "remove-legcy"], "did you mean 'remove-legacy'?"),
     ],
 )
 def test_what_can_t_be_run_is_refused_before_anything_trains(
@@ -335,6 +341,39 @@ def test_a_training_that_fails_leaves_its_last_words(tmp_path: Path) -> None:
         assert "SettingsError: ab: unknown setting 'env_nm'; did you mean 'env_num'?" in step.training.error
         assert step.training.error.endswith(f"; see seed-4-{step.training.side}.log")
         assert "Traceback" in (tmp_path / f"seed-4-{step.training.side}.log").read_text(encoding="utf-8")
+
+
+def test_an_interrupted_series_is_kept_and_decides_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Iterator[Step]:
+        yield Step(training(0, "control"), None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ab_command, "run_series", interrupted)
+
+    code = main(["ab", "--config", str(tiny(tmp_path)), "--out", str(tmp_path / "runs"), "--policy", "remove-legacy"])
+
+    printed = capsys.readouterr()
+    found = read_trainings(find_trainings(tmp_path / "runs")[0])
+    assert code == 5
+    assert (found.state, len(found.trainings)) == ("interrupted", 1)
+    assert "interrupted; what was recorded is judged as an incomplete series" in printed.err
+    assert "a complete A/B of trainings, found interrupted" in printed.out
+    assert "at least 5 seeds, found 0" in printed.out
+
+
+def test_a_terminal_shows_which_training_runs_and_how_far_it_is() -> None:
+    out = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False)
+
+    with series_display(out, n_trainings=6, total_env_steps=400, quiet=False) as display:
+        display.started(1, "control")
+        display.stepped(120)
+        display.ended(training(1, "control"))
+
+    shown = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "training 1 of 6: seed 1, control alone" in shown
+    assert "seed 1 control: 1,000 env steps, mean return 21" in shown
 
 
 def test_a_training_and_a_comparison_are_what_the_records_say() -> None:

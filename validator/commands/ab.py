@@ -23,6 +23,7 @@ from validator.policy import GatePolicy
 from validator.provenance import provenance
 from validator.records import to_json
 from validator.rules.training import whole_and_judged
+from validator.shipped import find_file
 from validator.toml import parse_setting
 from validator.training_policy import TrainingPolicy
 from validator.trainings import SIDES, Trainings
@@ -101,7 +102,7 @@ def main(arguments: Namespace) -> int:
 def _policy(arguments: Namespace) -> TrainingPolicy:
     if arguments.policy is None:
         return TrainingPolicy()
-    training = GatePolicy.load(arguments.policy).training
+    training = GatePolicy.load(find_file("gate", arguments.policy, "gate policy")).training
     if training is None:
         raise ConfigError(f"{arguments.policy}: no table [training] in it, so there is nothing to judge trainings by")
     return training
