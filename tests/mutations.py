@@ -471,7 +471,7 @@ MUTATIONS = (
         TOO_LITTLE,
     ),
     m("a clock goes forward", "reports/order", "if t_s < self._latest_s.get(cache, 0.0):", "if False:", TOO_LITTLE),
-    m("links among runs", "reports/reader", "if child.is_symlink() and child.is_dir()", "if False", TOO_LITTLE),
+    m("links among runs", "reports/reader", "if child.is_symlink() and child.is_dir():", "if False:", TOO_LITTLE),
     m("expiry", "validator/rules/waived", "one.expires < today", "False", WAIVERS),
     m(
         "an exceeded waiver takes nothing away",

@@ -306,7 +306,7 @@ def _command(
     command = commands.add_parser(
         name,
         help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
+        description=f"{summary[0].upper()}{summary[1:]}{'' if summary.endswith('?') else '.'}",
         epilog="\n  ".join(("example:", *examples)) + f"\n\n{exit_codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

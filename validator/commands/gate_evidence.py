@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from reports.conformance import find_conformance
 from reports.consistency import count_what_was_written
-from reports.reader import find_runs, links_among, read_run
+from reports.reader import find_runs, read_run, unread_below
 from reports.trainings import find_trainings, read_trainings
 from validator.commands.show import console, counting
 from validator.gate import Evidence
@@ -67,7 +67,7 @@ def find_sources(given: Sequence[Path]) -> Sources:
         runs,
         [result.path for folder in folders for result in find_conformance(folder)],
         list(trainings.values()),
-        [f"{link} is a symbolic link, which is not followed" for one in given for link in links_among(one)],
+        [sentence for one in given for sentence in unread_below(one)],
     )
 
 
