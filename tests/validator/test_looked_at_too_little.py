@@ -15,7 +15,7 @@ from reports.reader import RunUnreadable
 from reports.seal import seal
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
 from tests.validator.test_gate import divergence
-from validator.commands.gate import gather
+from validator.commands.gate_evidence import gather
 from validator.gate import Judgement, judge
 from validator.policy import GatePolicy
 from validator.records import Verdict
