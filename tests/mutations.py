@@ -29,6 +29,7 @@ GATE_RULES = (
     *("committed", "exact", "exercised", "every_env", "every_layer", "every_rank", "rate_bounds", "conforms"),
     *("latency", "hit_rate", "memory", "overhead"),
 )
+HOST, INLINE, RUN = "shadow/hosts/lightzero/", "tests/shadow/hosts/lightzero/test_inline.py", V + "test_run_command.py"
 SHADOW, STAGING, SESSION = "tests/shadow/test_shadow_cache.py", "tests/shadow/test_staging.py", V + "test_session.py"
 
 
@@ -522,6 +523,37 @@ MUTATIONS = (
         STAGING,
         SHADOW,
     ),
+    m(
+        "a root's miss answers no node",
+        HOST + "attachment",
+        "if self._searching and tap.env_id",
+        "if tap.env_id",
+        INLINE,
+    ),
+    m(
+        "a set ends a search's question",
+        HOST + "attachment",
+        "self._pending, None\n        self._second = None\n",
+        "self._pending, None\n",
+        INLINE,
+    ),
+    m("replaced dicts are noticed", HOST + "attachment", "recur is self._recur_tap and", "True and", INLINE),
+    m(
+        "a copy without a key is said",
+        HOST + "attachment",
+        '            pending.make(pending.entry)\n            self._fault(f"{type(self.model).__name__} copied',
+        '            pending.make(pending.entry)\n            str(f"{type(self.model).__name__} copied',
+        INLINE,
+    ),
+    m(
+        "settings out of reach are refused",
+        HOST + "overrides",
+        "        elif of_configs:\n",
+        "        elif False:\n",
+        RUN,
+    ),
+    m("every task is reached", HOST + "overrides", "        elif _is_tasks(given):\n", "        elif False:\n", RUN),
+    m("exit codes as the system keeps them", "script", "(end.code or 0) & 0xFF", "end.code or 0", RUN),
 )
 
 
