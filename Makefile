@@ -43,20 +43,23 @@ test: $(STAMP) ## run the whole test suite
 	@$(BIN)/python -m pytest
 
 test-lightzero: $(LIGHTZERO_STAMP) ## run the tests on the released LightZero, in an environment of its own
-	@$(LIGHTZERO_VENV)/bin/python -m pytest tests/lightzero
+	@$(LIGHTZERO_VENV)/bin/python -m pytest tests/lightzero -n 2 --dist loadfile
 
 # LightZero's own pins would drag in a torch with 4 GB of CUDA, so the order counts: torch, what LightZero imports,
 # LightZero without its pins, this project. The wheel is for CPython 3.11 on x86-64 Linux.
 $(LIGHTZERO_STAMP): pyproject.toml tests/lightzero/requirements.txt tests/lightzero/requirements-nodeps.txt
 	@$(LIGHTZERO_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
-		echo "LightZero 0.2.0 is built for Python 3.11; '$(LIGHTZERO_PYTHON)' is another one or none."; \
+		echo "LightZero 0.2.0 is built for Python 3.11; '$(LIGHTZERO_PYTHON)' is $$($(LIGHTZERO_PYTHON) --version 2>/dev/null || echo not there)."; \
 		echo "Name one, as in: make test-lightzero LIGHTZERO_PYTHON=/usr/bin/python3.11"; exit 2; }
-	@echo "Setting up $(LIGHTZERO_VENV) (once, 2 minutes, 1.8 GB)"
-	@$(LIGHTZERO_PYTHON) -m venv $(LIGHTZERO_VENV)
+	@echo "Setting up $(LIGHTZERO_VENV) (once, 2 to 5 minutes, 1.8 GB)"
+	@$(LIGHTZERO_PYTHON) -m venv $(LIGHTZERO_VENV) || { \
+		echo "No virtual environment could be made; on Debian and Ubuntu run: apt install python3.11-venv"; exit 2; }
 	@$(LIGHTZERO_PIP) install --retries 1 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
 	@$(LIGHTZERO_PIP) install -r tests/lightzero/requirements.txt
-	@$(LIGHTZERO_PIP) install --no-deps -r tests/lightzero/requirements-nodeps.txt
-	@$(LIGHTZERO_PIP) install --editable . 'numpy<2' pytest hypothesis
+	@$(LIGHTZERO_PIP) install --no-deps --only-binary LightZero -r tests/lightzero/requirements-nodeps.txt || { \
+		echo "LightZero 0.2.0 could not be installed: its wheel is for CPython 3.11 on x86-64 Linux, and this is"; \
+		echo "$$($(LIGHTZERO_PYTHON) -c 'import platform; print(platform.python_version(), platform.platform())')."; exit 2; }
+	@$(LIGHTZERO_PIP) install --editable . 'numpy<2' pytest pytest-xdist hypothesis
 	@touch $@
 
 lint: $(STAMP) ## check style and format

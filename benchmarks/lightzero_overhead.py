@@ -1,10 +1,15 @@
-"""What watching costs a LightZero training: median of paired runs, one watched and one not, in alternating order.
+"""What watching costs a LightZero training: paired runs, one watched and one not, in alternating order.
 
 Needs an environment with LightZero: ``make test-lightzero`` builds one, then
 ``.venv-lightzero/bin/python benchmarks/lightzero_overhead.py``. Every run is a process of its own on one thread; timed
-is the training alone. Runs of one seed differ (LightZero seeds its tie-breaking from the clock), so times are taken
-per env step. The self-test with which a session opens costs the same whatever the length of the run, so it is not in
-the ratio but stands beside it. On a busy machine look at the CPU column.
+is the training alone. The self-test with which a session opens costs the same whatever the length of the run, so it is
+not in the ratios but stands beside them. Three figures, each the median over the pairs with the least and the most:
+
+* wall: wall-clock time per env step, watched per unwatched. Says nothing on a machine that others keep busy.
+* CPU: the same in processor time. Runs of one seed still differ (LightZero seeds its tie-breaking from the clock).
+* inside: processor time spent in kv-lockstep within the watched run, less the control's own work in it, added to one
+  and over the rest. It compares a run with itself, so it barely scatters, but does not see what watching does to the
+  processor's caches.
 """
 
 from __future__ import annotations
@@ -20,23 +25,47 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).parent.parent
+FIGURES = ("wall", "CPU", "inside")
 
 TRAINING = """
 import json, sys, time
 sizes = json.loads(sys.argv[1])
 from shadow.hosts.lightzero import install
-from validator.session import open_from_settings
-opening = {"wall_s": 0.0, "cpu_s": 0.0}
+from shadow.hosts.lightzero.attachment import InlineAttachment
+from shadow.hosts.lightzero.inline import InlineStore
+from validator.session import Lockstep, open_from_settings
+opening = {"wall": 0.0, "cpu": 0.0}
 def opened(settings, about):
     wall, cpu = time.perf_counter(), time.process_time()
     session = open_from_settings(settings, about)
-    opening.update(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu)
+    opening.update(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
     return session
+inside = {"all": 0, "own": 0}
+def timed(cls, name, kind):
+    method = getattr(cls, name)
+    def call(self, *args, **kwargs):
+        if kind in busy:
+            return method(self, *args, **kwargs)
+        busy.add(kind)
+        began = time.thread_time_ns()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            inside[kind] += time.thread_time_ns() - began
+            busy.discard(kind)
+    setattr(cls, name, call)
+busy = set()
 if sizes["watched"]:
+    for name in ("looked_up", "stored", "cleared", "_copying"):
+        timed(InlineAttachment, name, "all")
+    for name in ("weights_updated", "search_started", "episode_ended", "progress"):
+        timed(Lockstep, name, "all")
+    for name in ("get_init_cache", "get_recur_cache", "hierarchical_get", "set_init_cache", "set_recur_cache",
+                 "clear_init_cache", "clear_recur_cache"):
+        timed(InlineStore, name, "own")
     installation = install(opened, force=True)
 from zoo.classic_control.cartpole.config.cartpole_unizero_config import create_config, main_config
 import lzero.entry
-import lzero.worker
 from lzero.worker import MuZeroCollector
 envs = dict(collector_env_num=sizes["envs"], evaluator_env_num=2)
 main_config.exp_name = "data/run"
@@ -54,14 +83,16 @@ def building(self, *args, **kwargs):
 MuZeroCollector.__init__ = building
 wall, cpu = time.perf_counter(), time.process_time()
 lzero.entry.train_unizero([main_config, create_config], seed=0, max_env_step=sizes["env_steps"])
-wall, cpu = time.perf_counter() - wall - opening["wall_s"], time.process_time() - cpu - opening["cpu_s"]
+wall, cpu = time.perf_counter() - wall - opening["wall"], time.process_time() - cpu - opening["cpu"]
 steps = collectors[0].envstep
-found = {"wall_s": wall / steps, "cpu_s": cpu / steps, "env_steps": steps}
+found = {"wall": wall / steps, "CPU": cpu / steps, "env_steps": steps}
 if sizes["watched"]:
     installation.validation.close()
     from reports.reader import read_run
-    run = read_run(installation.validation.run_dir)
-    found |= {"opening_s": opening["cpu_s"], "lookups": run.totals.n_lookups, "divergences": run.totals.n_divergences}
+    totals = read_run(installation.validation.run_dir).totals
+    added = (inside["all"] - inside["own"]) / 1e9
+    found |= {"inside": 1 + added / (cpu - added), "opening_s": opening["cpu"], "lookups": totals.n_lookups,
+              "us_per_operation": added / sum(totals.ops.values()) * 1e6, "divergences": totals.n_divergences}
 print("MEASURED", json.dumps(found))
 """
 
@@ -84,24 +115,27 @@ def main() -> None:
         print("LightZero is not installed here, so there is nothing to measure; see the first lines of this file")
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("pairs", 3), ("envs", 2), ("simulations", 8), ("batch", 256), ("env-steps", 400)):
+    for name, default in (("pairs", 5), ("envs", 2), ("simulations", 8), ("batch", 256), ("env-steps", 400)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"(default: {default})")
     arguments = vars(parser.parse_args())
     pairs = arguments.pop("pairs")
-    ratios: dict[str, list[float]] = {"wall_s": [], "cpu_s": []}
+    ratios: dict[str, list[float]] = {name: [] for name in FIGURES}
     for index in range(pairs):
         order = (True, False) if index % 2 else (False, True)
         runs = {watched: measured(arguments, watched) for watched in order}
-        for name, found in ratios.items():
-            found.append(runs[True][name] / runs[False][name])
+        plain, watched = runs[False], runs[True]
+        for name in ("wall", "CPU"):
+            ratios[name].append(watched[name] / plain[name])
+        ratios["inside"].append(watched["inside"])
         print(
-            f"pair {index + 1}: {runs[False]['wall_s'] * 1e3:.1f} ms per env step, watched "
-            f"{runs[True]['wall_s'] * 1e3:.1f}; ratio {ratios['wall_s'][-1]:.3f} wall, {ratios['cpu_s'][-1]:.3f} CPU; "
-            f"{runs[True]['lookups']:,} lookups, {runs[True]['divergences']} divergences; "
-            f"session opened in {runs[True]['opening_s']:.1f} s",
+            f"pair {index + 1}: {plain['CPU'] * 1e3:.1f} ms of processor time per env step, watched "
+            f"{watched['CPU'] * 1e3:.1f}; ratio {', '.join(f'{name} {ratios[name][-1]:.3f}' for name in FIGURES)}; "
+            f"{watched['us_per_operation']:.0f} us per operation; {watched['lookups']:,} lookups, "
+            f"{watched['divergences']} divergences; session opened in {watched['opening_s']:.1f} s",
             flush=True,
         )
-    print(f"median of {pairs} pairs: {median(ratios['wall_s']):.3f} wall, {median(ratios['cpu_s']):.3f} CPU")
+    for name, found in ratios.items():
+        print(f"{name:7} median {median(found):.3f}, {min(found):.3f} to {max(found):.3f} over {pairs} pairs")
 
 
 if __name__ == "__main__":

@@ -133,15 +133,18 @@ def find_runs(path: Path | str) -> list[Path]:
     return sorted(below, key=lambda child: (_created(child), child.name))
 
 
-def links_among(path: Path | str) -> list[Path]:
-    """Name the symbolic links in a directory of runs that lead to a directory; ``find_runs`` follows none."""
+def unread_below(path: Path | str) -> list[str]:
+    """Say what lies in a directory of runs that ``find_runs`` passes over, though it may hold runs."""
     path = Path(path)
     if _looks_like_run(path):
         return []
-    try:
-        return sorted(child for child in path.iterdir() if child.is_symlink() and child.is_dir())
-    except OSError:
-        return []
+    said = []
+    for child in (path / name for name in _names(path)):
+        if child.is_symlink() and child.is_dir():
+            said.append(f"{child} is a symbolic link, which is not followed")
+        elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
+            said.append(f"{child} holds runs of its own, which were not read")
+    return said
 
 
 @contextlib.contextmanager

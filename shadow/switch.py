@@ -94,7 +94,8 @@ def build_cache(config: Any, env_num: int, validation: Validation | None = None,
     Args:
         config: World model config. Read with defaults: ``use_new_cache_manager`` (False), ``cache_validation_mode``
             (False) and ``cache_validation`` (settings of the validation, whose ``control`` and ``candidate`` name
-            ``legacy``, ``new`` or ``package.module:Class``).
+            ``legacy``, ``new`` or ``package.module:Class``, with validation and without: what was on trial is what
+            runs once it is over).
         env_num: Number of environments.
         validation: Running session to join. None opens the installed one, if the config asks for validation.
         name: Which copy of a model this cache serves, such as ``collect``.
@@ -106,15 +107,17 @@ def build_cache(config: Any, env_num: int, validation: Validation | None = None,
         ValueError: If a setting is impossible or an implementation can't be found.
     """
     use_new = _switch(config, "use_new_cache_manager")
+    settings = read_field(config, "cache_validation", None) or {}
+    build_control = implementation(read_field(settings, "control", "legacy"))
+    build_candidate = implementation(read_field(settings, "candidate", "new"))
     if not _switch(config, "cache_validation_mode"):
-        cache = implementation("new" if use_new else "legacy")(config=config, env_num=env_num)
+        cache = (build_candidate if use_new else build_control)(config=config, env_num=env_num)
         system = f"Using {'NEW KV cache manager' if use_new else 'OLD cache system'} ({type(cache).__name__})"
         logger.info(system)
         return BuiltCache(cache, None, system)
 
-    settings = read_field(config, "cache_validation", None) or {}
-    control = implementation(read_field(settings, "control", "legacy"))(config=config, env_num=env_num)
-    candidate = implementation(read_field(settings, "candidate", "new"))(config=config, env_num=env_num)
+    control = build_control(config=config, env_num=env_num)
+    candidate = build_candidate(config=config, env_num=env_num)
     session = validation if validation is not None else installed_validation(settings)
     primary = "candidate" if use_new else "control"
     cache = session.shadow(control=control, candidate=candidate, primary=primary, name=name)

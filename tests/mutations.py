@@ -19,6 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 V = "tests/validator/"
 COMPARE, DIGEST, MODELS = V + "test_compare.py", V + "test_digest.py", V + "test_models.py"
+TRAINING, AB, INFERIOR, RECORD = (V + f"test_{n}.py" for n in ("training_rule", "ab", "noninferiority", "record"))
 REFEREE, AUDIT, GATE, UNLISTED = (V + f"test_{n}.py" for n in ("referee", "audit", "gate", "unlisted_faults"))
 SHIPPED, TOO_LITTLE, WAIVERS = V + "test_shipped_policies.py", V + "test_looked_at_too_little.py", V + "test_waivers.py"
 DEFERRED = V + "test_deferred.py"
@@ -29,6 +30,7 @@ GATE_RULES = (
     *("committed", "exact", "exercised", "every_env", "every_layer", "every_rank", "rate_bounds", "conforms"),
     *("latency", "hit_rate", "memory", "overhead"),
 )
+HOST, INLINE, RUN = "shadow/hosts/lightzero/", "tests/shadow/hosts/lightzero/test_inline.py", V + "test_run_command.py"
 SHADOW, STAGING, SESSION = "tests/shadow/test_shadow_cache.py", "tests/shadow/test_staging.py", V + "test_session.py"
 
 
@@ -101,8 +103,8 @@ MUTATIONS = (
     m(
         "stale hits",
         "pair",
-        "                self._look_for_staleness(seen, one)\n                return\n        if self.late",
-        "                return\n        if self.late",
+        "                    self._look_for_staleness(seen, one)\n                return\n        if self.late",
+        "                    pass\n                return\n        if self.late",
         AUDIT,
     ),
     m("bad env", "pair", "            self._bad_env(seen)\n", "            pass\n", REFEREE),
@@ -350,6 +352,115 @@ MUTATIONS = (
     m("consequences are repeats", "ledger", "            if known is not None:\n", "            if False:\n", REFEREE),
     m("a re-set is news again", "ledger", "                del self._marks[mark]", "                pass", REFEREE),
     m("repair of the secondary", "settle", "and _give(side, expected, right):", "and False:", REFEREE),
+    m("ab: whole", "validator/rules/training", "    yield from _whole(trainings)\n", "", TRAINING),
+    m("ab: some", "validator/rules/training", "    if not evidence.trainings:", "    if False:", TRAINING),
+    m(
+        "ab: same caches",
+        "validator/rules/training",
+        "    same = candidate == usual and",
+        "    same = True or",
+        TRAINING,
+    ),
+    m("ab: same candidate", "validator/rules/training", "candidate == usual and", "", TRAINING),
+    m("ab: same control", "validator/rules/training", " and control <= controls", "", TRAINING),
+    m("ab: not itself", "validator/rules/training", " and control != candidate", "", TRAINING),
+    m("ab: known source", "validator/rules/training", " and known", "", TRAINING),
+    m("ab: fresh", "validator/rules/training", "        yield _fit(trainings, evidence, policy)\n", "", TRAINING),
+    m("ab: clean", "validator/rules/training", "    if policy.runs.clean_commit:\n", "    if False:\n", TRAINING),
+    m("ab: every training ends", "validator/rules/training", "    yield from _ended(trainings)\n", "", TRAINING),
+    m(
+        "ab: whose failure",
+        "validator/rules/training",
+        "bool(candidate.error and not control.error)",
+        "False",
+        TRAINING,
+    ),
+    m(
+        "ab: failed trainings don't count",
+        "validator/rules/training",
+        "if not any(training.error for training in pair)]",
+        "]",
+        TRAINING,
+    ),
+    m("ab: seeds", "validator/rules/training", "len(counting) >= policy.seeds", "True", TRAINING),
+    m("ab: digests", "validator/rules/training", "if control.digests != candidate.digests]", "if False]", TRAINING),
+    m(
+        "ab: trajectory recorded",
+        "validator/rules/training",
+        "not all(training.digests for",
+        "False and all(training.digests for",
+        TRAINING,
+    ),
+    m(
+        "ab: not measured",
+        "validator/rules/training",
+        "    if found is None:\n        remedy",
+        "    if False:\n        remedy",
+        TRAINING,
+    ),
+    m("ab: worst end decides", "noninferiority", "if worst <= margin", "if best <= margin", INFERIOR),
+    m("ab: best end fails", "noninferiority", "if best > margin", "if worst > margin", INFERIOR),
+    m("ab: direction", "noninferiority", "(-high, -low) if higher_is_better else (low, high)", "(low, high)", INFERIOR),
+    m("ab: no share of 0", "noninferiority", "if low is None or high is None", "if False", INFERIOR),
+    m("ab: order", "validator/ab/series", "SIDES if index % 2 == 0 else SIDES[::-1]", "SIDES", AB),
+    m("ab: exit codes", "validator/ab/series", "process.returncode and not", "False and not", AB),
+    m("ab: no loss", "validator/ab/meter", '"" if all(map(math.isfinite, losses)) else', '"" if True else', AB),
+    m("ab: no cache", "validator/ab/meter", "    if not self.caches:\n", "    if False:\n", AB),
+    m("ab: lengths", "validator/ab/trajectory", "    if len(control) != len(candidate):", "    if False:", AB),
+    m(
+        "ab: sealed",
+        "reports/trainings",
+        "json_file(path, AB_FILE, problems, problems)",
+        "json_file(path, AB_FILE, problems, [])",
+        AB,
+    ),
+    m("ab: seeds promised", "reports/trainings", "paired != sorted(seeds)", "False", AB),
+    m("record: changed", "reports/evidence_files", "elif found[name] != recorded[name]:", "elif False:", RECORD),
+    m("record: missing", "reports/evidence_files", "if name not in found:", "if False:", RECORD),
+    m("record: added", "reports/evidence_files", "elif name not in recorded:", "elif False:", RECORD),
+    m(
+        "record: links",
+        "reports/evidence_files",
+        "if is_inside(directory, name):",
+        "if (directory / name).exists():",
+        RECORD,
+    ),
+    m(
+        "record: tensors",
+        "reports/evidence_files",
+        '        names += [f"{EVIDENCE_DIR}',
+        '        _ = [f"{EVIDENCE_DIR}',
+        RECORD,
+    ),
+    m(
+        "record: judged again",
+        "validator/commands/gate_record",
+        "if again.verdict is not verdict:",
+        "if False:",
+        RECORD,
+    ),
+    m(
+        "record: its own seal",
+        "validator/commands/gate_record",
+        'changes = list(record["changed"])',
+        "changes = []",
+        RECORD,
+    ),
+    m(
+        "record: kept",
+        "validator/commands/gate_record",
+        "        if os.path.lexists(file):",
+        "        if False:",
+        RECORD,
+    ),
+    m("record: names", "validator/commands/gate_record", '".." not in Path(name).parts and', "True and", RECORD),
+    m(
+        "record: a fail stays",
+        "validator/commands/gate_record",
+        "Verdict.FAIL if verdict is Verdict.FAIL else",
+        "",
+        RECORD,
+    ),
     *(
         m(f"gate: {name}", RULES, f"    {name},\n    {following},\n", f"    {following},\n", SHIPPED)
         for name, following in pairwise(GATE_RULES)
@@ -367,7 +478,7 @@ MUTATIONS = (
         TOO_LITTLE,
     ),
     m("a clock goes forward", "reports/order", "if t_s < self._latest_s.get(cache, 0.0):", "if False:", TOO_LITTLE),
-    m("links among runs", "reports/reader", "if child.is_symlink() and child.is_dir()", "if False", TOO_LITTLE),
+    m("links among runs", "reports/reader", "if child.is_symlink() and child.is_dir():", "if False:", TOO_LITTLE),
     m("expiry", "validator/rules/waived", "one.expires < today", "False", WAIVERS),
     m(
         "an exceeded waiver takes nothing away",
@@ -425,6 +536,37 @@ MUTATIONS = (
         STAGING,
         SHADOW,
     ),
+    m(
+        "a root's miss answers no node",
+        HOST + "attachment",
+        "if self._searching and tap.env_id",
+        "if tap.env_id",
+        INLINE,
+    ),
+    m(
+        "a set ends a search's question",
+        HOST + "attachment",
+        "self._pending, None\n        self._second = None\n",
+        "self._pending, None\n",
+        INLINE,
+    ),
+    m("replaced dicts are noticed", HOST + "attachment", "recur is self._recur_tap and", "True and", INLINE),
+    m(
+        "a copy without a key is said",
+        HOST + "attachment",
+        '            pending.make(pending.entry)\n            self._fault(f"{type(self.model).__name__} copied',
+        '            pending.make(pending.entry)\n            str(f"{type(self.model).__name__} copied',
+        INLINE,
+    ),
+    m(
+        "settings out of reach are refused",
+        HOST + "overrides",
+        "        elif of_configs:\n",
+        "        elif False:\n",
+        RUN,
+    ),
+    m("every task is reached", HOST + "overrides", "        elif _is_tasks(given):\n", "        elif False:\n", RUN),
+    m("exit codes as the system keeps them", "script", "(end.code or 0) & 0xFF", "end.code or 0", RUN),
     m(
         "hash: order",
         "fingerprint",

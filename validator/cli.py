@@ -127,6 +127,39 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
     run.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
+    ab = _command(
+        commands,
+        "ab",
+        "train with the old cache alone and the new cache alone, over several seeds, and compare",
+        [
+            "kv-lockstep ab --config configs/validate.toml",
+            "kv-lockstep ab --seeds 5 --set policy.num_simulations=8 --set max_env_step=400 "
+            "-- cartpole_unizero_config.py",
+        ],
+    )
+    ab.add_argument("--config", type=Path, metavar="FILE", help="what to train the embedded agent on, TOML")
+    ab.add_argument("--out", metavar="DIR", help="directory under which the result directory is made (default: runs)")
+    ab.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds, each trained twice (default: 3)")
+    ab.add_argument("--seed", type=int, metavar="N", help="the first of them (default: the configuration's, or 0)")
+    ab.add_argument("--control", metavar="CACHE", help=f"the trusted cache: {implementation} (default: legacy)")
+    ab.add_argument("--candidate", metavar="CACHE", help=f"the cache on trial: {implementation} (default: new)")
+    ab.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change one setting, as in train (with --config) or run (with a script); repeatable",
+    )
+    ab.add_argument(
+        "--policy",
+        metavar="POLICY",
+        help="gate policy whose table [training] judges: a TOML file, or remove-legacy (default: 3 seeds, 5 %%)",
+    )
+    ab.add_argument("--quiet", action="store_true", help="print only the comparison and where it is")
+    ab.add_argument("script", type=Path, nargs="?", metavar="SCRIPT", help="a LightZero script, after --")
+    ab.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
     report = _command(
         commands,
         "report",
@@ -189,10 +222,13 @@ def _parser() -> argparse.ArgumentParser:
             "kv-lockstep gate runs",
             "kv-lockstep gate runs --policy shadow-to-canary",
             "kv-lockstep gate runs --policy canary-to-default --waivers legacy-ring",
+            "kv-lockstep gate runs --record runs/decision.json --by 'A. Reviewer'",
+            "kv-lockstep gate --verify runs/decision.json",
         ],
+        f"{_EXIT_CODES};\n--verify: the recorded verdict's code if nothing changed, else 5, or 1 if that was a FAIL",
     )
     gate.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="run directory, or a directory of runs for all of them"
+        "runs", type=Path, nargs="*", metavar="RUN", help="run directory, or a directory of runs for all of them"
     )
     gate.add_argument(
         "--policy",
@@ -206,6 +242,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="WAIVERS",
         help="which divergences are permitted: a TOML file, or legacy-ring; repeatable (default: none)",
+    )
+    gate.add_argument(
+        "--record", type=Path, metavar="FILE", help="write who judged what, when and how, with a digest of every file"
+    )
+    gate.add_argument("--by", metavar="NAME", help="who answers for it in the record (default: the user)")
+    gate.add_argument(
+        "--verify", type=Path, metavar="FILE", help="look whether what a record names is still what it was"
     )
 
     conformance = _command(
@@ -269,7 +312,7 @@ def _command(
     command = commands.add_parser(
         name,
         help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
+        description=f"{summary[0].upper()}{summary[1:]}{'' if summary.endswith('?') else '.'}",
         epilog="\n  ".join(("example:", *examples)) + f"\n\n{exit_codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -6,7 +6,7 @@ to, INCONCLUSIVE if the evidence is missing. The judgement is the worst of them:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from validator.policy import GatePolicy
@@ -61,14 +61,28 @@ def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) 
     evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
     bounds = tuple(rates(evidence.runs, n_left(evidence)))
     demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
+    return decide(demands, policy.name, lambda: _evidence(evidence), bounds)
+
+
+def decide(
+    demands: tuple[Demand, ...], policy: str, held: Callable[[], Iterator[str]], bounds: tuple[Rate, ...] = ()
+) -> Judgement:
+    """Draw the verdict from demands: the worst of theirs.
+
+    Args:
+        demands: Every demand that was looked at.
+        policy: Name of the policy that made them.
+        held: Says what a PASS rests on.
+        bounds: Divergence rates to show with it.
+    """
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         reasons = [str(demand) for demand in demands if demand.verdict is verdict]
         if reasons:
             rest = sum(demand.verdict is Verdict.INCONCLUSIVE for demand in demands)
             if verdict is Verdict.FAIL and rest:
                 reasons.append(f"besides, evidence is missing for {rest} of {len(demands)} demands")
-            return Judgement(verdict, demands, tuple(reasons), policy.name, bounds)
-    return Judgement(Verdict.PASS, demands, tuple(_evidence(evidence)), policy.name, bounds)
+            return Judgement(verdict, demands, tuple(reasons), policy, bounds)
+    return Judgement(Verdict.PASS, demands, tuple(held()), policy, bounds)
 
 
 def _evidence(evidence: Evidence) -> Iterator[str]:

@@ -102,7 +102,6 @@ class Pair:
         self._held = self.auditor.held
         self.plain = config.deferred != "always"  # whether plain entries are looked at where they lie
         self.late = None if self.plain else LateLooks(self, everywhere=True)
-        self._kinds = {"get": self._got, "set": self._was_set, "clear": self._cleared}
         self.seq = 0
         self.weight_version = 0
         self.searches = 0
@@ -150,8 +149,12 @@ class Pair:
             self._held.after_operation(op_index)
         if env_id is not None and not 0 <= env_id < self.env_num:
             self._bad_env(seen)
+        elif operation.kind == "get":
+            self._got(seen)
+        elif operation.kind == "set":
+            self._was_set(seen)
         else:
-            self._kinds[operation.kind](seen)
+            self._cleared(seen)
         if not (op_index + 1) % _CHECK_CLOCK_EVERY:
             self._look_at_the_clock()
 
@@ -268,7 +271,8 @@ class Pair:
                     return
             elif outcome == EQUAL and one.key == key and not self._suspect:
                 self._held.answered(control, candidate, one, op_index)
-                self._look_for_staleness(seen, one)
+                if one.weight_version != self.weight_version or one.env_id is not None:
+                    self._look_for_staleness(seen, one)
                 return
         if self.late is not None:  # what is still under way comes first, and may mend what the models hold
             self.late.flush()
@@ -301,9 +305,8 @@ class Pair:
         return EQUAL
 
     def _digest(self, staged: Any) -> Digest:
-        """Digest what is about to be stored and is not plain; the first entry on a device begins the late looks."""
-        plain = region(staged) if self.plain else None
-        if plain is not None:
+        """Digest what is about to be stored; the first entry on a device begins the late looks."""
+        if self.plain and (plain := region(staged)) is not None:
             return digest_region(plain)
         found = leaves(readable(staged))
         if self.late is None and self.config.deferred != "never" and any(leaf.tensor.is_cuda for leaf in found):

@@ -13,6 +13,7 @@ from typing import Any
 
 from validator.errors import ConfigError
 from validator.toml import read_toml
+from validator.training_policy import TrainingPolicy
 
 _POOLS = ("init", "recur", "wm", "hierarchical")
 
@@ -175,6 +176,7 @@ class GatePolicy:
         rate: How often the candidate may diverge at most.
         conformance: What adversarial streams must have shown.
         performance: How the candidate must fare against the control.
+        training: What trainings with one cache alone must have shown; None demands none.
     """
 
     name: str = "default"
@@ -185,6 +187,7 @@ class GatePolicy:
     rate: RatePolicy = field(default_factory=RatePolicy)
     conformance: ConformancePolicy = field(default_factory=ConformancePolicy)
     performance: PerformancePolicy = field(default_factory=PerformancePolicy)
+    training: TrainingPolicy | None = None
 
     def __post_init__(self) -> None:
         _refuse_negative(self)

@@ -269,7 +269,7 @@ class Window:
     rank: int = 0
 
 
-R = typing.TypeVar("R", Divergence, Window, LeafDifference)
+R = typing.TypeVar("R")
 
 
 def to_json(record: Any) -> dict[str, Any]:

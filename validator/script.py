@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -55,14 +54,13 @@ def run_script(script: Path, args: Sequence[str], passed_on: tuple[type[BaseExce
         if end.code is not None and not isinstance(end.code, int):
             print(end.code, file=sys.stderr)
             return Ending(1, end)
-        return Ending(end.code or 0, end)
-    except KeyboardInterrupt as end:
-        return Ending(130, end)
+        return Ending((end.code or 0) & 0xFF, end)  # the operating system keeps no more of it
     except passed_on:
         raise
     except BaseException as error:
-        traceback.print_exception(type(error), error, _own_frames(error, script))
-        return Ending(1, error)
+        error.__traceback__ = _own_frames(error, script)
+        sys.excepthook(type(error), error, error.__traceback__)  # the script may have set one of its own
+        return Ending(130 if isinstance(error, KeyboardInterrupt) else 1, error)
     finally:
         sys.argv, sys.path[:] = before
     return Ending(0, None)

@@ -12,7 +12,7 @@ _HERE = Path(__file__).parent
 
 def shipped_names(kind: str) -> list[str]:
     """Return the names that ship: ``kind`` is ``gate`` (policies) or ``waivers``."""
-    return sorted(path.stem for path in _folder(kind).glob("*.toml"))
+    return sorted(path.stem for path in shipped_folder(kind).glob("*.toml"))
 
 
 def find_file(kind: str, given: str, what: str) -> Path:
@@ -35,12 +35,13 @@ def find_file(kind: str, given: str, what: str) -> Path:
         return Path(given)
     names = shipped_names(kind)
     if given in names:
-        return _folder(kind) / f"{given}.toml"
+        return shipped_folder(kind) / f"{given}.toml"
     hint = nearest(given, names)
     end = "" if hint.endswith("?") else "."
     raise ConfigError(f"{given}: no {what} of this name ships; {hint}{end} A file of your own is named by path, *.toml")
 
 
-def _folder(kind: str) -> Path:
+def shipped_folder(kind: str) -> Path:
+    """Return where they lie: ``kind`` is ``gate`` (policies) or ``waivers``."""
     installed = _HERE / "shipped_configs" / kind
     return installed if installed.is_dir() else _HERE.parent / "configs" / kind

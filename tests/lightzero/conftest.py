@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from reports.reader import find_runs, read_run
+from validator.run import Run
+
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
 SIZES = (
@@ -21,12 +24,13 @@ SIZES = (
         "create.env_manager.type=base",
     ),
     *("policy.collector_env_num=2", "policy.evaluator_env_num=2", "policy.n_episode=2", "policy.num_simulations=8"),
-    *("policy.batch_size=16", "policy.cuda=false", "policy.update_per_collect=10"),
+    *("policy.batch_size=16", "policy.cuda=false", "policy.update_per_collect=3"),
     *("world_model_cfg.device=cpu", "world_model_cfg.env_num=2", "world_model_cfg.num_simulations=8"),
     *("world_model_cfg.collector_env_num=2", "world_model_cfg.evaluator_env_num=2"),
 )
 
 Done = subprocess.CompletedProcess[str]
+KvLockstep = Callable[..., Done]
 
 
 def stock_script() -> Path:
@@ -49,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kv_lockstep(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
     """Return a function that runs the command in a directory, with one thread."""
 
-    def run(cwd: Path, *args: str, timeout_s: float = 400.0) -> Done:
+    def run(cwd: Path, *args: str, timeout_s: float = 1200.0) -> Done:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
         command = [sys.executable, "-m", "validator.cli", *args]
         return subprocess.run(
@@ -63,3 +67,8 @@ def sizes(**more: str) -> list[str]:
     """Return the ``--set`` flags of a small run."""
     wanted = [*SIZES, *(f"{key.replace('__', '.')}={value}" for key, value in more.items())]
     return [word for setting in wanted for word in ("--set", setting)]
+
+
+def last_run(out: Path) -> Run:
+    """Read the last run under a directory."""
+    return read_run(find_runs(out)[-1])

@@ -14,44 +14,59 @@ import pytest
 
 from reports.reader import find_runs, read_run
 from tests.lightzero.conftest import HERE, ROOT
+from validator.run import fold
 
 MAIN = os.environ.get("LIGHTZERO_MAIN", "")
 pytestmark = pytest.mark.skipif(not MAIN, reason="LIGHTZERO_MAIN does not name the source of LightZero's main branch")
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Unpack the branch where nothing of it can be committed."""
+    archive = subprocess.run(["git", "-C", MAIN, "archive", "HEAD", "lzero"], capture_output=True, check=True).stdout
+    path = tmp_path_factory.mktemp("main")
+    with tarfile.open(fileobj=BytesIO(archive)) as files:
+        files.extractall(path, filter="data")
+    return path
+
+
 @pytest.mark.parametrize(
-    ("mode", "control", "candidate"),
+    ("mode", "world_model", "control", "candidate"),
     [
-        ("legacy", "shadow.hosts.lightzero.inline.InlineStore", "shadow.manager.KVCacheManager"),
-        ("new", "shadow.legacy.LegacyKVCache", "shadow.hosts.lightzero.package.PackageStore"),
+        ("legacy", "WorldModel", "shadow.hosts.lightzero.inline.InlineStore", "shadow.manager.KVCacheManager"),
+        ("new", "WorldModel", "shadow.legacy.LegacyKVCache", "shadow.hosts.lightzero.package.PackageStore"),
+        ("multitask", "WorldModelMT", "shadow.hosts.lightzero.inline.InlineStore", "shadow.manager.KVCacheManager"),
     ],
 )
-def test_its_own_world_model_is_watched_in_both_modes(tmp_path: Path, mode: str, control: str, candidate: str) -> None:
-    archive = subprocess.run(["git", "-C", MAIN, "archive", "HEAD", "lzero"], capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=BytesIO(archive)) as source:
-        source.extractall(tmp_path / "main", filter="data")
-
+def test_every_lookup_of_its_own_world_models_is_compared(
+    tmp_path: Path, source: Path, mode: str, world_model: str, control: str, candidate: str
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "main_branch.py"), str(tmp_path / "main"), mode]
+    command = [sys.executable, str(HERE / "main_branch.py"), str(source), mode]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr[-3000:]
     counts = json.loads(done.stdout.rpartition("COUNTED ")[2])
     run = read_run(find_runs(tmp_path / "runs")[-1])
-    own = [window for window in run.windows if window.cache == "collect+eval"]
+    lookups = fold([window for window in run.windows if window.cache == "collect+eval"]).lookups
+    assert counts["world_model"] == world_model
     assert run.divergences == []
     assert not run.totals.dropped
     assert [(line["cache"], line["control"], line["candidate"]) for line in run.caches] == [
         (name, control, candidate) for name in ("collect+eval", "target")
     ]
-    looked_up = {
-        pool: sum(sum(window.lookups.get(pool, {}).values()) for window in own) for pool in ("hierarchical", "init")
+    roots, nodes = counts["root_total_query_cnt"], counts["total_query_count"]
+    assert {pool: sum(outcomes.values()) for pool, outcomes in lookups.items()} == {
+        "init": roots,
+        "hierarchical": nodes,
     }
-    hits = {
-        pool: sum(window.lookups.get(pool, {}).get("both_hit_equal", 0) for window in own)
-        for pool in ("hierarchical", "init")
-    }
-    assert looked_up == {"hierarchical": counts["total_query_count"], "init": counts["root_total_query_cnt"]}
-    assert hits == {"hierarchical": counts["hit_count"], "init": counts["root_hit_cnt"]}
+    assert lookups["init"]["both_hit_equal"] == counts["root_hit_cnt"]
+    assert lookups["hierarchical"]["both_hit_equal"] == counts["hit_count"]
+    assert lookups["hierarchical"]["both_miss"] == nodes - counts["hit_count"] >= 10
+    if mode == "new":
+        assert counts["asked"] == {"init": roots, "hierarchical": nodes, "recur": 0}
+    else:  # two dicts stand behind a search's lookup: the second is asked what the first did not have
+        assert counts["asked"]["init"] == roots + nodes
+        assert 0 < counts["asked"]["recur"] < nodes
     assert run.totals.coverage["evictions"] > 0
     assert run.totals.coverage["clears_init_env"] >= 3

@@ -74,6 +74,15 @@ def test_without_validation_the_switch_alone_decides(switches: dict[str, bool], 
     assert session.asked == []
 
 
+@pytest.mark.parametrize(("use_new", "side"), [(False, "control"), (True, "candidate")])
+def test_what_was_on_trial_is_what_runs_once_validation_is_over(use_new: bool, side: str) -> None:
+    built = build_cache(config(use_new_cache_manager=use_new, cache_validation={side: THIRD}), env_num=2)
+    other = build_cache(config(use_new_cache_manager=not use_new, cache_validation={side: THIRD}), env_num=2)
+
+    assert type(built.cache) is ThirdCache
+    assert type(other.cache) is (KVCacheManager if not use_new else LegacyKVCache)
+
+
 @pytest.mark.parametrize(
     ("use_new", "primary", "primary_type"), [(False, "control", LegacyKVCache), (True, "candidate", KVCacheManager)]
 )

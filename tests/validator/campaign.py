@@ -10,11 +10,13 @@ from typing import Any
 from reports.conformance import write_conformance
 from reports.writer import RunWriter
 from tests.validator.test_gate import MANIFEST, PAIR
+from tests.validator.test_training_rule import training
 from validator.policy import GatePolicy
 from validator.records import SCHEMA, Window
 from validator.rules.demand import Evidence
 from validator.run import ConformanceResult, Run, Timed, fold, summarise
 from validator.shipped import find_file
+from validator.trainings import Trainings
 
 NOW = 1_795_600_000.0
 DAY = 86_400.0
@@ -109,7 +111,20 @@ def conformance_result(**changes: Any) -> ConformanceResult:
 def sound(name: str) -> Evidence:
     """Evidence that passes a shipped policy."""
     runs = tuple(busy_run(seed, primary) for seed, primary in enumerate(RUNS[name]))
-    return Evidence(runs, conformance=(conformance_result(),), now=NOW)
+    trainings = (alone(),) if policy(name).training else ()
+    return Evidence(runs, conformance=(conformance_result(),), trainings=trainings, now=NOW)
+
+
+def alone(**candidate: Any) -> Trainings:
+    """Trainings of these caches, each alone, that pass; what is given changes those with the candidate."""
+    changes = {"control": {}, "candidate": candidate}
+    listed = [
+        training(seed, side, **{"cache": PAIR[side], "source": PAIR["sources"][side], **changes[side]})
+        for seed in range(5)
+        for side in ("control", "candidate")
+    ]
+    about = {"repeatable": True, "created": NOW - DAY, "git": {"commit": "c0ffee", "dirty": False}}
+    return Trainings(Path("runs/ab-1"), "complete", about, listed)
 
 
 def with_run(evidence: Evidence, run: Run) -> Evidence:

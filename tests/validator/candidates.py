@@ -115,3 +115,11 @@ class WrongAtFifty(KVCacheManager):
             if self.hits == 50:
                 leaves(found)[0].tensor[0, 0, 0, 0] += 1
         return found
+
+
+class Forgets(KVCacheManager):
+    """Holds no node of a search, so that each is stepped from its latent alone."""
+
+    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
+        """Answer nothing."""
+        return None

@@ -12,7 +12,7 @@ from tests.validator.test_cli import write_run
 from tests.validator.test_gate import window
 from tests.validator.test_waivers import WHOLE
 from validator import cli
-from validator.commands import gate as gate_command
+from validator.commands import gate_evidence
 from validator.run import Run
 from validator.shipped import shipped_names
 
@@ -110,7 +110,7 @@ def test_the_gate_finds_conformance_beside_a_run_named_alone(tmp_path: Path) -> 
     path = write(tmp_path, 1, now=NOW)
     write_streams(tmp_path)
 
-    (found,) = gate_command.gather([path]).conformance
+    (found,) = gate_evidence.gather([path]).conformance
     assert (found.operations, found.conforms, found.problem) == (100_000, True, "")
 
 
@@ -119,7 +119,7 @@ def test_the_conformance_command_leaves_what_the_gate_counts(tmp_path: Path, cap
     assert f"result: {tmp_path}/conformance-" in capsys.readouterr().out
     write(tmp_path, 1, now=NOW)
 
-    (found,) = gate_command.gather([tmp_path]).conformance
+    (found,) = gate_evidence.gather([tmp_path]).conformance
     assert (found.candidate, found.control) == ("shadow.manager.KVCacheManager",) * 2
     assert (found.seed, found.operations, found.conforms, found.charged) == (4, 300, True, {})
     assert len(found.source) == 12
@@ -131,7 +131,7 @@ def test_a_failing_conformance_result_names_who_was_charged(tmp_path: Path) -> N
     assert cli.main([*command, "--candidate", "tests.validator.candidates:Garbage"]) == 1
     write(tmp_path, 1, now=NOW)
 
-    (found,) = gate_command.gather([tmp_path]).conformance
+    (found,) = gate_evidence.gather([tmp_path]).conformance
     assert not found.conforms
     assert "candidate" in found.charged
     assert found.candidate == "tests.validator.candidates.Garbage"
@@ -145,9 +145,9 @@ def test_many_runs_are_read_alike_by_several_processes(tmp_path: Path, monkeypat
         def told(run: Run) -> tuple[object, ...]:
             return run.path, run.totals, run.timed, run.windows, run.manifest, run.problems
 
-        return [told(run) for run in gate_command.gather([tmp_path]).runs]
+        return [told(run) for run in gate_evidence.gather([tmp_path]).runs]
 
     one_by_one = read()
-    monkeypatch.setattr(gate_command, "_MANY", 1)
+    monkeypatch.setattr(gate_evidence, "_MANY", 1)
     assert read() == one_by_one
     assert [run[1].n_divergences for run in one_by_one] == [0, 1, 2, 3]  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from reports.reader import RunUnreadable
 from reports.seal import seal
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
 from tests.validator.test_gate import divergence
-from validator.commands.gate import gather
+from validator.commands.gate_evidence import gather
 from validator.gate import Judgement, judge
 from validator.policy import GatePolicy
 from validator.records import Verdict
@@ -155,6 +155,10 @@ WAYS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another schema": (resealed("run.json", schema=9), "run.json is of schema 9, newer than this version reads"),
     "a summary that says more": (resealed("summary.json", lookups={"both_hit_equal": 10**6}), "disagree on lookups"),
     "a run behind a link": (linked_elsewhere, "run-3 is a symbolic link, which is not followed"),
+    "a run that lies deeper": (
+        lambda out: write(out / "more", 9, busy_window(divergences={"value|rounding|candidate": 1}), now=NOW),
+        "more holds runs of its own, which were not read",
+    ),
     "lines behind a link": (linked_file, "rank-0000.jsonl is no plain file inside the run directory; not read"),
     "no adversarial streams": (
         lambda out: [file.unlink() for file in out.glob("conformance-*")],

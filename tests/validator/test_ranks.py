@@ -17,7 +17,7 @@ from reports.run_id import run_id
 from reports.writer import RunWriter
 from tests.validator.campaign import busy_window, write
 from tests.validator.test_gate import MANIFEST
-from validator.commands.gate import gather
+from validator.commands.gate_evidence import gather
 from validator.commands.ranks import closed_run
 from validator.config import ValidationConfig
 from validator.gate import judge

@@ -103,6 +103,10 @@ def test_a_script_that_builds_no_world_model_is_inconclusive(tmp_path: Path) -> 
         ("raise KeyError('x')", 1, "KeyError: 'x'"),
         ("def broken(:", 1, "SyntaxError"),
         ("import sys; sys.exit()", 5, ""),
+        ("import sys; sys.exit(-1)", 255, "itself ended with exit code 255"),
+        ("import sys; sys.exit(256)", 5, ""),  # python itself would end with 0 there: no failure to pass on
+        ("raise KeyboardInterrupt", 130, "raise KeyboardInterrupt\nKeyboardInterrupt\n"),
+        ("import sys; sys.excepthook = lambda *_: print('OWN HOOK', file=sys.stderr); 1 / 0", 1, "OWN HOOK"),
     ],
 )
 def test_the_script_s_own_failure_wins(tmp_path: Path, text: str, code: int, shown: str) -> None:
@@ -149,6 +153,31 @@ def test_settings_reach_the_entry_and_leave_the_script_s_objects_alone(tmp_path:
     trained = "[{'policy': {'model': {'world_model_cfg': {'a': 3}}, 'n': 2}}, {'env_manager': {'type': 'base'}}] 4 9"
     assert f"TRAINED {trained}" in done.stdout
     assert "OWN {'policy': {'model': {'world_model_cfg': {'a': 1}}, 'n': 1}} {'env_manager'" in done.stdout
+
+
+def test_settings_reach_every_task_of_a_multi_task_entry(tmp_path: Path) -> None:
+    text = (
+        "from lzero.entry import train_unizero\n"
+        "train_unizero([[task, [dict(policy=dict(n=1)), {}]] for task in range(2)])\n"
+    )
+
+    done = run(tmp_path, "--set", "policy.n=2", "--", script(tmp_path, text), site=stand_in(tmp_path))
+
+    assert "TRAINED [[0, [{'policy': {'n': 2}}, {}]], [1, [{'policy': {'n': 2}}, {}]]] 0 100" in done.stdout
+
+
+def test_settings_that_no_config_can_take_are_refused_before_training(tmp_path: Path) -> None:
+    text = "from lzero.entry import train_unizero\ntrain_unizero('config.py')"
+
+    done = run(tmp_path, "--set", "policy.n=2", "--", script(tmp_path, text), site=stand_in(tmp_path))
+    plain = run(tmp_path, "--set", "seed=3", "--", script(tmp_path, text), site=stand_in(tmp_path))
+
+    assert done.returncode == 2
+    assert (
+        "--set policy.n: train_unizero was given str 'config.py'; expected (main_config, create_config)" in done.stderr
+    )
+    assert "TRAINED" not in done.stdout
+    assert "TRAINED config.py 3 100" in plain.stdout
 
 
 def test_a_setting_on_the_way_to_nowhere_is_refused_before_training(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.validator.campaign import (
     DAY,
     NOW,
     POLICIES,
+    alone,
     busy_run,
     busy_window,
     conformance_result,
@@ -23,13 +24,14 @@ from tests.validator.campaign import (
 from validator.gate import Evidence, judge
 from validator.policy import CoveragePolicy
 from validator.records import Verdict
-from validator.rules import RULES, campaign, coverage, divergence, soundness, statistics, streams, waived
+from validator.rules import RULES, campaign, coverage, divergence, soundness, statistics, streams, training, waived
 from validator.rules.demand import Rule
 from validator.run import Run, Timed
 from validator.waivers import Scope, Waiver
 
 FAIL, INCONCLUSIVE = Verdict.FAIL, Verdict.INCONCLUSIVE
 STAGED = ("shadow-to-canary", "canary-to-default", "remove-legacy")
+LAST = ("remove-legacy",)
 COMMITTED = ("canary-to-default", "remove-legacy")
 
 
@@ -121,6 +123,10 @@ def contradicting(evidence: Evidence) -> Evidence:
 
 def waived_with(**changes: Any) -> Callable[[Evidence], Evidence]:
     return lambda evidence: replace(evidence, waivers=(waiver(**changes),))
+
+
+def trained(**candidate: Any) -> Callable[[Evidence], Evidence]:
+    return lambda evidence: replace(evidence, trainings=(alone(**candidate),))
 
 
 def idle_rank(evidence: Evidence) -> Evidence:
@@ -273,6 +279,11 @@ CASES = [
         STAGED,
     ),
     Case("unknown memory", statistics.memory, extra(busy_window(bytes_held={})), INCONCLUSIVE, "bytes held by", STAGED),
+    Case("never alone", training.trains_as_well, lambda e: replace(e, trainings=()), INCONCLUSIVE, "no such", LAST),
+    Case("slow alone", training.trains_as_well, trained(cpu_s=9.0), FAIL, "9.00 ms against 5.20 ms, +73.1%", LAST),
+    Case("learns less", training.trains_as_well, trained(mean_return=9.0), FAIL, "9 against 22, -59.1%", LAST),
+    Case("another course", training.trains_as_well, trained(digests={"actions": "x"}), FAIL, "digests differ", LAST),
+    Case("trained as another", training.trains_as_well, trained(source="0c"), INCONCLUSIVE, "of source 0c", LAST),
     Case("overhead", statistics.overhead, extra(busy_window(harness_ns=7_000_000_000)), FAIL, "found 70%", STAGED),
 ]
 

@@ -2,100 +2,62 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 
-from reports.conformance import find_conformance
-from reports.consistency import count_what_was_written
-from reports.reader import find_runs, links_among, read_run
-from validator.commands.show import console, counting, show_judgement
+from validator.commands.gate_evidence import find_sources, read_sources
+from validator.commands.gate_record import Draft, verify
+from validator.commands.show import console, show_judgement
 from validator.errors import ConfigError
-from validator.gate import Evidence, judge
+from validator.gate import judge
 from validator.policy import GatePolicy
-from validator.run import Run
 from validator.shipped import find_file
 from validator.waivers import Waiver, load_waivers
 
-_WINDOWS = 8  # half of how many windows of one pair are kept apart, so that a thousand runs fit into memory
-_MANY = 50
-_WRITTEN = 100  # divergences of one run that are kept, without their tensors' statistics and histories
-
 
 def main(arguments: Namespace) -> int:
-    """Judge.
+    """Judge, or look again at what was judged.
 
     Args:
-        arguments: ``runs``, ``policy`` and ``waivers``; see ``validator.cli``.
+        arguments: ``runs``, ``policy``, ``waivers``, ``record``, ``by`` and ``verify``; see ``validator.cli``.
 
     Returns:
         The verdict's exit code.
     """
-    policy = GatePolicy()
-    if arguments.policy:
-        policy = GatePolicy.load(find_file("gate", arguments.policy, "gate policy"))
-    judgement = judge(gather(arguments.runs, _waivers(arguments.waivers)), policy)
-    show_judgement(judgement, console())
+    out = console()
+    if arguments.verify is not None:
+        if arguments.runs or arguments.policy or arguments.waivers or arguments.record:
+            raise ConfigError("--verify FILE names its own runs, policy and waivers; leave all else away")
+        return verify(arguments.verify, out)
+    if not arguments.runs:
+        raise ConfigError("name at least one run, or a directory of runs: kv-lockstep gate runs")
+    policy_file = find_file("gate", arguments.policy, "gate policy") if arguments.policy else None
+    policy = GatePolicy.load(policy_file) if policy_file else GatePolicy()
+    waiver_files = [find_file("waivers", name, "file of waivers") for name in arguments.waivers]
+    waivers = read_waivers(waiver_files)
+    sources = find_sources(arguments.runs)
+    # Digests are taken before anything is read: what changes in between then shows as changed.
+    draft = Draft.of(arguments.record, sources, policy_file, waiver_files) if arguments.record else None
+    evidence = read_sources(sources, waivers)
+    judgement = judge(evidence, policy)
+    show_judgement(judgement, out)
+    if evidence.trainings and policy.training is None:
+        found = ", ".join(str(trainings.path) for trainings in evidence.trainings)
+        text = f"not judged, because policy {policy.name!r} has no table [training]: {found}"
+        out.print(text, markup=False, soft_wrap=True)
+    if draft is not None:
+        draft.write(judgement, evidence.now, arguments.by)
+        out.print(f"record: {arguments.record}", markup=False, soft_wrap=True)
     return judgement.exit_code
 
 
-def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
-    """Read runs, and what lies beside them.
-
-    Args:
-        given: Run directories, or directories of runs.
-        waivers: Permissions that were named.
-
-    Returns:
-        The evidence.
-
-    Raises:
-        RunUnreadable: If one of them holds no run.
-    """
-    paths = [path for one in given for path in find_runs(one)]
-    with _reading(paths) as reading, counting(console(stderr=True), "runs", len(paths)) as shown:
-        runs = []
-        for run in reading:
-            runs.append(run)
-            if shown is not None:
-                shown(len(runs), len(paths))
-    folders = dict.fromkeys(path.resolve().parent for path in paths)
-    conformance = [result for folder in folders for result in find_conformance(folder)]
-    unread = [f"{link} is a symbolic link, which is not followed" for one in given for link in links_among(one)]
-    return Evidence(runs, waivers, conformance, unread)
-
-
-def _waivers(given: Sequence[str]) -> list[Waiver]:
+def read_waivers(files: Sequence[Path]) -> list[Waiver]:
+    """Read files of waivers, refusing an id that two of them hold."""
     found: dict[str, Waiver] = {}
-    for name in given:
-        path = find_file("waivers", name, "file of waivers")
+    for path in files:
         for waiver in load_waivers(path):
             if waiver.id in found:
                 raise ConfigError(f"{path}: waiver {waiver.id!r} is in another of the files as well; name one of them")
             found[waiver.id] = waiver
     return list(found.values())
-
-
-@contextmanager
-def _reading(paths: Sequence[Path]) -> Iterator[Iterator[Run]]:
-    """Read runs one after the other, or on all cores where there are very many."""
-    if len(paths) < _MANY or sys.platform != "linux":  # elsewhere a process costs more than it saves
-        yield map(_read, paths)
-        return
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), get_context("fork")) as pool:
-        yield pool.map(_read, paths, chunksize=20)  # forks here, before anything starts a thread
-
-
-def _read(path: Path) -> Run:
-    """Keep of a run what is judged: counts are whole, of divergences in full only the first."""
-    run = read_run(path, _WINDOWS, with_latency=False)
-    count_what_was_written(run)
-    run.divergences = [replace(one, leaves=(), history=()) for one in run.divergences[:_WRITTEN]]
-    run.events = []
-    return run

@@ -34,7 +34,7 @@ def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | 
         text = f"rank {lockstep.rank} of {lockstep.world_size} closed; rank 0 judges: {lockstep.run_dir}"
         err.print(text, markup=False, soft_wrap=True)
         return None
-    end = time.monotonic() + wait_s
+    end = time.monotonic() + (wait_s if lockstep.world_size > 1 else 0.0)
     while (run := read_run(lockstep.run_dir)).state == "in progress" and time.monotonic() < end:
         time.sleep(_EVERY_S)
     return run

@@ -64,7 +64,7 @@ def _try_out(config: TrainConfig, settings: ValidationConfig, where: str) -> Non
     with _as_config_error(f"{where}: env_id {config.env_id!r} can't be used: "):
         Envs(config.env_id, 1, np.random.default_rng(0)).close()
     world_model = config.world_model_cfg
-    names = ["new" if world_model.use_new_cache_manager else "legacy"]
+    names = [settings.candidate if world_model.use_new_cache_manager else settings.control]
     if world_model.cache_validation_mode:
         names = [settings.control, settings.candidate]
     for name in names:

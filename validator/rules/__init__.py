@@ -22,6 +22,7 @@ from validator.rules.divergence import no_divergence
 from validator.rules.soundness import complete, errors_explained, nothing_dropped, readable, self_tested, some_runs
 from validator.rules.statistics import hit_rate, latency, memory, overhead, rate_bounds
 from validator.rules.streams import conforms
+from validator.rules.training import trains_as_well
 from validator.rules.waived import waivers_hold
 
 RULES: tuple[Rule, ...] = (
@@ -51,4 +52,5 @@ RULES: tuple[Rule, ...] = (
     hit_rate,
     memory,
     overhead,
+    trains_as_well,
 )

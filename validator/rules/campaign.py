@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
+from typing import Any
 
 from validator.policy import GatePolicy
 from validator.records import Verdict
@@ -114,15 +115,21 @@ def committed(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 
     def look(run: Run) -> tuple[str, str]:
         for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
-            git = about.get("git")
-            on = f" on rank {rank}" if rank else ""
-            if not (isinstance(git, dict) and isinstance(git.get("commit"), str) and git["commit"]):
-                return f"no commit recorded{on}", "record it in a git checkout"
-            if git.get("dirty") is not False:
-                return f"uncommitted changes on {git['commit']:.12}{on}", "commit, and record again"
+            problem = commit_problem(about)
+            if problem:
+                on = f" on rank {rank}" if rank else ""
+                return f"{problem}{on}", "commit in a git checkout, and record again"
         return "", ""
 
     yield from each(evidence.runs, "run from a commit without changes", look, "yes", Verdict.INCONCLUSIVE)
+
+
+def commit_problem(about: Mapping[str, Any]) -> str:
+    """Say what is wrong with the commit that a manifest names, or nothing."""
+    git = about.get("git")
+    if not (isinstance(git, dict) and isinstance(git.get("commit"), str) and git["commit"]):
+        return "no commit recorded"
+    return "" if git.get("dirty") is False else f"uncommitted changes on {git['commit']:.12}"
 
 
 def exact(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from validator.policy import GatePolicy
 from validator.records import Verdict
 from validator.run import ConformanceResult, Run
+from validator.trainings import Trainings
 from validator.waivers import Waiver
 
 _NAMED = 20  # offenders that get a line of their own
@@ -56,7 +56,7 @@ class Evidence:
     waivers: Sequence[Waiver] = ()
     conformance: Sequence[ConformanceResult] = ()
     unread: Sequence[str] = ()
-    trainings: Sequence[Any] = ()
+    trainings: Sequence[Trainings] = ()
     now: float = field(default_factory=time.time)
 
 

@@ -123,7 +123,7 @@ class InlineAttachment:
                 self._second = (key, Answer(None) if store.raises_on_miss else None)
             return None
         pool, slot = store.found or ("", None)
-        if tap.env_id is not None and pool != "init":
+        if self._searching and tap.env_id is not None and pool != "init":
             self._second = (key, slot)
             return None
         return slot
@@ -131,6 +131,7 @@ class InlineAttachment:
     def stored(self, tap: Tap, key: Any, slot: Any) -> None:
         """Run one set of the model: its copy, put off until now, and its entry in the dict."""
         pending, self._pending = self._pending, None
+        self._second = None
         number = self._number(key)
         if not self._intact():
             tap.raw[key] = slot if pending is None else pending.make(pending.entry)

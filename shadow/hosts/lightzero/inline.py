@@ -150,7 +150,10 @@ class InlineStore:
 
     def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
         """List the keys that a dict holds; none for ``wm``."""
-        return [] if pool == "wm" else [self._number(key) for key in self._dict(pool, env_id)]
+        if pool == "wm":
+            return []
+        keys = self._dict(pool, env_id)
+        return [int(key, 16) for key in keys] if self.text_keys else [int(key) for key in keys]
 
     def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
         """Return the slot object under a key without touching anything, or None."""
@@ -188,9 +191,6 @@ class InlineStore:
 
     def _raw(self, key: int) -> Any:
         return f"{key:016x}" if self.text_keys else key
-
-    def _number(self, key: Any) -> int:
-        return int(key, 16) if isinstance(key, str) else int(key)
 
 
 def env_wm(world_model: Any, env_num: int) -> int:

@@ -46,27 +46,54 @@ def _replace(old: Any, new: Any) -> None:
 
 
 def _overriding(entry: Callable[..., Any], settings: Mapping[str, Any], say: Callable[[str], None]) -> Any:
-    parameters = inspect.signature(entry).parameters
-    first = next(iter(parameters))
+    signature = inspect.signature(entry)
+    first = next(iter(signature.parameters))
+    arguments = {key: value for key, value in settings.items() if key in signature.parameters and key != first}
+    of_configs = {key: value for key, value in settings.items() if key not in arguments}
 
     @wraps(entry)
     def overridden(*args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(entry).bind(*args, **kwargs)
-        configs = bound.arguments[first]
-        if isinstance(configs, (list, tuple)) and len(configs) == 2:
-            main, create = (copy.deepcopy(config) for config in configs)
-            for key, value in settings.items():
-                if "." not in key and key in parameters and key != first:
-                    bound.arguments[key] = value
-                elif key.split(".")[0] == _OF_CREATION:
-                    _put(create, key.split(".")[1:], value, key, say)
-                else:
-                    head, _, tail = key.partition(".")
-                    _put(main, f"{_SHORT.get(head, head)}.{tail}".strip(".").split("."), value, key, say)
-            bound.arguments[first] = [main, create] if isinstance(configs, list) else (main, create)
+        bound = signature.bind(*args, **kwargs)
+        given = bound.arguments[first]
+        if _is_pair(given):
+            bound.arguments[first] = _changed(given, of_configs, say)
+        elif _is_tasks(given):
+            tasks = [type(task)((task[0], _changed(task[1], of_configs, say))) for task in given]
+            bound.arguments[first] = type(given)(tasks)
+        elif of_configs:
+            raise SettingsError(
+                f"--set {next(iter(of_configs))}: {entry.__name__} was given {type(given).__name__} {given!r:.60}; "
+                "expected (main_config, create_config), or (task_id, (main_config, create_config)) for each of several "
+                "tasks, so nothing can be set in it"
+            )
+        bound.arguments.update(arguments)
         return entry(*bound.args, **bound.kwargs)
 
     return overridden
+
+
+def _is_pair(given: Any) -> bool:
+    """Tell whether this is (main_config, create_config)."""
+    return isinstance(given, (list, tuple)) and len(given) == 2 and all(isinstance(x, MutableMapping) for x in given)
+
+
+def _is_tasks(given: Any) -> bool:
+    """Tell whether this is what multi-task entries take: (task_id, (main_config, create_config)) for each task."""
+    return isinstance(given, (list, tuple)) and all(
+        isinstance(task, (list, tuple)) and len(task) == 2 and _is_pair(task[1]) for task in given
+    )
+
+
+def _changed(pair: Any, settings: Mapping[str, Any], say: Callable[[str], None]) -> Any:
+    """Return changed copies of both configs; the script's own stay as they are."""
+    main, create = (copy.deepcopy(config) for config in pair)
+    for key, value in settings.items():
+        head, _, tail = key.partition(".")
+        if head == _OF_CREATION:
+            _put(create, tail.split("."), value, key, say)
+        else:
+            _put(main, f"{_SHORT.get(head, head)}.{tail}".strip(".").split("."), value, key, say)
+    return type(pair)((main, create))
 
 
 def _put(config: Any, path: list[str], value: Any, key: str, say: Callable[[str], None]) -> None:

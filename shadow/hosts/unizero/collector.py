@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,23 @@ class EpisodeReturn:
     env_step: int
     env_id: int
     value: float
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStep:
+    """One step of all ready envs.
+
+    Attributes:
+        env_steps: Env steps of the whole run before it.
+        searched: What the search came to, by env.
+        actions: Action taken, by env.
+        answers: What each env answered.
+    """
+
+    env_steps: int
+    searched: dict[int, Searched]
+    actions: dict[int, int]
+    answers: dict[int, Stepped]
 
 
 @dataclass(slots=True)
@@ -67,10 +85,17 @@ class Collector:
         envs: Environments.
         replay: Where segments go.
         rng: Where noise and actions are drawn from.
+        on_step: Called after each vector step, once it is recorded.
     """
 
     def __init__(
-        self, config: TrainConfig, world_model: WorldModel, envs: Envs, replay: Replay, rng: np.random.Generator
+        self,
+        config: TrainConfig,
+        world_model: WorldModel,
+        envs: Envs,
+        replay: Replay,
+        rng: np.random.Generator,
+        on_step: Callable[[VectorStep], None] | None = None,
     ) -> None:
         self.config = config
         self.world_model = world_model
@@ -80,6 +105,7 @@ class Collector:
         self.finished: list[EpisodeReturn] = []
         self.actions_digest = xxhash.xxh64()
         self._rng = rng
+        self._on_step = on_step
         self._playing: dict[int, _Playing] = {}
         for env_id in range(config.env_num):
             self._reset(env_id)
@@ -113,9 +139,12 @@ class Collector:
         actions = {env_id: self._choose(searched) for env_id, searched in zip(ready, found, strict=True)}
         self.actions_digest.update(bytes(f"{actions};", "ascii"))
         answers = self.envs.step(actions)
+        began = self.env_steps
         for env_id, searched in zip(ready, found, strict=True):
             self.env_steps += 1
             self._record(env_id, actions[env_id], searched, answers[env_id])
+        if self._on_step is not None:
+            self._on_step(VectorStep(began, dict(zip(ready, found, strict=True)), actions, answers))
 
     def _choose(self, searched: Searched) -> int:
         """Draw an action in proportion to its visits, sharpened as the run goes on."""

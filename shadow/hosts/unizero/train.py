@@ -12,13 +12,14 @@ import numpy as np
 import torch
 import xxhash
 
-from shadow.hosts.unizero.collector import Collector, EpisodeReturn
+from shadow.hosts.unizero.collector import Collector, EpisodeReturn, VectorStep
 from shadow.hosts.unizero.config import TrainConfig
 from shadow.hosts.unizero.envs import Envs
 from shadow.hosts.unizero.learner import Learner, Losses
 from shadow.hosts.unizero.network import Network, build_network
 from shadow.hosts.unizero.replay import Replay
 from shadow.hosts.unizero.world_model import WorldModel
+from shadow.interface import CacheStore
 from shadow.switch import Validation, build_cache
 
 RECENT = 20  # episodes in a "recent" mean
@@ -86,6 +87,8 @@ def train(
     *,
     validation: Validation | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_step: Callable[[VectorStep], None] | None = None,
+    on_cache: Callable[[CacheStore], CacheStore] | None = None,
 ) -> TrainResult:
     """Train the embedded agent.
 
@@ -97,6 +100,8 @@ def train(
         validation: Session that validates the caches, if the config asks for validation. Without one the installed
             one is opened, and closed at the end.
         on_progress: Called after each burst.
+        on_step: Called after each vector step.
+        on_cache: Called with the cache before it is used; what it returns is used instead.
 
     Returns:
         Returns, digests and counts.
@@ -114,9 +119,11 @@ def train(
             seed = int(weight_rng.integers(2**31))
             network = build_network(config.world_model_cfg, envs.observation_dim, envs.num_actions, seed, config.device)
             built = build_cache(config.world_model_cfg, config.env_num, validation, name="collect")
+            if on_cache is not None:
+                built = built._replace(cache=on_cache(built.cache))
             world_model = WorldModel(network, config.world_model_cfg, built)
             replay = Replay(config.replay_size, replay_rng)
-            collector = Collector(config, world_model, envs, replay, play_rng)
+            collector = Collector(config, world_model, envs, replay, play_rng, on_step)
             learner = Learner(network, config)
             losses = []
             for burst in _bursts(config, collector, learner, replay, world_model, started):

@@ -128,6 +128,35 @@ def test_a_recurrent_miss_is_a_miss_where_the_model_says_so(tmp_path: Path) -> N
     assert run.divergences == []
 
 
+@pytest.mark.parametrize("cls", FAKES)
+def test_a_root_s_miss_does_not_answer_for_a_node_of_the_same_key(tmp_path: Path, cls: Any) -> None:
+    watched = Watched(tmp_path, cls)
+    model = watched.model
+    model.store_node(7)
+
+    assert model.past_kv_cache_init_infer_envs[0].get(model.key(7)) is None
+    assert model.past_kv_cache_recurrent_infer.get(model.key(7)) == 0
+
+    run = watched.closed()
+    assert run.totals.lookups["init"]["both_miss"] == 1
+    assert run.totals.lookups["recur"]["both_hit_equal"] == 1
+
+
+def test_what_a_search_stored_in_between_is_found(tmp_path: Path) -> None:
+    class StoresInBetween(MainLegacy):
+        def retrieve_or_generate_kvcache(self, numbers: list[int]) -> None:
+            assert self.past_kv_cache_init_infer_envs[0].get(numbers[0]) is None
+            self.store_node(numbers[0])
+            self.answers.append(self.past_kv_cache_recurrent_infer.get(numbers[0]))
+
+    watched = Watched(tmp_path, StoresInBetween)
+
+    watched.model.retrieve_or_generate_kvcache([7])
+
+    assert watched.model.answers == [0]
+    assert watched.closed().totals.lookups["recur"]["both_hit_equal"] == 1
+
+
 def test_a_dict_that_outlives_its_ring_is_named_in_the_release_and_absent_from_main(tmp_path: Path) -> None:
     causes = []
     for cls in FAKES:

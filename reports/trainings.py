@@ -1,0 +1,100 @@
+"""Trainings with one cache alone on disk: ``ab.json`` written whole, and read without trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reports.disk import encoded, write_atomically
+from reports.json_file import json_file
+from reports.reader import RunUnreadable
+from reports.seal import seal
+from validator.records import SCHEMA, from_json, to_json
+from validator.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
+
+_RECORDS = ("trainings", "first_differences")
+
+
+def write_trainings(trainings: Trainings, derived: Mapping[str, Any]) -> None:
+    """Write ``ab.json``.
+
+    Args:
+        trainings: What was recorded so far.
+        derived: What was concluded from it, for people and other tools.
+
+    Raises:
+        OSError: If it can't be written.
+    """
+    about = {"schema": SCHEMA, "kind": AB_KIND, **trainings.manifest, "state": trainings.state}
+    records = {
+        "trainings": [to_json(training) for training in trainings.trainings],
+        "first_differences": [to_json(difference) for difference in trainings.differences],
+    }
+    write_atomically(trainings.path / AB_FILE, seal(encoded({**about, **records, **derived}, indent=1)))
+
+
+def read_trainings(path: Path) -> Trainings:
+    """Read one result directory of ``kv-lockstep ab``.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        What it holds; ``problems`` names what of it can't be used.
+
+    Raises:
+        RunUnreadable: If there is no such result.
+    """
+    problems: list[str] = []
+    content = json_file(path, AB_FILE, problems, problems)
+    if content is None and not problems:
+        raise RunUnreadable(f"{path}: no {AB_FILE} in it; expected a result directory of kv-lockstep ab")
+    content = content or {}
+    if content and content.get("kind") != AB_KIND:
+        problems.append(f"{AB_FILE} is of kind {content.get('kind')!r:.40}, expected {AB_KIND!r}")
+    if content and content.get("schema") != SCHEMA:
+        problems.append(f"{AB_FILE} is of schema {content.get('schema')!r:.40}, this version reads {SCHEMA}")
+    trainings = Trainings(
+        path,
+        str(content.get("state", "unreadable")),
+        {name: value for name, value in content.items() if name not in _RECORDS},
+        _records(Training, content, "trainings", problems),
+        _records(FirstDifference, content, "first_differences", problems),
+        problems,
+    )
+    paired = sorted(control.seed for control, _ in trainings.pairs())
+    seeds = content.get("seeds")
+    if trainings.state == "complete" and (not isinstance(seeds, list) or paired != sorted(seeds)):
+        problems.append(f"{AB_FILE} names seeds {seeds!r:.80} and holds pairs of {paired!r:.80}")
+    return trainings
+
+
+def find_trainings(path: Path) -> list[Path]:
+    """Find results of ``kv-lockstep ab``: the directory itself, or all directly below; links are not followed."""
+    if _holds(path):
+        return [path]
+    try:
+        return sorted(child for child in path.iterdir() if not child.is_symlink() and _holds(child))
+    except OSError:
+        return []
+
+
+def _holds(path: Path) -> bool:
+    return (path / AB_FILE).is_file()
+
+
+def _records(cls: type[Any], content: Mapping[str, Any], name: str, problems: list[str]) -> list[Any]:
+    listed = content.get(name, [])
+    if not isinstance(listed, list):
+        problems.append(f"{AB_FILE}: {name} is no list")
+        return []
+    records = []
+    for position, each in enumerate(listed):
+        try:
+            if not isinstance(each, Mapping):
+                raise ValueError("no object")
+            records.append(from_json(cls, each))
+        except ValueError as fault:
+            problems.append(f"{AB_FILE}: {name}[{position}]: {fault!s:.120}")
+    return records

@@ -1,0 +1,120 @@
+"""Finds and reads everything that a judgement may rest on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from reports.conformance import find_conformance
+from reports.consistency import count_what_was_written
+from reports.reader import find_runs, read_run, unread_below
+from reports.trainings import find_trainings, read_trainings
+from validator.commands.show import console, counting
+from validator.gate import Evidence
+from validator.run import Run
+from validator.waivers import Waiver
+
+_WINDOWS = 8  # half of how many windows of one pair are kept apart, so that a thousand runs fit into memory
+_MANY = 50
+_WRITTEN = 100  # divergences of one run that are kept, without their tensors' statistics and histories
+
+
+class Sources(NamedTuple):
+    """Where evidence lies.
+
+    Attributes:
+        runs: Run directories.
+        conformance: Files with results of adversarial streams.
+        trainings: Directories with results of trainings with one cache alone.
+        unread: What was found and is not read, one sentence each.
+    """
+
+    runs: list[Path]
+    conformance: list[Path]
+    trainings: list[Path]
+    unread: list[str]
+
+
+def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
+    """Find and read evidence; see ``find_sources`` and ``read_sources``."""
+    return read_sources(find_sources(given), waivers)
+
+
+def find_sources(given: Sequence[Path]) -> Sources:
+    """Find runs, and what lies beside them.
+
+    Args:
+        given: Run directories, directories of runs, or result directories of ``kv-lockstep ab``.
+
+    Returns:
+        Where the evidence lies.
+
+    Raises:
+        RunUnreadable: If one of them holds nothing of that kind.
+    """
+    own = [one for one in given if find_trainings(one) == [one]]
+    runs = [path for one in given if one not in own for path in find_runs(one)]
+    folders = list(dict.fromkeys(path.resolve().parent for path in runs))
+    trainings = {path.resolve(): path for one in (*own, *folders) for path in find_trainings(one)}
+    return Sources(
+        runs,
+        [result.path for folder in folders for result in find_conformance(folder)],
+        list(trainings.values()),
+        [sentence for one in given for sentence in unread_below(one)],
+    )
+
+
+def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
+    """Read evidence.
+
+    Args:
+        sources: Where it lies.
+        waivers: Permissions that were named.
+
+    Returns:
+        The evidence.
+
+    Raises:
+        RunUnreadable: If a run or an A/B is gone.
+    """
+    with _reading(sources.runs) as reading, counting(console(stderr=True), "runs", len(sources.runs)) as shown:
+        runs = []
+        for run in reading:
+            runs.append(run)
+            if shown is not None:
+                shown(len(runs), len(sources.runs))
+    folders = dict.fromkeys(path.parent for path in sources.conformance)
+    results = [result for folder in folders for result in find_conformance(folder)]
+    return Evidence(
+        runs,
+        waivers,
+        [result for result in results if result.path in sources.conformance],
+        sources.unread,
+        [read_trainings(path) for path in sources.trainings],
+    )
+
+
+@contextmanager
+def _reading(paths: Sequence[Path]) -> Iterator[Iterator[Run]]:
+    """Read runs one after the other, or on all cores where there are very many."""
+    if len(paths) < _MANY or sys.platform != "linux":  # elsewhere a process costs more than it saves
+        yield map(_read, paths)
+        return
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), get_context("fork")) as pool:
+        yield pool.map(_read, paths, chunksize=20)  # forks here, before anything starts a thread
+
+
+def _read(path: Path) -> Run:
+    """Keep of a run what is judged: counts are whole, of divergences in full only the first."""
+    run = read_run(path, _WINDOWS, with_latency=False)
+    count_what_was_written(run)
+    run.divergences = [replace(one, leaves=(), history=()) for one in run.divergences[:_WRITTEN]]
+    run.events = []
+    return run
