@@ -10,150 +10,28 @@ an accelerator has.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from shadow.entry import Leaf, ordinary
+from shadow.entry import Leaf
 from validator import fingerprint
+from validator.results import ROOM, Batch, Check, Group, Hashes, HostEvent, Result
 
-Check = Callable[[], None]
-
-_ROOM = 8192  # numbers of one batch: a lookup of 4 layers takes 24
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
 _MOST_NBYTES = 1 << 24  # of the copies of one batch; hashing takes two to four times as much for a moment
-
-
-class Event(Protocol):
-    """What is needed of ``torch.cuda.Event``."""
-
-    def query(self) -> bool:
-        """Tell without waiting whether everything before it is done."""
-
-    def synchronize(self) -> None:
-        """Wait for that."""
-
-
-class HostEvent:
-    """Stands in for an event where there is no device: not done at the first look, done at the second."""
-
-    def __init__(self) -> None:
-        self._looks = 0
-
-    def query(self) -> bool:
-        """Tell whether this is not the first look."""
-        self._looks += 1
-        return self._looks > 1
-
-    def synchronize(self) -> None:
-        """Everything on a processor is done by now."""
-
-
-class _Group:
-    """Copies of entries of one structure, ``(k, leaves, B, num_heads, size, head_dim)`` each, and what they come to."""
-
-    __slots__ = ("counts", "hashed", "hashes", "pairs")
-
-    def __init__(self) -> None:
-        self.hashed: list[Tensor] = []
-        self.hashes: list[Result] = []  # one per row of these
-        self.pairs: list[Tensor] = []
-        self.counts: list[Result] = []
-
-
-class _Batch:
-    """Numbers of one stream that come back together, and what is to be done then."""
-
-    __slots__ = ("checks", "event", "groups", "host", "nbytes", "numbers", "used")
-
-    def __init__(self, device: torch.device) -> None:
-        with ordinary():
-            self.numbers = torch.empty(_ROOM, dtype=torch.int64, device=device)
-            self.host = torch.empty(_ROOM, dtype=torch.int64, pin_memory=device.type == "cuda")
-        self.begin()
-
-    def begin(self) -> None:
-        self.used = self.nbytes = 0
-        self.groups: dict[Any, _Group] = {}
-        self.checks: list[Check] = []
-        self.event: Event | None = None
-
-
-class Result(Sequence[int]):
-    """Whole numbers that a device computes; whoever reads one before it came back waits for it.
-
-    Equal to any sequence of the same numbers, so that the hashes of a ``Digest`` may be one.
-    """
-
-    __slots__ = ("_at", "_batch", "_queue", "_size", "_values")
-
-    def __init__(self, queue: DeferredQueue, batch: _Batch, size: int) -> None:
-        self._queue = queue
-        self._batch: _Batch | None = batch
-        self._at = -1
-        self._size = size
-        self._values: tuple[int, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether the numbers are here."""
-        return self._batch is None
-
-    def lie_at(self, at: int) -> None:
-        """Learn where among the numbers of the batch they will be."""
-        self._at = at
-
-    def arrive(self, numbers: Sequence[int]) -> None:
-        """Take the numbers out of those of the whole batch."""
-        self._values = self._of(numbers[self._at : self._at + self._size])
-        self._batch = None
-
-    def _of(self, numbers: Sequence[int]) -> tuple[int, ...]:
-        return tuple(numbers)
-
-    def _read(self) -> tuple[int, ...]:
-        if self._batch is not None:
-            self._queue.bring(self._batch)
-        return self._values
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._read()[index]
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._read())
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Sequence) and self._read() == tuple(other))
-
-    def __hash__(self) -> int:
-        return hash(self._read())
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Result:
-        return self  # what it will hold does not change
-
-
-class _Hashes(Result):
-    """Fingerprints: of what is not empty, never 0."""
-
-    __slots__ = ()
-
-    def _of(self, numbers: Sequence[int]) -> tuple[int, ...]:
-        return tuple(map(fingerprint.unlike_empty, numbers))
 
 
 class DeferredQueue:
     """Looks under way, of one shadowed pair."""
 
     def __init__(self) -> None:
-        self._open: dict[Any, _Batch] = {}  # by device and stream
-        self._flying: deque[tuple[Any, _Batch]] = deque()
-        self._idle: dict[Any, list[_Batch]] = {}
+        self._open: dict[Any, Batch] = {}  # by device and stream
+        self._flying: deque[tuple[Any, Batch]] = deque()
+        self._idle: dict[Any, list[Batch]] = {}
         self._due: deque[Check] = deque()
         self._weights: dict[Any, Tensor] = {}
         self._running = False
@@ -167,7 +45,7 @@ class DeferredQueue:
         """Hash regular entries of one structure; one result per entry, one hash per leaf."""
         n = len(entries[0])
         each = max(1, entries[0][0].tensor.nbytes * n)
-        step = max(1, min(_MOST_NBYTES // each, _ROOM // n))
+        step = max(1, min(_MOST_NBYTES // each, ROOM // n))
         found: list[Result] = []
         for start in range(0, len(entries), step):
             found += self._add_hashes(*self._copied(entries[start : start + step], n))
@@ -186,7 +64,7 @@ class DeferredQueue:
 
     def when_known(self, check: Check, *results: Sequence[int]) -> None:
         """Run a check once all these are here; later results of the same stream are not waited for."""
-        batch = next((r._batch for r in reversed(results) if isinstance(r, Result) and r._batch is not None), None)
+        batch = next((r.batch for r in reversed(results) if isinstance(r, Result) and r.batch is not None), None)
         if batch is None:
             self._due.append(check)
             return
@@ -223,7 +101,7 @@ class DeferredQueue:
                 self._await_first()
             self._run_due()
 
-    def bring(self, batch: _Batch) -> None:
+    def bring(self, batch: Batch) -> None:
         """Wait for one batch; its checks are run later."""
         if batch.event is None:
             self.ship()
@@ -232,17 +110,17 @@ class DeferredQueue:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _add(self, batch: _Batch, check: Check) -> None:
+    def _add(self, batch: Batch, check: Check) -> None:
         batch.checks.append(check)
         if batch.event is None and len(batch.checks) >= _MOST_CHECKS:
             self.ship()
 
-    def _copied(self, entries: Sequence[Sequence[Leaf]], numbers_each: int) -> tuple[_Batch, _Group, Tensor]:
+    def _copied(self, entries: Sequence[Sequence[Leaf]], numbers_each: int) -> tuple[Batch, Group, Tensor]:
         """Copy entries of one structure, and return the copy with the batch and group in which it belongs."""
         (tensor, size), n = entries[0][0], len(entries[0])
         batch = self._batch(tensor.device)
         count = len(entries) * numbers_each
-        if batch.used and (batch.used + count > _ROOM or batch.nbytes > _MOST_NBYTES):
+        if batch.used and (batch.used + count > ROOM or batch.nbytes > _MOST_NBYTES):
             self.ship()
             batch = self._batch(tensor.device)
         copy = torch.stack([fingerprint.together(entry) for entry in entries])
@@ -251,11 +129,11 @@ class DeferredQueue:
         structure = (n, tensor.shape, tensor.dtype, size)
         group = batch.groups.get(structure)
         if group is None:
-            group = batch.groups[structure] = _Group()
+            group = batch.groups[structure] = Group()
         return batch, group, copy
 
-    def _add_hashes(self, batch: _Batch, group: _Group, copy: Tensor) -> list[Result]:
-        kind = _Hashes if copy.numel() else Result
+    def _add_hashes(self, batch: Batch, group: Group, copy: Tensor) -> list[Result]:
+        kind = Hashes if copy.numel() else Result
         found: list[Result] = [kind(self, batch, copy.shape[1]) for _ in range(len(copy))]
         group.hashed.append(copy)
         group.hashes += found
@@ -274,12 +152,12 @@ class DeferredQueue:
                 stream.wait_stream(self._streams[last])
         return place
 
-    def _batch(self, device: torch.device) -> _Batch:
+    def _batch(self, device: torch.device) -> Batch:
         place = self._place(device)
         batch = self._open.get(place)
         if batch is None:
             idle = self._idle.get(place)
-            batch = self._open[place] = idle.pop() if idle else _Batch(device)
+            batch = self._open[place] = idle.pop() if idle else Batch(device)
         return batch
 
     def _weights_for(self, place: Any, count: int) -> Tensor:
@@ -288,7 +166,7 @@ class DeferredQueue:
             known = self._weights[place] = fingerprint.make_weights(1 << max(0, count - 1).bit_length(), place[0])
         return known
 
-    def _send(self, place: Any, batch: _Batch) -> None:
+    def _send(self, place: Any, batch: Batch) -> None:
         stream = self._streams.get(place)
         with nullcontext() if stream is None else torch.cuda.stream(stream), torch.no_grad():
             batch.used = used = self._launch(place, batch)
@@ -301,7 +179,7 @@ class DeferredQueue:
                 batch.event = event
         self._flying.append((place, batch))
 
-    def _launch(self, place: Any, batch: _Batch) -> int:
+    def _launch(self, place: Any, batch: Batch) -> int:
         """Hash and compare the copies of a batch and let them go; return how many numbers that makes."""
         used = 0
 

@@ -16,13 +16,14 @@ from shadow.entry import Leaf, leaves, readable
 from shadow.operation import Observation, Pool
 from validator import digest as host
 from validator.counters import BATCH, DIFFER, EQUAL
-from validator.deferred import Check, DeferredQueue, Result
+from validator.deferred import DeferredQueue
 from validator.digest import Digest
 from validator.findings import Finding, remembered, wrong_value
 from validator.fingerprint import layout_of, regular
 from validator.ledger import Charge, Place
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault, LeafDifference
+from validator.results import Check, Result
 from validator.settle import settle
 from validator.side import SideView, entry_leaves, storages
 

@@ -29,12 +29,13 @@ from tests.validator.test_session import WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
 from validator.config import ValidationConfig
 from validator.counters import DIFFER, EQUAL
-from validator.deferred import DeferredQueue, HostEvent
+from validator.deferred import DeferredQueue
 from validator.faults import FAULTS
 from validator.fingerprint import make_weights, regular, together
 from validator.gate import judge
 from validator.late import LateLooks
 from validator.records import Cause, Fault, Verdict
+from validator.results import HostEvent
 from validator.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
 from validator.stream import Terrain, steps
 from validator.trial import Trial
@@ -144,6 +145,16 @@ def test_hashes_do_not_depend_on_strides_allocations_or_cells_beyond_the_length(
     for same in (together, other, strided):
         assert queue.hashes([leaves(same)])[0] == expected
     assert queue.hashes([leaves(apart), leaves(together), leaves(other)]) == [expected] * 3
+
+
+def test_buffers_at_uneven_distances_in_one_allocation_are_not_taken_for_a_block() -> None:
+    block = torch.arange(6 * 24.0).reshape(6, 1, 2, 4, 3)
+    uneven = [Leaf(block[index], 3) for index in (0, 1, 2, 4)]
+    apart = [Leaf(leaf.tensor.clone(), 3) for leaf in uneven]
+    backwards = [Leaf(block[index], 3) for index in (3, 2)]
+    queue = DeferredQueue()
+    assert queue.hashes([uneven])[0] == queue.hashes([apart])[0]
+    assert list(queue.hashes([backwards])[0]) == list(queue.hashes([backwards[::-1]])[0])[::-1]
 
 
 def test_empty_entries_hash_to_nothing_and_zeros_do_not() -> None:
