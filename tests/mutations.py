@@ -576,8 +576,9 @@ MUTATIONS = (
     ),
     m("hash: all bits", "fingerprint", "8: torch.int32}  # 64", "8: torch.int64}  # 64", DEFERRED),
     m("hash: empty and zero", "results", "tuple(map(fingerprint.unlike_empty, numbers))", "tuple(numbers)", DEFERRED),
-    m("one allocation", "fingerprint", "tensor.storage_offset() != at or ", "", DEFERRED),
+    m("one allocation", "fingerprint", "tensor.data_ptr() != at or ", "", DEFERRED),
     m("irregular entries", "fingerprint", "        and length == size\n", "", DEFERRED),
+    m("late: structure", "fingerprint", "        size == length\n        and ", "        ", DEFERRED),
     m("late: both sides", "late", "differ = any(counts)", "differ = False", DEFERRED),
     m(
         "late: what was stored",

@@ -48,17 +48,23 @@ class DeferredQueue:
         step = max(1, min(_MOST_NBYTES // each, ROOM // n))
         found: list[Result] = []
         for start in range(0, len(entries), step):
-            found += self._add_hashes(*self._copied(entries[start : start + step], n))
+            batch, group, copy = self._copied(entries[start : start + step], n)
+            group.singles.append(copy)
+            results = self._hashes_of(copy, batch)
+            group.of_singles += results
+            found += results
         return found
 
     def compare(self, one: Sequence[Leaf], other: Sequence[Leaf], hashed: bool) -> tuple[Result, list[Result]]:
         """Count per leaf how many numbers of two regular entries of one structure differ, and perhaps hash both."""
         n = len(one)
-        batch, group, both = self._copied((one, other), (3 * n + 1) // 2)
+        batch, group, both = self._copied((one, other), (3 * n + 1) // 2, hashed)
         counts = Result(self, batch, n)
         group.pairs.append(both)
         group.counts.append(counts)
-        return counts, self._add_hashes(batch, group, both) if hashed else []
+        hashes = self._hashes_of(both, batch) if hashed else []
+        group.of_pairs += hashes
+        return counts, hashes
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 
@@ -115,7 +121,9 @@ class DeferredQueue:
         if batch.event is None and len(batch.checks) >= _MOST_CHECKS:
             self.ship()
 
-    def _copied(self, entries: Sequence[Sequence[Leaf]], numbers_each: int) -> tuple[Batch, Group, Tensor]:
+    def _copied(
+        self, entries: Sequence[Sequence[Leaf]], numbers_each: int, hashed: bool = True
+    ) -> tuple[Batch, Group, Tensor]:
         """Copy entries of one structure, and return the copy with the batch and group in which it belongs."""
         (tensor, size), n = entries[0][0], len(entries[0])
         batch = self._batch(tensor.device)
@@ -126,18 +134,15 @@ class DeferredQueue:
         copy = torch.stack([fingerprint.together(entry) for entry in entries])
         batch.used += count
         batch.nbytes += copy.nbytes
-        structure = (n, tensor.shape, tensor.dtype, size)
+        structure = (n, tensor.shape, tensor.dtype, size, hashed)
         group = batch.groups.get(structure)
         if group is None:
             group = batch.groups[structure] = Group()
         return batch, group, copy
 
-    def _add_hashes(self, batch: Batch, group: Group, copy: Tensor) -> list[Result]:
+    def _hashes_of(self, copy: Tensor, batch: Batch) -> list[Result]:
         kind = Hashes if copy.numel() else Result
-        found: list[Result] = [kind(self, batch, copy.shape[1]) for _ in range(len(copy))]
-        group.hashed.append(copy)
-        group.hashes += found
-        return found
+        return [kind(self, batch, copy.shape[1]) for _ in range(len(copy))]
 
     def _place(self, device: torch.device) -> Any:
         if device.type != "cuda":
@@ -192,15 +197,17 @@ class DeferredQueue:
             return batch.numbers[start:used].view(len(results), -1)
 
         for group in batch.groups.values():
-            if group.hashed:
-                rows = fingerprint.words(torch.cat(group.hashed))
-                weights = self._weights_for(place, rows[0, 0].numel())
-                fingerprint.fingerprints(rows, weights, room(group.hashes))
+            rows = torch.cat(group.pairs + group.singles)
+            hashes = group.of_pairs + group.of_singles
+            if hashes:
+                numbers = fingerprint.words(rows)
+                weights = self._weights_for(place, numbers[0, 0].numel())
+                fingerprint.fingerprints(numbers, weights, room(hashes))
             if group.pairs:
-                pairs = torch.stack(group.pairs)
-                fingerprint.mismatches(pairs[:, 0], pairs[:, 1], room(group.counts))
-            group.hashed.clear()
+                both = rows[: 2 * len(group.pairs)]
+                fingerprint.mismatches(both[::2], both[1::2], room(group.counts))
             group.pairs.clear()
+            group.singles.clear()
         return used
 
     def _await_first(self) -> None:
@@ -213,7 +220,7 @@ class DeferredQueue:
         place, batch = self._flying.popleft()
         numbers = batch.host[: batch.used].tolist()
         for group in batch.groups.values():
-            for result in (*group.hashes, *group.counts):
+            for result in (*group.of_pairs, *group.of_singles, *group.counts):
                 result.arrive(numbers)
         self._due.extend(batch.checks)
         batch.begin()

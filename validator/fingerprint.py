@@ -26,8 +26,25 @@ Layout = tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
 
 
 def layout_of(entry: Sequence[Leaf]) -> Layout:
-    """Return ``(shape, dtype, device, valid length)`` per leaf, as a ``Digest`` carries it."""
-    return tuple([(tuple(tensor.shape), tensor.dtype, tensor.device, size) for tensor, size in entry])
+    """Return ``(shape, dtype, device, valid length)`` per leaf of a regular entry, as a ``Digest`` carries it."""
+    tensor, size = entry[0]
+    return ((tuple(tensor.shape), tensor.dtype, tensor.device, size),) * len(entry)
+
+
+def like(entry: Sequence[Leaf], layout: Layout) -> bool:
+    """Tell whether an entry is regular and of the layout of a regular one."""
+    if len(entry) != len(layout):
+        return False
+    shape, dtype, device, length = layout[0]
+    return all(
+        size == length
+        and tensor.dtype is dtype
+        and tensor.shape == shape
+        and tensor.device == device
+        and tensor.layout is torch.strided
+        and not tensor.is_neg()
+        for tensor, size in entry
+    )
 
 
 def regular(entry: Sequence[Leaf]) -> bool:
@@ -97,15 +114,17 @@ def _view(entry: Sequence[Leaf], first: Tensor, size: int) -> Tensor | None:
     strides = first.stride()
     if strides[3] != 1:
         return None
-    step = entry[1].tensor.storage_offset() - first.storage_offset() if len(entry) > 1 else 0
-    if step < 0:
+    address, last = first.data_ptr(), entry[-1].tensor
+    step_nbytes = entry[1].tensor.data_ptr() - address if len(entry) > 1 else 0
+    # What lies at equal distances between two buffers of one allocation lies in that allocation.
+    if step_nbytes < 0 or last.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
         return None
-    memory = first.untyped_storage().data_ptr()
-    at = first.storage_offset()
+    at = address
     for tensor, _ in entry:
-        if tensor.storage_offset() != at or tensor.stride() != strides or tensor.untyped_storage().data_ptr() != memory:
+        if tensor.data_ptr() != at or tensor.stride() != strides:
             return None
-        at += step
+        at += step_nbytes
+    step = step_nbytes // first.element_size()
     batch, heads, _, head_dim = first.shape
     return first.as_strided((len(entry), batch, heads, size, head_dim), (step, *strides), first.storage_offset())
 

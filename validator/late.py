@@ -19,7 +19,7 @@ from validator.counters import BATCH, DIFFER, EQUAL
 from validator.deferred import DeferredQueue
 from validator.digest import Digest
 from validator.findings import Finding, remembered, wrong_value
-from validator.fingerprint import layout_of, regular
+from validator.fingerprint import layout_of, like, regular
 from validator.ledger import Charge, Place
 from validator.models import Stored
 from validator.records import Cause, Dimension, Fault, LeafDifference
@@ -69,7 +69,7 @@ class LateLooks:
             return False
         try:
             mine, theirs = leaves(readable(seen.control)), leaves(readable(seen.candidate))
-            if not (self._like(mine, stored) and self._like(theirs, stored)):
+            if not (like(mine, stored.digest.layout) and like(theirs, stored.digest.layout)):
                 return False
         except (AttributeError, TypeError):
             return False
@@ -85,7 +85,8 @@ class LateLooks:
         """Take over the look at a set that arrived; False if it must be looked at right now."""
         if not (self.active and isinstance(stored.digest.contents, Result) and given is not None and held is not None):
             return False
-        if not (self._like(given, stored) and self._like(held, stored)) or storages(given) & storages(held):
+        layout = stored.digest.layout
+        if not (like(given, layout) and like(held, layout)) or storages(given) & storages(held):
             return False
         hashes = self._queue.hashes([given, held])
         self._when(partial(self._looked_at_set, side, stored, *hashes), *hashes)
@@ -107,7 +108,7 @@ class LateLooks:
                 else:
                     entry = side.read(stored.pool, stored.env_id, stored.key)
             found = None if entry is None else entry_leaves(entry)
-            if found is None or not self._like(found, stored):
+            if found is None or not like(found, stored.digest.layout):
                 at_once.append(stored)
             else:
                 together.setdefault(stored.digest.layout, []).append((stored, found))
@@ -119,9 +120,7 @@ class LateLooks:
 
     def holds(self, entry: list[Leaf], before: Digest, changed: Check) -> bool:
         """Launch a look whether an entry still holds what it did; False if it must be looked at right now."""
-        if not (self.active and isinstance(before.contents, Result) and self._takes(entry)):
-            return False
-        if layout_of(entry) != before.layout:
+        if not (self.active and isinstance(before.contents, Result) and like(entry, before.layout)):
             return False
         (hashes,) = self._queue.hashes([entry])
         self._when(lambda: None if hashes == before.contents else changed(), hashes)
@@ -246,9 +245,6 @@ class LateLooks:
 
     def _takes(self, entry: Sequence[Leaf]) -> bool:
         return regular(entry) and (self._everywhere or entry[0].tensor.is_cuda)
-
-    def _like(self, entry: Sequence[Leaf], stored: Stored) -> bool:
-        return layout_of(entry) == stored.digest.layout and self._takes(entry)
 
     def _when(self, check: Check, *results: Result) -> None:
         self._queue.when_known(partial(self._contained, check), *results)

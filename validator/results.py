@@ -42,15 +42,24 @@ class HostEvent:
 
 
 class Group:
-    """Copies of entries of one structure, ``(k, leaves, B, num_heads, size, head_dim)`` each, and what they come to."""
+    """Copies of entries of one structure, and what they come to.
 
-    __slots__ = ("counts", "hashed", "hashes", "pairs")
+    Attributes:
+        pairs: Copies of two entries each, ``(2, leaves, B, num_heads, size, head_dim)``.
+        counts: Where the two of a pair differ, per leaf; one per pair.
+        of_pairs: Hashes of both of each pair; empty where they are not hashed.
+        singles: Other copies, ``(k, leaves, B, num_heads, size, head_dim)``.
+        of_singles: Their hashes.
+    """
+
+    __slots__ = ("counts", "of_pairs", "of_singles", "pairs", "singles")
 
     def __init__(self) -> None:
-        self.hashed: list[Tensor] = []
-        self.hashes: list[Result] = []  # one per row of these
         self.pairs: list[Tensor] = []
         self.counts: list[Result] = []
+        self.of_pairs: list[Result] = []
+        self.singles: list[Tensor] = []
+        self.of_singles: list[Result] = []
 
 
 class Batch:

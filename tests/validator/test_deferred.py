@@ -23,7 +23,7 @@ from shadow.entry import KeysValues, Leaf, leaves
 from shadow.hosts.unizero import load_config, train
 from shadow.interface import CacheCapacities
 from shadow.shadow_cache import ShadowCache
-from tests.shadow.entries import foreign_entry, make_entry, scribble_over
+from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
 from tests.validator.test_processes import HOST
 from tests.validator.test_session import WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
@@ -392,27 +392,17 @@ def test_without_digests_a_late_difference_is_charged_to_nobody() -> None:
 
 
 def test_what_still_lies_there_is_read_and_named_in_full() -> None:
-    class Rounds(Wrong):
-        def _store(self, kv_cache: Any) -> Any:
-            own = kv_cache.clone()
-            for leaf in leaves(own):
-                leaf.tensor.copy_((leaf.tensor / 3).to(torch.bfloat16) if self.wrong else leaf.tensor)
-            return own
-
-        def _answer(self, held: Any) -> Any:
-            return held.clone()
-
-    candidate = Rounds()
+    candidate = manager()
     run = late_trial(manager(), candidate)
-    for key in range(70):  # beyond the first sets, which are all looked at
-        run.cache.set_recur_cache(key, make_entry(key))
+    run.cache.set_init_cache(0, 1, make_entry(1))
     run.pair.drain(1.0)
-    candidate.wrong = True
-    run.cache.set_recur_cache(70, make_entry(1 / 3))
-    run.cache.get_recur_cache(70)
-    run.finish()
-    assert {fault for _, fault in charged(run)} == {Fault.CANDIDATE}
-    assert Cause.CORRUPTED in [cause for cause, _ in charged(run)]
+    for tensor, size in leaves(candidate.peek("init", 0, 1)):
+        tensor[:, :, :size] = tensor[:, :, :size].flip(2)
+    run.cache.get_init_cache(0, 1)
+    run.pair.drain(2.0)
+    assert charged(run) == [(Cause.TOKENS_PERMUTED, Fault.CANDIDATE)]
+    assert run.abouts[0]["op_index"] == 1
+    assert_equal_entries(candidate.peek("init", 0, 1), make_entry(1))  # mended
 
 
 def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
@@ -445,6 +435,34 @@ def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     run.cache.get_init_cache(0, 2)
     assert [about["op_index"] for about in run.abouts] == [2, 3]
     assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda cache: setattr(cache, "_size", cache._size - 1), Cause.LENGTH_OFF),
+        (lambda cache: setattr(cache, "_cache", cache._cache.double()), Cause.DTYPE_DRIFT),
+        (lambda cache: setattr(cache, "_cache", cache._cache[:, :1]), Cause.SHAPE_OFF),
+    ],
+    ids=["length", "dtype", "shape"],
+)
+def test_another_structure_is_judged_at_once(change: Any, cause: Cause) -> None:
+    class Other(Wrong):
+        def _answer(self, held: Any) -> Any:
+            own = held.clone()
+            if self.wrong:
+                for layer in own:
+                    change(layer._k_cache)
+                    change(layer._v_cache)
+            return own
+
+    candidate = Other()
+    run = late_trial(manager(), candidate)
+    run.cache.set_init_cache(0, 1, make_entry(1))
+    candidate.wrong = True
+    run.cache.get_init_cache(0, 1)
+    assert charged(run) == [(cause, Fault.CANDIDATE)]
+    assert counts(run)[DIFFER] == 1
 
 
 def test_a_tolerance_needs_the_tensors_so_lookups_are_compared_at_once() -> None:
