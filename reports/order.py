@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Order:
     """Watches the ordinals of windows; each pair counts its own from 0."""
@@ -11,8 +13,16 @@ class Order:
         self._n_missing: dict[str, int] = {}
         self._disordered: dict[str, None] = {}
 
-    def saw(self, cache: str, seq: int) -> None:
-        """Note the next window of a pair."""
+    def saw(self, cache: str, seqs: Sequence[int]) -> None:
+        """Note the next windows of a pair."""
+        expected = self._following.get(cache, 0)
+        if seqs == list(range(expected, expected + len(seqs))):
+            self._following[cache] = expected + len(seqs)
+            return
+        for seq in seqs:
+            self._saw(cache, seq)
+
+    def _saw(self, cache: str, seq: int) -> None:
         expected = self._following.get(cache, 0)
         if seq == expected:
             self._following[cache] = seq + 1

@@ -23,6 +23,7 @@ from typing import Any
 
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
 from reports.process import identity
+from reports.short import Shortener
 from validator.records import SCHEMA, Divergence, Window, to_json
 
 
@@ -58,6 +59,7 @@ class RunWriter:
         self._lines = 0
         self._torn = False
         self._closed: bool | None = None
+        self._shortener = Shortener()
 
     @classmethod
     def create(
@@ -121,7 +123,7 @@ class RunWriter:
 
     def window(self, window: Window) -> bool:
         """Write one window of counters; False if that line is lost."""
-        return self._line("window", lambda: to_json(window) | {"rank": self.rank})
+        return self._line("window", lambda: self._shortener.line(to_json(window)) | {"rank": self.rank})
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
@@ -216,6 +218,7 @@ class RunWriter:
                 return True
             except Exception as problem:
                 self.lost_lines += 1
+                self._shortener.forget()  # what is not on disk can't be referred to
                 self._fault("line", problem)
                 return False
 
