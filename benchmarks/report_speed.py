@@ -2,8 +2,8 @@
 
 Writes synthetic runs into a temporary directory: one of 10^7 operations with 10^4 divergences in full, and a million
 lines of each kind that a rank's file may be full of. Exits with 1 if the page takes 5 s or 500 MB, or a million lines
-take 5 s. Seconds are those of one core. Beside each figure stands what ``json.loads`` alone takes for these lines: other
-work on the machine, which shares its caches, slows both alike.
+take 5 s. Seconds are those of one core. Beside each figure stands what ``json.loads`` alone takes for these lines:
+other work on the machine, which shares its caches, slows both alike.
 
     python benchmarks/report_speed.py
 """

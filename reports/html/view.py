@@ -37,7 +37,7 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
     name, state, length = facts.ran(run)
     return {
         "verdict": judgement.verdict,
-        "meaning": facts.MEANING[judgement.verdict],
+        "meaning": facts.meaning(run, judgement),
         "reasons": judgement.reasons[:20],
         "name": name,
         "state": state,
@@ -50,7 +50,7 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
         "groups": groups[:_MAX_GROUPS],
         "n_groups": len(groups),
         "n_total": total,
-        "n_unexplained": facts.unexplained(run, total),
+        "n_unexplained": facts.unexplained(run),
         "shown": [_in_full(run, group) for group in groups if group.first][:n_divergences],
         "training": _training(run),
         "demands": sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict])[:100],
