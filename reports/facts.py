@@ -68,7 +68,7 @@ def meaning(run: Run, judgement: Judgement) -> str:
     if not elsewhere or not failed or any("diverge" not in demand.demanded for demand in failed):
         return _MEANING[judgement.verdict]
     sides = " or ".join(f"the {fault}" for fault in sorted(faults))
-    return f"the gate is not passed; {sides} is at fault each time, never the candidate: look there first"
+    return f"gate not passed: {sides} is at fault, not the candidate"
 
 
 def classes(run: Run, side: str) -> str:

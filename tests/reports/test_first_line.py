@@ -22,7 +22,7 @@ from validator.records import Cause, Dimension, Fault, Outcome
 from validator.rules import Demand
 from validator.run import Run
 
-ELSEWHERE = "the gate is not passed; the control is at fault each time, never the candidate: look there first"
+ELSEWHERE = "gate not passed: the control is at fault, not the candidate"
 SHIP_NOT = "the candidate must not ship"
 
 
@@ -42,8 +42,8 @@ def run_with(tmp_path: Path, *faults: Fault, **changes: Any) -> Run:
     ("faults", "said"),
     [
         ([Fault.CONTROL], ELSEWHERE),
-        ([Fault.HOST], ELSEWHERE.replace("control", "host")),
-        ([Fault.CONTROL, Fault.HOST], ELSEWHERE.replace("control", "control or the host")),
+        ([Fault.HOST], ELSEWHERE.replace("the control", "the host")),
+        ([Fault.CONTROL, Fault.HOST], ELSEWHERE.replace("the control", "the control or the host")),
         ([Fault.CANDIDATE], SHIP_NOT),
         ([Fault.CONTROL, Fault.CANDIDATE], SHIP_NOT),
         ([Fault.CONTROL, Fault.BOTH], SHIP_NOT),
