@@ -142,9 +142,12 @@ def heat(title: str, grid: Grid) -> Markup:
 
 
 def bounds(grid: Grid) -> tuple[float, float]:
-    """Return the least and greatest finite difference that is shown, at most six decades apart; zeros without any."""
+    """Return both ends of the scale, one to six decades below the greatest finite difference; zeros without any.
+
+    At least one, so that differences of about the same size look so, and none of them nearly equal.
+    """
     found = [value for row in grid.values for value in row if 0 < value < math.inf]
-    return (max(min(found), max(found) * 1e-6), max(found)) if found else (0.0, 0.0)
+    return (min(max(min(found), max(found) * 1e-6), max(found) / 10), max(found)) if found else (0.0, 0.0)
 
 
 def level(value: float, least: float, greatest: float) -> str:
@@ -155,7 +158,7 @@ def level(value: float, least: float, greatest: float) -> str:
         return "x"
     if value <= 0:
         return "0"
-    if greatest <= least:
+    if not least:  # below what a float can be divided
         return str(_LEVELS)
     share = math.log(max(value, least) / least) / math.log(greatest / least)
     return str(1 + min(_LEVELS - 1, int(share * _LEVELS)))

@@ -31,6 +31,7 @@ class Demand:
     found: str
     verdict: Verdict
     where: str = ""
+    remedy: str = ""
 
 
 @dataclass
