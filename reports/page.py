@@ -100,7 +100,7 @@ class Page:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="cyan")
         for position, title in enumerate(columns):
             heading = self.text(title, lines=True)
-            lines = [*heading.plain.split("\n"), *(row[position].plain for row in cells)]
+            lines = [part for cell in (heading, *(row[position] for row in cells)) for part in cell.plain.split("\n")]
             longest = max(map(cell_len, lines))
             if position < n_names:
                 table.add_column(heading, min_width=min(longest, _NAME), overflow="fold")
