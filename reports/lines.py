@@ -28,7 +28,6 @@ _BATCH = 128  # more at once fall out of the processor's caches
 EVENTS_KEPT = 2000
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
-_typed = window_decoder()
 
 
 @dataclass(slots=True)
@@ -66,7 +65,8 @@ class RankLines:
         """
         numbers = range(self._number + 1, self._number + len(raws) + 1)
         self._number += len(raws)
-        typed = _typed(raws) if _typed else [None] * len(raws)
+        decode = window_decoder()
+        typed = decode(raws) if decode else [None] * len(raws)
         if self.close is None and None not in typed:
             self._take_windows(typed, numbers)
             return

@@ -6,6 +6,7 @@ last word, and the words for what is wrong.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -18,8 +19,11 @@ _BEGIN = b'{"type":"window",'
 Decode = Callable[[Sequence[bytes]], list[dict[str, Any] | None]]
 
 
+@functools.cache
 def window_decoder() -> Decode | None:
     """Return what turns lines into checked windows, and any line that is no sound window into None.
+
+    Imports msgspec when it is first called: a training process, which only writes, never does.
 
     Returns:
         The function; None where msgspec is not installed.

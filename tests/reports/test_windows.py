@@ -28,7 +28,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to decode a window."""
     if request.param == "typed" and TYPED is None:
         pytest.skip("msgspec is not installed")
-    monkeypatch.setattr(reports.lines, "_typed", TYPED if request.param == "typed" else None)
+    monkeypatch.setattr(reports.lines, "window_decoder", lambda: TYPED if request.param == "typed" else None)
     return str(request.param)
 
 
@@ -191,7 +191,7 @@ class TestRead:
             file.write_bytes(damaged)
             found = []
             for decoder in (TYPED, None):
-                monkeypatch.setattr(reports.lines, "_typed", decoder)
+                monkeypatch.setattr(reports.lines, "window_decoder", lambda chosen=decoder: chosen)
                 lines = read_lines(file, 0)
                 found.append((lines.windows(), lines.problems(), lines.n_read, lines.close))
 
