@@ -90,6 +90,19 @@ def failing(tmp_path: Path) -> Run:
     return read_run(path)
 
 
+class TestLines:
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_none_ends_in_blanks(self, failing: Run, width: int) -> None:
+        assert [line for line in printed(failing, width=width).splitlines() if line != line.rstrip()] == []
+
+    def test_what_to_do_stands_beside_a_demand_that_is_not_met(self, failing: Run) -> None:
+        missing = Demand("evictions: at least 1", "0", Verdict.INCONCLUSIVE, remedy="pools must fill")
+        out = io.StringIO()
+        render(failing, Judged(demands=(missing,)), Console(file=out, width=120))
+
+        assert "evictions: at least 1  0; pools must fill" in out.getvalue()
+
+
 class TestOrder:
     @pytest.mark.parametrize("width", WIDTHS)
     def test_questions_are_answered_in_the_order_they_are_asked(self, failing: Run, width: int) -> None:
