@@ -31,8 +31,7 @@ from validator.side import SideView, policies
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 _RAREST = 16  # lookups of which at least one is compared where they may be sampled
-_WINDOWS_WITH_LATENCY = 64  # so that a short run shows how latencies spread
-_LATENCY_EVERY = 12
+_LATENCY_SHARE = 64  # histograms come with every window of a short run, and with each 64th part of a long one
 
 
 class Sink(Protocol):
@@ -475,8 +474,8 @@ class Pair:
             size = getattr(side.cache, "nbytes", None)
             if isinstance(size, int):
                 held[side.name] = size
-        # Histograms are four fifths of a window on disk: in a long run they come with every twelfth.
-        with_latency = last or self.seq < _WINDOWS_WITH_LATENCY or self.seq % _LATENCY_EVERY == 0
+        # Histograms are nine tenths of a window on disk.
+        with_latency = last or self.seq % max(1, self.seq // _LATENCY_SHARE) == 0
         progress = self._sink.train_iter, self._sink.env_step
         self._drained_ns += self.counters.harness_ns
         window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)
