@@ -19,7 +19,7 @@ from reports.terminal import render as terminal
 from tests.reports.records_for_tests import divergence, window, write_run
 from validator.gate import judge
 from validator.records import Cause, Dimension, Fault, Outcome
-from validator.rules import Demand
+from validator.rules.demand import Demand
 from validator.run import Run
 
 ELSEWHERE = "gate not passed: the control is at fault, not the candidate"
