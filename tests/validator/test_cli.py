@@ -179,9 +179,7 @@ def test_an_interrupted_command_is_no_success(tmp_path: Path, monkeypatch: pytes
     assert main(["gate", str(write_run(tmp_path))]) == 130
 
 
-@pytest.mark.parametrize(
-    "argv", [[], ["gate"], ["gat", "runs"], ["report"], ["train"], ["gate", "runs", "--polcy", "x"]]
-)
+@pytest.mark.parametrize("argv", [[], ["gat", "runs"], ["report"], ["train"], ["gate", "runs", "--polcy", "x"]])
 def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv)
