@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs
+CORES ?= auto
 # The CPU wheel comes first: a bare torch pulls gigabytes of CUDA on Linux. The index below offers it as 2.13.0+cpu,
 # which pip prefers; where there is none (macOS) the plain wheel of the package index is taken.
 TORCH ?= torch==2.13.0
@@ -21,7 +22,7 @@ LIGHTZERO_PIP := $(LIGHTZERO_VENV)/bin/python -m pip --disable-pip-version-check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 25
-	@echo "  PYTHON=$(PYTHON) VENV=$(VENV) OUT=$(OUT) can be overridden, as in: make test PYTHON=python3.12"
+	@echo "  PYTHON=$(PYTHON) VENV=$(VENV) OUT=$(OUT) CORES=$(CORES) can be overridden, as in: make test PYTHON=python3.12"
 
 venv: $(STAMP) ## make the virtual environment and install everything into it
 
@@ -40,7 +41,7 @@ validate: $(STAMP) ## train a small world model with both caches in lockstep, an
 	@$(BIN)/kv-lockstep train --config configs/validate.toml --out $(OUT)
 
 test: $(STAMP) ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
 
 test-lightzero: $(LIGHTZERO_STAMP) ## run the tests on the released LightZero, in an environment of its own
 	@$(LIGHTZERO_VENV)/bin/python -m pytest tests/lightzero -n 2 --dist loadfile

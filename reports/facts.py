@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Protocol
 
+from reports.groups import grouped
 from reports.text import plural, ratio, seconds, share, size
-from validator.records import Outcome, Verdict
+from validator.records import Fault, Outcome, Verdict
 from validator.run import Run
 
 SIDES = ("control", "candidate")
-MEANING = {
+_MEANING = {
     Verdict.PASS: "the candidate may ship",
     Verdict.FAIL: "the candidate must not ship",
     Verdict.INCONCLUSIVE: "not enough evidence to ship",
@@ -65,6 +66,20 @@ def ran(run: Run) -> tuple[str, str, str]:
     return str(run.manifest.get("run_id", run.path.name)), run.state, length
 
 
+def meaning(run: Run, judgement: Judgement) -> str:
+    """Say in one line what a verdict means.
+
+    Where divergences alone close the gate, and none of them is charged to the candidate, it says where to look instead.
+    """
+    faults = {group.fault for group in grouped(run)}
+    failed = [demand for demand in judgement.demands if demand.verdict is Verdict.FAIL]
+    elsewhere = faults and faults <= {Fault.CONTROL.value, Fault.HOST.value} and not unexplained(run)
+    if not elsewhere or not failed or any("diverge" not in demand.demanded for demand in failed):
+        return _MEANING[judgement.verdict]
+    sides = " or ".join(f"the {fault}" for fault in sorted(faults))
+    return f"gate not passed: {sides} is at fault, not the candidate"
+
+
 def classes(run: Run, side: str) -> str:
     """Name the classes that stood on one side, and whether the host received its answers."""
     names = []
@@ -75,10 +90,11 @@ def classes(run: Run, side: str) -> str:
     return "; ".join(dict.fromkeys(names)) or "nothing was shadowed"
 
 
-def unexplained(run: Run, n_divergences: int) -> int:
+def unexplained(run: Run) -> int:
     """Return how many lookups differed beyond the divergences that explain some."""
     counts = run.totals.outcomes()
-    return max(0, sum(counts[outcome.value] for outcome in DIFFERING) - n_divergences)
+    n_explained = sum(group.count for group in grouped(run))
+    return max(0, sum(counts[outcome.value] for outcome in DIFFERING) - n_explained)
 
 
 def exercised(run: Run) -> Iterator[tuple[str, str]]:

@@ -11,10 +11,11 @@ from typing import Any
 
 from reports.disk import rank_file
 from reports.json_file import CHANGED
-from reports.order import Order
 from reports.seal import is_sealed, new_digest
-from reports.thinning import MOST, Thinned
-from validator.histogram import BUCKETS, total
+from reports.thinning import MOST
+from reports.typed import window_decoder
+from reports.windows import Windows
+from validator.histogram import BUCKETS
 from validator.records import Divergence, Outcome, Window, from_json
 from validator.run import Timed
 
@@ -25,9 +26,9 @@ _INT = {int}
 _NONE: dict[str, dict[str, int]] = {}
 _values = dict.values
 _COUNTERS = ("ops", "divergences", "coverage", "envs", "bytes_held", "dropped")
-_NUMBERS = (("seq", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
+_NUMBERS = (("seq", 0), ("like", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
 _TOO_MANY = 2**63
-_BATCH = 500
+_BATCH = 128  # more at once fall out of the processor's caches
 EVENTS_KEPT = 2000
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
@@ -43,9 +44,6 @@ class RankLines:
         divergences: Its divergences written in full.
         events: Its ``event`` lines, the first ``EVENTS_KEPT`` of each name.
         n_events: How many events there are, by name.
-        most: Half of how many windows of a pair are kept apart.
-        with_latency: Whether windows keep their latencies; else only what they add up to.
-        timed: What both sides took, window by window of those that have latencies.
         about: Its ``rank`` line: what a rank beyond the first says of itself.
         close: Its ``close`` line, None if it never closed.
         is_sealed: Whether the digest in its close fits every byte before.
@@ -54,23 +52,24 @@ class RankLines:
     """
 
     rank: int
-    most: int = MOST
-    with_latency: bool = True
-    timed: list[Timed] = field(default_factory=list)
-    about: dict[str, Any] = field(default_factory=dict)
-    is_sealed: bool = False
     caches: list[dict[str, Any]] = field(default_factory=list)
     divergences: list[Divergence] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     n_events: dict[str, int] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    is_sealed: bool = False
     close: dict[str, Any] | None = None
     cut_off: bool = False
     n_read: int = 0
     _number: int = 0
     _faults: dict[str, list[int]] = field(default_factory=dict)
-    _thinned: dict[str, Thinned] = field(default_factory=dict)
-    _order: Order = field(default_factory=Order)
+    _windows: Windows = field(default_factory=Windows)
     _digest: Any = field(default_factory=new_digest)
+
+    @property
+    def timed(self) -> list[Timed]:
+        """What both sides took, window by window of those that have latencies."""
+        return self._windows.timed
 
     def take(self, raws: Sequence[bytes]) -> None:
         """Take in the lines that follow, keeping every one that can be read.
@@ -78,16 +77,26 @@ class RankLines:
         Args:
             raws: Whole lines; only the last of a file may lack its end.
         """
-        batch = _batch(raws)
+        numbers = range(self._number + 1, self._number + len(raws) + 1)
+        self._number += len(raws)
+        decode = window_decoder()
+        typed = decode(raws) if decode else [None] * len(raws)
+        if self.close is None and None not in typed:
+            self._digest.update(b"".join(raws))
+            self._take_windows(typed, numbers)
+            return
         was_open = self.close is None
-        for position, raw in enumerate(raws):
-            self._number += 1
+        windows: dict[int, Any] = {}
+        parsed = iter(_batch([raw for raw, window in zip(raws, typed, strict=True) if window is None]))
+        for number, raw, window in zip(numbers, raws, typed, strict=True):
+            line = next(parsed) if window is None else window
             try:
-                self._take(batch[position] if batch else json.loads(raw.decode()))
-                self.n_read += 1
+                line = json.loads(raw.decode()) if line is None else line
+                if self._take(line, checked=window is not None):
+                    windows[number] = line
                 if was_open and self.close is not None:
                     was_open = False
-                    self._digest.update(b"".join(raws[:position]))
+                    self._digest.update(b"".join(raws[: number - numbers[0]]))
                     self.is_sealed = is_sealed(raw.removesuffix(b"\n"), self._digest)
             except (ValueError, RecursionError) as fault:
                 if raw == b"\n":
@@ -95,50 +104,41 @@ class RankLines:
                 if not raw.endswith(b"\n"):
                     self.cut_off = True
                     continue
-                reason = _reason(fault)
-                if reason not in self._faults and len(self._faults) >= _NAMED_REASONS:
-                    reason = "further reasons"
-                self._faults.setdefault(reason, []).append(self._number)
+                self._note(_reason(fault), number)
         if was_open:
             self._digest.update(b"".join(raws))
+        self._take_windows([*windows.values()], [*windows])
 
     def windows(self) -> list[Window]:
         """Return the windows so far, pair by pair; neighbours added up where they are very many."""
         return [
             Window(**{**{name: line[name] for name in _WINDOW_FIELDS & line.keys()}, "rank": self.rank})
-            for thinned in self._thinned.values()
-            for line in thinned.lines
+            for line in self._windows.lines()
         ]
 
     def problems(self) -> list[str]:
         """Say what can't be read or is missing, one sentence each."""
         name = rank_file(self.rank)
         found = [f"{_lines(numbers)}: {reason}" for reason, numbers in self._faults.items()]
-        found += self._order.gaps()
+        found += self._windows.gaps()
         if self.close is not None:
             found += _losses(self.close, self.n_read - 1)
             if not (found or self.is_sealed):
                 found.append(CHANGED)  # and nothing else tells of it
         return [f"{name}: {what}" for what in found]
 
-    def _take(self, line: Any) -> None:
+    def _take(self, line: Any, checked: bool) -> bool:
+        """Take in a line that could be parsed; say whether it is a window, which waits for those of its batch."""
         if type(line) is not dict:
             raise ValueError("no object")
         if self.close is not None:
             raise ValueError("after the close of the run; ignored")
         kind = line.get("type")
         if kind == "window":
-            _check_window(line)
-            cache = line["cache"]
-            self._order.saw(cache, line.get("seq", 0), line["t_s"])
-            if latency := line.get("latency_ns"):
-                self.timed.append(_timed(latency))
-                if not self.with_latency:
-                    del line["latency_ns"]
-            if cache not in self._thinned:
-                self._thinned[cache] = Thinned(self.most)
-            self._thinned[cache].add(line)
-        elif kind == "divergence":
+            if not checked:
+                _check_window(line)
+            return True
+        if kind == "divergence":
             try:
                 self.divergences.append(from_json(Divergence, {**line, "rank": self.rank}))
             except (TypeError, ValueError) as fault:
@@ -156,6 +156,20 @@ class RankLines:
             self.close = line
         else:
             raise ValueError(f"of a type that this version does not know, {kind!r:.40}")
+        self.n_read += 1
+        return False
+
+    def _take_windows(self, windows: Sequence[Any], numbers: Sequence[int]) -> None:
+        unread = self._windows.take(windows)
+        self.n_read += len(windows) - len(unread)
+        for number, window in zip(numbers, windows, strict=True) if unread else ():
+            if any(window is one for one in unread):
+                self._note("no window that can be understood without an earlier one, which can't be read", number)
+
+    def _note(self, reason: str, number: int) -> None:
+        if reason not in self._faults and len(self._faults) >= _NAMED_REASONS:
+            reason = "further reasons"
+        self._faults.setdefault(reason, []).append(number)
 
 
 def read_lines(path: Path, rank: int, most: int = MOST, with_latency: bool = True) -> RankLines:
@@ -173,20 +187,20 @@ def read_lines(path: Path, rank: int, most: int = MOST, with_latency: bool = Tru
     Raises:
         OSError: If the file can't be opened.
     """
-    found = RankLines(rank, most, with_latency)
+    found = RankLines(rank, _windows=Windows(most, with_latency))
     with path.open("rb", buffering=1 << 20) as file:
         while raws := list(islice(file, _BATCH)):
             found.take(raws)
     return found
 
 
-def _batch(raws: Sequence[bytes]) -> list[Any] | None:
-    """Parse many lines at once, 2.5 times faster than one by one because keys are shared; None if any fails."""
+def _batch(raws: Sequence[bytes]) -> list[Any]:
+    """Parse many lines at once, 2.5 times faster than one by one because keys are shared; Nones if any fails."""
     try:
         batch: list[Any] = json.loads((b"[" + b",".join(raws) + b"]").decode())
     except (ValueError, RecursionError):
-        return None
-    return batch if len(batch) == len(raws) else None
+        return [None] * len(raws)
+    return batch if len(batch) == len(raws) else [None] * len(raws)
 
 
 def _check_window(line: dict[str, Any]) -> None:
@@ -196,6 +210,10 @@ def _check_window(line: dict[str, Any]) -> None:
         tables = [line[name] for name in _COUNTERS if name in line]
         tables += lookups.values()
         tables += latency.values()
+        if ("counts" in line) != ("like" in line):
+            raise KeyError("like" if "counts" in line else "counts")
+        if "counts" in line:
+            tables.append(dict(enumerate(line["counts"])))
         counts = list(chain.from_iterable(map(_values, tables)))  # raises TypeError where one is no table
         if counts and not (set(map(type, counts)) == _INT and min(counts) >= 0 and max(counts) < _TOO_MANY):
             bad = next(n for n in counts if type(n) is not int or not 0 <= n < _TOO_MANY)
@@ -223,16 +241,6 @@ def _check_window(line: dict[str, Any]) -> None:
         if isinstance(fault, TypeError) and "descriptor" in said:
             said = "a table of counts is none"
         raise ValueError(f"no window that this version understands: {said:.120}") from None
-
-
-def _timed(latency: dict[str, dict[str, int]]) -> Timed:
-    times, counts = {"control": 0.0, "candidate": 0.0}, {"control": 0, "candidate": 0}
-    for name, histogram in latency.items():
-        side = name.partition(".")[0]
-        if side in times:
-            times[side] += total(histogram)
-            counts[side] += sum(histogram.values())
-    return Timed(times["control"], times["candidate"], min(counts.values()))
 
 
 def _reason(fault: Exception) -> str:

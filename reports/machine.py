@@ -28,6 +28,7 @@ def as_json(run: Run, judgement: Judgement) -> str:
     told: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": judgement.verdict.value,
+        "meaning": facts.meaning(run, judgement),
         "reasons": list(judgement.reasons),
         "run_id": str(run.manifest.get("run_id", run.path.name)),
         "path": str(run.path),
@@ -63,6 +64,11 @@ def as_junit(run: Run, judgement: Judgement) -> str:
     suite = ElementTree.Element(
         "testsuite", name=_xml(name), timestamp=_xml(facts.created(run.manifest).replace(" UTC", "Z").replace(" ", "T"))
     )
+    verdict = f"{judgement.verdict.value}: {facts.meaning(run, judgement)}"
+    about = {"verdict": verdict, **{side: facts.classes(run, side) for side in SIDES}}
+    properties = ElementTree.SubElement(suite, "properties")
+    for key, value in about.items():
+        ElementTree.SubElement(properties, "property", name=key, value=_xml(value))
     counts = {"failure": 0, "error": 0}
 
     def case(group: str, title: str, found: str, kind: str, detail: str) -> None:
@@ -86,7 +92,7 @@ def as_junit(run: Run, judgement: Judgement) -> str:
             kind,
             detail,
         )
-    suite.set("tests", str(len(suite)))
+    suite.set("tests", str(len(suite.findall("testcase"))))
     suite.set("failures", str(counts["failure"]))
     suite.set("errors", str(counts["error"]))
     suites = ElementTree.Element("testsuites")
@@ -102,7 +108,10 @@ def workflow_commands(run: Run, judgement: Judgement) -> Iterator[str]:
         judgement: What follows from it.
     """
     kinds = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}
-    lines = [
+    first = f"{judgement.verdict.value}: {facts.meaning(run, judgement)}"
+    kind = kinds.get(judgement.verdict)
+    lines = [f"::{kind} title=kv-lockstep::{_command(first)}"] if kind else []
+    lines += [
         f"::error title=kv-lockstep::{_command(f'{g.cause}, {g.fault} at fault, {g.count:,} times: {said}')}"
         for g in grouped(run)
         if judgement.verdict is Verdict.FAIL

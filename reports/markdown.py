@@ -51,7 +51,7 @@ def fenced(value: str) -> str:
 def _parts(run: Run, judgement: Judgement) -> Iterator[str]:
     groups = grouped(run)
     name, state, length = facts.ran(run)
-    yield f"## {_SIGNS[judgement.verdict]} {judgement.verdict.value}: {facts.MEANING[judgement.verdict]}\n"
+    yield f"## {_SIGNS[judgement.verdict]} {judgement.verdict.value}: {facts.meaning(run, judgement)}\n"
     yield from (f"- {plain(reason, 1000)}" for reason in judgement.reasons[:_MAX_ROWS])
     yield ""
     yield from (f"- **{side}** {plain(facts.classes(run, side))}" for side in SIDES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Order:
     """Watches the ordinals of windows, which each pair counts from 0, and their times."""
@@ -13,11 +15,24 @@ class Order:
         self._latest_s: dict[str, float] = {}
         self._backwards: dict[str, str] = {}
 
-    def saw(self, cache: str, seq: int, t_s: float) -> None:
-        """Note the next window of a pair."""
-        if t_s < self._latest_s.get(cache, 0.0):
-            self._backwards[cache] = f"from {self._latest_s[cache]:.6g} s to {t_s:.6g} s"
-        self._latest_s[cache] = t_s
+    def saw(self, cache: str, seqs: Sequence[int], times_s: Sequence[float]) -> None:
+        """Note the next windows of a pair."""
+        self._saw_times(cache, times_s)
+        expected = self._following.get(cache, 0)
+        if seqs == list(range(expected, expected + len(seqs))):
+            self._following[cache] = expected + len(seqs)
+            return
+        for seq in seqs:
+            self._saw(cache, seq)
+
+    def _saw_times(self, cache: str, times_s: Sequence[float]) -> None:
+        for t_s in times_s:
+            latest = self._latest_s.get(cache, 0.0)
+            if t_s < latest:
+                self._backwards[cache] = f"from {latest:.6g} s to {t_s:.6g} s"
+            self._latest_s[cache] = t_s
+
+    def _saw(self, cache: str, seq: int) -> None:
         expected = self._following.get(cache, 0)
         if seq == expected:
             self._following[cache] = seq + 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -99,7 +100,7 @@ class Page:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="cyan")
         for position, title in enumerate(columns):
             heading = self.text(title, lines=True)
-            lines = [*heading.plain.split("\n"), *(row[position].plain for row in cells)]
+            lines = [part for cell in (heading, *(row[position] for row in cells)) for part in cell.plain.split("\n")]
             longest = max(map(cell_len, lines))
             if position < n_names:
                 table.add_column(heading, min_width=min(longest, _NAME), overflow="fold")
@@ -107,11 +108,11 @@ class Page:
                 table.add_column(heading, justify="right", no_wrap=True, min_width=longest)
         for row in cells:
             table.add_row(*row)
-        self._console.print(_Uncut(Padding(table, (0, 0, 0, 2))), crop=False)
+        self._console.print(_Trimmed(_Uncut(Padding(table, (0, 0, 0, 2)))), crop=False)
 
     def _indented(self, what: Text | Table) -> None:
         width = min(self._console.width, _PROSE)
-        self._console.print(Padding(what, (0, 0, 0, 2), expand=False), width=width)
+        self._console.print(_Trimmed(Padding(what, (0, 0, 0, 2), expand=False)), width=width)
 
 
 class _Uncut:
@@ -124,3 +125,24 @@ class _Uncut:
         width = max(options.max_width, _NARROWEST)
         least = Measurement.get(console, options.update(width=_NARROWEST * 10), self._table).minimum
         yield from console.render(self._table, options.update(width=max(width, least)))
+
+
+class _Trimmed:
+    """Lines without the blanks that fill them up, so that they can be copied and kept in a log."""
+
+    def __init__(self, what: RenderableType) -> None:
+        self._what = what
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines: list[list[Segment]] = [[]]
+        for segment in console.render(self._what, options):
+            first, *rest = segment.text.split("\n")
+            lines[-1].append(Segment(first, segment.style, segment.control))
+            lines += [[Segment(text, segment.style)] for text in rest]
+        for row in lines[:-1]:
+            while row and not row[-1].text.strip():
+                row.pop()
+            if row:
+                row[-1] = Segment(row[-1].text.rstrip(), row[-1].style)
+            yield from row
+            yield Segment.line()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from reports.facts import MEANING, SIDES, Judgement, classes, ran, unexplained
+from reports.facts import SIDES, Judgement, classes, meaning, ran, unexplained
 from reports.groups import Group, grouped
 from reports.page import STYLES, Page
 from reports.terminal_background import show_cost, show_coverage, show_provenance
@@ -30,7 +30,7 @@ def first_lines(run: Run, judgement: Judgement, console: Console) -> None:
     """
     page = Page(console)
     verdict = judgement.verdict
-    page.flush_left(Text.assemble((verdict.value, STYLES[verdict]), f": {MEANING[verdict]}"))
+    page.flush_left(Text.assemble((verdict.value, STYLES[verdict]), f": {meaning(run, judgement)}"))
     page.points(page.text(reason, limit=1000) for reason in judgement.reasons)
     page.space()
     page.facts(_header(page, run))
@@ -89,7 +89,7 @@ def _what_differed(page: Page, run: Run, groups: list[Group]) -> None:
     uncounted = total - sum(sum(window.divergences.values()) for window in run.windows)
     if uncounted > 0:
         page.prose(page.text(f"{uncounted:,} of them not in the counts above: that window was lost", "yellow"))
-    if n_unexplained := unexplained(run, total):
+    if n_unexplained := unexplained(run):
         page.prose(
             page.text(f"{plural(n_unexplained, 'lookup')} differed without a divergence to explain it", "bold red")
         )

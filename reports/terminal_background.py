@@ -33,7 +33,7 @@ def show_coverage(page: Page, run: Run, judgement: Judgement) -> None:
             [
                 page.text(MARKS[demand.verdict], STYLES[demand.verdict]),
                 demand.demanded,
-                page.text(demand.found, limit=600),
+                page.text(f"{demand.found}; {demand.remedy}" if demand.remedy else demand.found, limit=600),
             ]
             for demand in sorted(judgement.demands, key=lambda demand: ORDER[demand.verdict])
         ),

@@ -24,6 +24,7 @@ from typing import Any
 from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
 from reports.process import identity
 from reports.seal import new_digest, seal
+from reports.short import Shortener
 from validator.records import SCHEMA, Divergence, Window, to_json
 
 # What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
@@ -63,6 +64,7 @@ class RunWriter:
         self._digest = new_digest()  # of all that stands in the file of lines
         self._torn = False
         self._closed: bool | None = None
+        self._shortener = Shortener()
 
     @classmethod
     def create(
@@ -130,7 +132,7 @@ class RunWriter:
 
     def window(self, window: Window) -> bool:
         """Write one window of counters; False if that line is lost."""
-        return self._line("window", lambda: to_json(window) | {"rank": self.rank})
+        return self._line("window", lambda: self._shortener.line(to_json(window)) | {"rank": self.rank})
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
@@ -225,6 +227,7 @@ class RunWriter:
                 return True
             except Exception as problem:
                 self.lost_lines += 1
+                self._shortener.forget()  # what is not on disk can't be referred to
                 self._fault("line", problem)
                 return False
 

@@ -31,6 +31,7 @@ GATE_RULES = (
     *("latency", "hit_rate", "memory", "overhead"),
 )
 HOST, INLINE, RUN = "shadow/hosts/lightzero/", "tests/shadow/hosts/lightzero/test_inline.py", V + "test_run_command.py"
+WINDOWS, FIRST_LINE = "tests/reports/test_windows.py", "tests/reports/test_first_line.py"
 SHADOW, STAGING, SESSION = "tests/shadow/test_shadow_cache.py", "tests/shadow/test_staging.py", V + "test_session.py"
 
 
@@ -49,6 +50,57 @@ def m(name: str, file: str, old: str, new: str, *tests: str) -> Mutation:
 
 
 MUTATIONS = (
+    m(
+        "short windows: names of the very window they mean",
+        "reports/windows",
+        "names is None or names.seq != like",
+        "names is None",
+        WINDOWS,
+    ),
+    m(
+        "short windows: as many counts as names",
+        "reports/windows",
+        '        if {len(window["counts"]) for window in windows} != {len(names.names)}:\n',
+        "        if False:\n",
+        WINDOWS,
+    ),
+    m(
+        "short windows: only where they say the same",
+        "reports/short",
+        "return short if same and all(held) else None",
+        "return short",
+        WINDOWS,
+    ),
+    m(
+        "short windows: names again and again",
+        "reports/short",
+        'window["seq"] < full.seq + FULL_EVERY and ',
+        "",
+        WINDOWS,
+    ),
+    m(
+        "short windows: in full after a lost line",
+        "reports/writer",
+        "                self._shortener.forget()  # what is not on disk can't be referred to\n",
+        "",
+        WINDOWS,
+    ),
+    m("typed windows: what is no ASCII is read slowly", "reports/typed", " and raw.isascii()", "", WINDOWS),
+    m(
+        "first line: a candidate at fault must not ship",
+        "reports/facts",
+        "faults <= {Fault.CONTROL.value, Fault.HOST.value}",
+        "True",
+        FIRST_LINE,
+    ),
+    m("first line: unexplained lookups", "reports/facts", " and not unexplained(run)", "", FIRST_LINE),
+    m(
+        "first line: other demands that failed",
+        "reports/facts",
+        ' or any("diverge" not in demand.demanded for demand in failed)',
+        "",
+        FIRST_LINE,
+    ),
     m("layers are counted", "compare", "    if len(control) != len(candidate):\n        return False\n", "", COMPARE),
     m("rung: shape", "compare", '        return "shape"', "        pass", COMPARE),
     m("rung: dtype", "compare", '        return "dtype"', "        pass", COMPARE),

@@ -11,7 +11,7 @@ from tests.lightzero.conftest import sizes
 from validator.cli import _parser
 
 ROOT = Path(__file__).parents[1]
-INSTALL, RUN = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "lightzero.md").read_text("utf-8"), flags=re.DOTALL)
+INSTALL, RUN, *_ = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "lightzero.md").read_text("utf-8"), flags=re.DOTALL)
 
 
 def test_the_run_shown_has_the_settings_of_the_tested_one() -> None:

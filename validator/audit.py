@@ -66,13 +66,18 @@ class Auditor:
 
     def after_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Look whether what should be gone is gone, and nothing else is."""
-        for side in self._sides():
-            for pool, env, model in side.model.pools():
-                keys = side.keys(pool, env)
-                if keys is not None and len(keys) != len(model):
-                    self._audit_pool(side, pool, env, model)
-                elif keys is None and covers(cleared, env_id, pool, env):
-                    self._look_for_extra(side, pool, env, model, list(model.gone)[-4:])
+        referee = self._pair.referee
+        referee.clearing = True
+        try:
+            for side in self._sides():
+                for pool, env, model in side.model.pools():
+                    keys = side.keys(pool, env)
+                    if keys is not None and len(keys) != len(model):
+                        self._audit_pool(side, pool, env, model)
+                    elif keys is None and covers(cleared, env_id, pool, env):
+                        self._look_for_extra(side, pool, env, model, list(model.gone)[-4:])
+        finally:
+            referee.clearing = False
 
     def keep_to_budget(self, share_of_wall: float, budget: float) -> bool:
         """Audit rarer while the harness takes more of the wall time than it may, and more often again after.
@@ -186,7 +191,7 @@ class Auditor:
         pair.counters.coverage["entries_audited"] += 1
         entry = side.read(pool, env_id, key)
         if entry is None:
-            return lost(side, stored, tuple(pair.referee.clears)) if side.may_ask else None
+            return lost(side, stored, pair.referee.suspects(side)) if side.may_ask else None
         plain = region(entry)
         if plain is not None and digest_region(plain) == stored.digest:
             return None

@@ -52,7 +52,7 @@ def unanswered(side: SideView, seen: Observation, expected: Stored, clears: Sequ
         side: The side.
         seen: The lookup.
         expected: What it should have answered.
-        clears: Recent clears, oldest first.
+        clears: Clears that may have taken it, oldest first.
     """
     held = side.read(expected.pool, expected.env_id, expected.key)
     found = None if held is None else entry_leaves(held)
@@ -73,7 +73,7 @@ def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
     Args:
         side: The side.
         expected: What should be there.
-        clears: Recent clears, oldest first.
+        clears: Clears that may have taken it, oldest first.
     """
     pool, env_id = expected.pool, expected.env_id
     model = side.model.pool(pool, env_id)

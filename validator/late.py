@@ -28,7 +28,7 @@ from validator.settle import settle
 from validator.side import SideView, entry_leaves, storages
 
 if TYPE_CHECKING:
-    from validator.pair import Pair
+    from validator.pair import Pair, Sink
 
 _AT_ONCE = 8  # first audited entries of a side that are waited for: they show whether its peek may be believed
 _TOLD = "the result came from the device after the operation, and its tensors are gone"
@@ -40,11 +40,13 @@ class LateLooks:
 
     Args:
         pair: The pair; its sides digest through this from here on.
+        sink: Told when late looks end.
         everywhere: Whether entries in host memory are treated as if they lay on a device.
     """
 
-    def __init__(self, pair: Pair, everywhere: bool = False) -> None:
+    def __init__(self, pair: Pair, sink: Sink, everywhere: bool = False) -> None:
         self._pair = pair
+        self._sink = sink
         self._everywhere = everywhere
         self._queue = DeferredQueue()
         self._lookups = 0  # launched and not yet counted
@@ -235,7 +237,7 @@ class LateLooks:
         if not self.active:
             return
         self.active = False
-        self._pair.sink.event(
+        self._sink.event(
             "deferred_comparison_ended",
             f"{self._pair.name}: a difference of operation {op_index} was found late; every lookup is compared at "
             "once from here on, with its tensors as evidence",

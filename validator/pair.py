@@ -32,8 +32,7 @@ from validator.side import SideView, policies
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 _RAREST = 16  # lookups of which at least one is compared where they may be sampled
-_WINDOWS_WITH_LATENCY = 64  # so that a short run shows how latencies spread
-_LATENCY_EVERY = 12
+_LATENCY_SHARE = 64  # histograms come with every window of a short run, and with each 64th part of a long one
 
 
 class Sink(Protocol):
@@ -101,12 +100,12 @@ class Pair:
         self.auditor = Auditor(self)
         self._held = self.auditor.held
         self.plain = config.deferred != "always"  # whether plain entries are looked at where they lie
-        self.late = None if self.plain else LateLooks(self, everywhere=True)
+        self.late = None if self.plain else LateLooks(self, sink, everywhere=True)
         self.seq = 0
         self.weight_version = 0
         self.searches = 0
         self.episodes = [0] * env_num
-        self.sink = sink
+        self._sink = sink
         self._random = random.Random(config.seed).random
         self._pending: tuple[Digest, Any, Any] | None = None
         self._compare_each = 1  # lookup of which one is compared
@@ -166,7 +165,7 @@ class Pair:
             if self.config.sample_lookups:
                 each = self._compare_each
                 self._compare_each = max(1, each // 2) if kept else min(_RAREST, 2 * each)
-        self.sink.window(self, force=False)
+        self._sink.window(self, force=False)
 
     def spent(self, harness_ns: int) -> None:
         """Add to the time beyond the primary's own."""
@@ -175,7 +174,7 @@ class Pair:
     def faulted(self, fault: Exception) -> None:
         """Count a fault of the harness; such a run can't pass."""
         self.counters.dropped["harness faults"] += 1
-        self.sink.fault(fault)
+        self._sink.fault(fault)
 
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
@@ -196,11 +195,11 @@ class Pair:
 
     def copied(self, control: Any, candidate: Any) -> Pair:
         """Register the observer of a deep copy, which begins with what the original holds."""
-        fork = self.sink.fork(self, control, candidate)
+        fork = self._sink.fork(self, control, candidate)
         for own, theirs in ((self.control, fork.control), (self.candidate, fork.candidate)):
             theirs.model = copy.deepcopy(own.model)
         if self.late is not None and fork.late is None:
-            fork.late = LateLooks(fork)
+            fork.late = LateLooks(fork, self._sink)
         fork.weight_version, fork.searches, fork.episodes = self.weight_version, self.searches, [*self.episodes]
         return fork
 
@@ -310,7 +309,7 @@ class Pair:
             return digest_region(plain)
         found = leaves(readable(staged))
         if self.late is None and self.config.deferred != "never" and any(leaf.tensor.is_cuda for leaf in found):
-            self.late = LateLooks(self)
+            self.late = LateLooks(self, self._sink)
         return self.control.digest(found)
 
     def looks_at_digest(self) -> bool:
@@ -386,7 +385,7 @@ class Pair:
             op_index,
             self.episodes[env_id] if env_id is not None else 0,
             self.searches,
-            self.sink.env_step,
+            self._sink.env_step,
             self.weight_version,
             models[0].versions(key) or models[1].versions(key),
         )
@@ -495,7 +494,7 @@ class Pair:
         about["errors"] = errors
         about["episode"] = self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1
         about["weight_version"] = self.weight_version
-        if not self.sink.diverged(self, charge, about, answers):
+        if not self._sink.diverged(self, charge, about, answers):
             self.counters.dropped[ONLY_COUNTED] += 1
 
     def drain(self, t_s: float, last: bool = False) -> Window:
@@ -507,9 +506,9 @@ class Pair:
             size = getattr(side.cache, "nbytes", None)
             if isinstance(size, int):
                 held[side.name] = size
-        # Histograms are four fifths of a window on disk: in a long run they come with every twelfth.
-        with_latency = last or self.seq < _WINDOWS_WITH_LATENCY or self.seq % _LATENCY_EVERY == 0
-        progress = self.sink.train_iter, self.sink.env_step
+        # Histograms are nine tenths of a window on disk.
+        with_latency = last or self.seq % max(1, self.seq // _LATENCY_SHARE) == 0
+        progress = self._sink.train_iter, self._sink.env_step
         self._drained_ns += self.counters.harness_ns
         window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)
         self.seq += 1

@@ -10,8 +10,9 @@ On disk (``SCHEMA``), one run directory holds:
   host`` (the program that was watched), ``config, switches`` and more of what ran.
 * ``rank-NNNN.jsonl``: one JSON object a line, each with ``type`` and ``t_s`` (seconds since the run began):
   ``cache`` (a shadowed pair: ``cache`` its name, ``control``, ``candidate`` class names, ``primary``, ``policy``),
-  ``window`` (a ``Window``), ``divergence`` (a ``Divergence``), ``event`` (``event`` a name, ``detail`` text), and
-  ``close`` as the last line of an orderly end.
+  ``window`` (a ``Window`` without its empty tables; where an earlier one has the same names, ``like`` its ordinal and
+  ``counts`` in the order of its names, see ``reports.short``), ``divergence`` (a ``Divergence``), ``event`` (``event``
+  a name, ``detail`` text), and ``close`` as the last line of an orderly end.
 * ``summary.json``: written atomically at close.
 * ``evidence/*.safetensors``: tensors of single divergences, valid regions only.
 """

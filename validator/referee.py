@@ -34,6 +34,7 @@ class Referee:
         self.candidate = candidate
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
+        self.clearing = False  # whether the last of them was played just now, and is looked at
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
         self.given: dict[str, deque[Given]] = {
             "control": deque(maxlen=64),
@@ -51,6 +52,15 @@ class Referee:
         memory = memory_of(entry, plain)
         if memory is not None:
             given.append(memory)
+
+    def suspects(self, side: SideView) -> tuple[Clear, ...]:
+        """Return the clears that may have taken what a side lacks.
+
+        Keys are counted after each clear, so of a side that lists them it can only be the one just played.
+        """
+        if not side.lists_keys:
+            return tuple(self.clears)
+        return (self.clears[-1],) if self.clearing else ()
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.
@@ -110,7 +120,7 @@ class Referee:
         if answer is None:
             if expected is None:
                 return None
-            return unanswered(side, seen, expected, tuple(self.clears))
+            return unanswered(side, seen, expected, self.suspects(side))
         if leaves is None:
             return Finding(
                 Dimension.STRUCTURE, Cause.SHAPE_OFF, f"answered a {type(answer).__name__}, which is no entry"

@@ -55,6 +55,11 @@ class SideView:
         """Whether ``read`` may return copies, so that addresses say nothing."""
         return self._peek is None
 
+    @property
+    def lists_keys(self) -> bool:
+        """Whether the side tells which keys a pool holds."""
+        return self._live_keys is not None
+
     def distrust_peek(self) -> None:
         """Ask through ``get`` from now on: what ``peek`` shows is not what the cache answers."""
         self._peek = self._live_keys = None

@@ -24,6 +24,7 @@ def lines(
     y_label: Callable[[float], str],
     *,
     top: float | None = None,
+    bottom: float = 0.0,
     bars: bool = False,
 ) -> Markup:
     """Draw lines, or stacked bars, over one axis.
@@ -34,6 +35,7 @@ def lines(
         x_name: Name of the axis.
         y_label: Puts a value of the other axis into words.
         top: Upper end of the other axis; None for the greatest value.
+        bottom: Its lower end.
         bars: Whether to stack bars.
     """
     points = [point for _, part in series for point in part]
@@ -51,9 +53,10 @@ def lines(
         return _LEFT + width * ((x - low) / (high - low) if high > low else 0.5)
 
     def at_y(y: float) -> float:
-        return _TOP + height * (1 - min(y, top) / top)
+        return _TOP + height * (1 - (min(max(y, bottom), top) - bottom) / (top - bottom))
 
-    parts = list(_frame(x_name, [(at_y(top * part), y_label(top * part)) for part in (0, 0.5, 1)]))
+    marks = [bottom + (top - bottom) * part for part in (0, 0.5, 1)]
+    parts = list(_frame(x_name, [(at_y(mark), y_label(mark)) for mark in marks]))
     shown = [low, (low + high) / 2, high] if high > low else [low]
     parts += [_text(at_x(x), _HEIGHT - 18, f"{x:,.0f}" if high >= 10 else f"{x:.2g}", "tick mid") for x in shown]
     if bars:
@@ -66,7 +69,7 @@ def lines(
                 size = f'width="{thick:.1f}" height="{at_y(base) - at_y(below[x]):.1f}"'
                 parts.append(f'<rect class="fill {name}" x="{left:.1f}" y="{at_y(below[x]):.1f}" {size}/>')
     else:
-        for name, part in series:
+        for name, part in reversed(series):  # the control's line is dashed: on top, both are seen where they agree
             path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in part)
             dot = f'<circle class="fill {name}" cx="{at_x(part[-1][0]):.1f}" cy="{at_y(part[-1][1]):.1f}" r="2.5"/>'
             parts.append(f'<polyline class="line {name}" points="{path}"/>{dot}' if part else "")
@@ -139,9 +142,12 @@ def heat(title: str, grid: Grid) -> Markup:
 
 
 def bounds(grid: Grid) -> tuple[float, float]:
-    """Return the least and greatest finite difference that is shown, at most six decades apart; zeros without any."""
+    """Return both ends of the scale, one to six decades below the greatest finite difference; zeros without any.
+
+    At least one, so that differences of about the same size look so, and none of them nearly equal.
+    """
     found = [value for row in grid.values for value in row if 0 < value < math.inf]
-    return (max(min(found), max(found) * 1e-6), max(found)) if found else (0.0, 0.0)
+    return (min(max(min(found), max(found) * 1e-6), max(found) / 10), max(found)) if found else (0.0, 0.0)
 
 
 def level(value: float, least: float, greatest: float) -> str:
@@ -152,7 +158,7 @@ def level(value: float, least: float, greatest: float) -> str:
         return "x"
     if value <= 0:
         return "0"
-    if greatest <= least:
+    if not least:  # below what a float can be divided
         return str(_LEVELS)
     share = math.log(max(value, least) / least) / math.log(greatest / least)
     return str(1 + min(_LEVELS - 1, int(share * _LEVELS)))

@@ -37,7 +37,7 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
     name, state, length = facts.ran(run)
     return {
         "verdict": judgement.verdict,
-        "meaning": facts.MEANING[judgement.verdict],
+        "meaning": facts.meaning(run, judgement),
         "reasons": judgement.reasons[:20],
         "name": name,
         "state": state,
@@ -50,7 +50,7 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
         "groups": groups[:_MAX_GROUPS],
         "n_groups": len(groups),
         "n_total": total,
-        "n_unexplained": facts.unexplained(run, total),
+        "n_unexplained": facts.unexplained(run),
         "shown": [_in_full(run, group) for group in groups if group.first][:n_divergences],
         "training": _training(run),
         "demands": sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict])[:100],
@@ -126,6 +126,7 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
         "anchor": f"divergence-{divergence.rank}-{divergence.id}",
         "place": list(_place(divergence)),
         "leaves": leaves,
+        "compared": any(leaf.n_elements for leaf in leaves),
         "special": any(
             one.n_nan_control + one.n_nan_candidate + one.n_inf_control + one.n_inf_candidate for one in leaves
         ),
@@ -187,12 +188,19 @@ def _training(run: Run) -> dict[str, Any] | None:
         "steps": steps,
         "faults": names,
         "fault_classes": [f"fault-{name}" for name in names],
-        "hit_rate": svg.lines(f"Hit rate of both sides over {axis}", rates, axis, lambda y: f"{y:.0%}", top=1.0),
+        "hit_rate": _hit_rates(f"Hit rate of both sides over {axis}", rates, axis),
         "divergences": svg.lines(f"Divergences over {axis}", diverged, axis, _count, bars=True)
         if n_found
         else Markup(""),
         "memory": svg.lines(f"Memory of both sides over {axis}", held, axis, size, top=_most(held)),
     }
+
+
+def _hit_rates(title: str, rates: list[tuple[str, list[svg.Point]]], axis: str) -> Markup:
+    """Draw hit rates on an axis that begins at 0, 90 or 99 %, so that what happens near 100 % can be seen."""
+    least = min((y for _, part in rates for _, y in part), default=0.0)
+    bottom = next(floor for floor in (0.99, 0.9, 0.0) if least >= floor)
+    return svg.lines(title, rates, axis, lambda y: f"{y:.{1 if bottom else 0}%}", top=1.0, bottom=bottom)
 
 
 def _latency(run: Run, n_operations: int) -> Iterator[dict[str, Any]]:
@@ -209,6 +217,7 @@ def _latency(run: Run, n_operations: int) -> Iterator[dict[str, Any]]:
             "marks": {side: [micros(totals.latency(side, name, mark)) for mark in _PERCENTILES] for side in SIDES},
             "ratio": ratio(totals.latency("candidate", name, 0.5), totals.latency("control", name, 0.5)),
             "plot": svg.distributions(f"Time of {name} on both sides", series) if position < n_operations else "",
+            "points": _together(series) if position < n_operations else [],
         }
 
 
@@ -222,6 +231,16 @@ def _distribution(counts: dict[str, int]) -> list[svg.Point]:
         pairs[int(index) // 2] = pairs.get(int(index) // 2, 0) + count
     first, last = min(pairs), max(pairs)
     return [(midpoint(index * 2 + 1), pairs.get(index, 0) / total) for index in range(max(first - 1, 0), last + 2)]
+
+
+def _together(series: Sequence[tuple[str, list[svg.Point]]]) -> list[tuple[float, dict[str, float]]]:
+    """Return the durations of a plot that either side took, with the share of each."""
+    shares: dict[float, dict[str, float]] = {}
+    for side, points in series:
+        for at, part in points:
+            if part:
+                shares.setdefault(at, {})[side] = part
+    return sorted(shares.items())
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:

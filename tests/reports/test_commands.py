@@ -140,7 +140,10 @@ class TestBadInput:
 
 
 class TestCompare:
-    def test_both_formats(self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_both_formats(
+        self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "100")
         other = write_run(tmp_path / "others", "r2")
 
         assert main(["compare", str(run), str(other)]) == 0

@@ -180,7 +180,8 @@ class TestWorkflowCommands:
     def test_a_cause_is_an_error(self, failing: Run) -> None:
         lines = list(workflow_commands(failing, judge([failing])))
 
-        assert lines[0].startswith("::error title=kv-lockstep::stale version of this key, candidate at fault, 2 times")
+        assert lines[0] == "::error title=kv-lockstep::FAIL: the candidate must not ship"
+        assert lines[1].startswith("::error title=kv-lockstep::stale version of this key, candidate at fault, 2 times")
 
     def test_hostile_text_begins_no_command_of_its_own(self, hostile: Run) -> None:
         lines = list(workflow_commands(hostile, judge([hostile])))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import reports
-from reports import trackers
 from reports.compare import Compared, compare
 from reports.follow import Follower
 from reports.reader import read_run
@@ -19,7 +16,7 @@ from reports.series import MOST, over_training
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import CACHE, MANIFEST, divergence, window, write_run
 from validator.gate import judge
-from validator.run import Run, fold, summarise
+from validator.run import fold, summarise
 
 STALE = "value|stale version of this key|candidate"
 LEAK = "presence|duplicate-key slot leak|control"
@@ -34,9 +31,8 @@ def failing(tmp_path: Path) -> Path:
 class TestImports:
     @pytest.mark.parametrize("module", ["reports.writer", "reports", "reports.reader", "validator.commands.train"])
     def test_nothing_that_draws_or_tabulates_comes_with_it(self, module: str) -> None:
-        program = (
-            f"import sys, {module}; print([n for n in sys.modules if n in ('pandas', 'jinja2', 'reports.html.page')])"
-        )
+        heavy = ("pandas", "jinja2", "msgspec", "reports.html.page")
+        program = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
         line = [sys.executable, "-c", program]
         done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
 
@@ -186,39 +182,3 @@ class TestFollow:
         follower.close()
 
         assert follower.state == "crashed"
-
-
-class TestTrackers:
-    @pytest.mark.parametrize("name", trackers.TRACKERS)
-    def test_a_missing_library_answers_with_the_command(
-        self, name: str, failing: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for module in ("torch.utils.tensorboard", "tensorboard", "wandb", "mlflow"):
-            monkeypatch.setitem(sys.modules, module, None)
-        run = read_run(failing)
-
-        with pytest.raises(trackers.TrackerMissing, match=f"pip install {name}"):
-            trackers.TRACKERS[name](run, judge([run]), failing / "report.html")
-
-    def test_mlflow_gets_metrics_and_the_page(self, failing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen: dict[str, Any] = {"metrics": {}, "artifacts": []}
-
-        class Context:
-            def __enter__(self) -> None: ...
-            def __exit__(self, *error: object) -> None: ...
-
-        fake = types.ModuleType("mlflow")
-        fake.__dict__.update(
-            start_run=lambda run_name: Context(),
-            set_tags=seen.update,
-            log_metrics=lambda metrics, step=0: seen["metrics"].update(metrics),
-            log_artifact=seen["artifacts"].append,
-        )
-        monkeypatch.setitem(sys.modules, "mlflow", fake)
-        run: Run = read_run(failing)
-
-        trackers.to_mlflow(run, judge([run]), failing / "report.html")
-
-        assert seen["verdict"] == "FAIL"
-        assert seen["metrics"]["final/divergences/total"] == 2.0
-        assert seen["artifacts"] == [str(failing / "report.html")]

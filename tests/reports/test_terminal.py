@@ -31,6 +31,7 @@ class Demand:
     found: str
     verdict: Verdict
     where: str = ""
+    remedy: str = ""
 
 
 @dataclass
@@ -87,6 +88,19 @@ def failing(tmp_path: Path) -> Run:
         tmp_path, windows=windows, divergences=(leaked, divergence()), validation={"rtol": None, "atol": None}
     )
     return read_run(path)
+
+
+class TestLines:
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_none_ends_in_blanks(self, failing: Run, width: int) -> None:
+        assert [line for line in printed(failing, width=width).splitlines() if line != line.rstrip()] == []
+
+    def test_what_to_do_stands_beside_a_demand_that_is_not_met(self, failing: Run) -> None:
+        missing = Demand("evictions: at least 1", "0", Verdict.INCONCLUSIVE, remedy="pools must fill")
+        out = io.StringIO()
+        render(failing, Judged(demands=(missing,)), Console(file=out, width=120))
+
+        assert "evictions: at least 1  0; pools must fill" in out.getvalue()
 
 
 class TestOrder:

@@ -552,3 +552,18 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
     assert run.pair.referee.lives_in_input(run.pair.primary, leaves(given))
     del given
     assert not run.pair.referee.lives_in_input(run.pair.primary, leaves(over(2)))
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(primary: str) -> None:
+    lossy = manager(config(4))
+    run = trial(manager(config(4)), lossy, primary)
+    run.cache.set_init_cache(0, 1, entry(1))
+    run.cache.clear_recur_cache()
+    assert run.cache.get_init_cache(0, 1) is not None
+    del lossy.init_pools[0]._key_to_index[1]
+    lossy.init_pools[0]._lent.clear()
+    run.cache.get_init_cache(0, 1)
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.SET_IGNORED, Fault.CANDIDATE)
+    assert charge.explanation.endswith("lost this entry although nothing evicted or cleared it.")

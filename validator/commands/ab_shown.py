@@ -92,7 +92,7 @@ def show_trainings(trainings: Trainings, policy: TrainingPolicy, judgement: Judg
     """
     page = Page(out)
     pairs = [pair for pair in trainings.pairs() if not any(training.error for training in pair)]
-    seeds = page.text(f" over {len(pairs)} seeds, control and candidate each alone")
+    seeds = page.text(f" over {_seeds(len(pairs))}, control and candidate each alone")
     page.flush_left(Text.assemble((judgement.verdict.value, STYLES[judgement.verdict]), seeds))
     page.points(page.text(reason, limit=1000) for reason in judgement.reasons)
     rows: list[list[Text | str]] = []
@@ -125,7 +125,11 @@ def _trajectory(trainings: Trainings) -> str:
     if trainings.differences:
         return "; ".join(map(str, trainings.differences))
     seeds = sum(control.digests == candidate.digests != {} for control, candidate in trainings.pairs())
-    return f"identical to the last bit for {seeds} seeds" if trainings.repeatable else "not compared"
+    return f"identical to the last bit for {_seeds(seeds)}" if trainings.repeatable else "not compared"
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed{'' if n == 1 else 's'}"
 
 
 def _margin(margin: float) -> str:

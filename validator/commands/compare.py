@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from rich.text import Text
+
 from reports.compare import compare
 from reports.disk import write_atomically
 from reports.page import Page
@@ -46,5 +48,12 @@ def main(arguments: Namespace) -> int:
         page_of_text.heading(table.title, table.remark)
         page_of_text.prose(page_of_text.text(table.classes, "dim"))
         n_names = len(table.columns) if table.title == "Verdicts" else table.n_names
-        page_of_text.table(table.columns, table.rows, n_names=n_names)
+        rows = [[_cell(page_of_text, cell) for cell in row] for row in table.rows]
+        page_of_text.table(table.columns, rows, n_names=n_names)
     return 0
+
+
+def _cell(page: Page, said: str) -> Text | str:
+    """Put the spread of a number under it where there is no room beside it."""
+    number, bracket, spread = said.partition(" [")
+    return said if page.wide or not bracket else page.text(f"{number}\n[{spread}", lines=True)

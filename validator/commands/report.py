@@ -30,7 +30,7 @@ def main(arguments: Namespace) -> int:
         0: the run could be shown.
 
     Raises:
-        LockstepError: If the report can't be written, or a tracker's library is missing.
+        LockstepError: If the report can't be written, or a tracker can't be used.
     """
     run = read_run(find_runs(arguments.run)[-1])
     judgement = judge([run])
@@ -108,9 +108,9 @@ def _track(run: Run, judgement: Judgement, arguments: Namespace) -> None:
     trackers = import_module("reports.trackers")
     page = write_page(run, judgement, arguments.output)
     try:
-        print(trackers.TRACKERS[arguments.to](run, judgement, page))
-    except trackers.TrackerMissing as missing:
-        raise LockstepError(str(missing)) from missing
+        print(trackers.track(arguments.to, run, judgement, page))
+    except trackers.TrackerUnusable as problem:
+        raise LockstepError(str(problem)) from problem
 
 
 def _tell_ci(run: Run, judgement: Judgement) -> None:

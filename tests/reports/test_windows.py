@@ -1,0 +1,206 @@
+"""Windows on disk: in short where an earlier one has the same names, read as they were written, fast or slowly."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports.lines
+from reports.lines import read_lines
+from reports.reader import read_run
+from reports.short import FULL_EVERY
+from reports.typed import window_decoder
+from reports.writer import RunWriter
+from tests.reports.records_for_tests import MANIFEST, edit, window, write_run
+from validator.records import Window
+from validator.run import fold
+
+TYPED = window_decoder()
+needs_msgspec = pytest.mark.skipif(TYPED is None, reason="msgspec is not installed")
+
+
+@pytest.fixture(params=["typed", "slow"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to decode a window."""
+    if request.param == "typed" and TYPED is None:
+        pytest.skip("msgspec is not installed")
+    monkeypatch.setattr(reports.lines, "window_decoder", lambda: TYPED if request.param == "typed" else None)
+    return str(request.param)
+
+
+def bare(seq: int, **changes: Any) -> Window:
+    """A window without histograms, as most of a long run are."""
+    return window(seq, **{"latency_ns": {}, "coverage": {"overwrites": 5, "evictions": 8}, **changes})
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "rank-0000.jsonl").read_text().splitlines()]
+
+
+class TestWritten:
+    def test_in_short_where_the_names_are_those_of_an_earlier_one(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, windows=(bare(0), bare(1, ops={"get.init": 7})))
+
+        full, short = (line for line in lines_of(path) if line["type"] == "window")
+
+        assert full["ops"]["set.recur"] == 8
+        assert short["like"] == 0
+        assert short["counts"] == [7, 0, 0, 0, 0, 5, 8, 30, 40, 3_145_728, 1_572_864, 36, 4, 20, 10]
+        assert not {"ops", "lookups", "coverage"} & short.keys()
+        assert len(json.dumps(short)) < len(json.dumps(full)) / 2
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"ops": {"get.wm": 1}},
+            {"divergences": {"value|rounding|candidate": 1}},
+            {"latency_ns": {"control.get.init": {"97": 1}}},
+            {"coverage": {"overwrites": 0}},
+            {"lookups": {"init": {}}},
+            {"bytes_held": {"control": 5}},
+            {"bytes_held": {}},
+            {"dropped": {"sampled": 2}},
+        ],
+    )
+    def test_in_full_where_short_would_not_say_the_same(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        windows = (bare(0), bare(1, **change), bare(2))
+
+        path = write_run(tmp_path, windows=windows)
+
+        found = [line for line in lines_of(path) if line["type"] == "window"]
+        assert ["like" in line for line in found][:2] == [False, False]
+        assert read_run(path).windows == list(windows)
+
+    def test_in_full_again_and_again(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, windows=tuple(map(bare, range(3 * FULL_EVERY))))
+
+        full = [line["seq"] for line in lines_of(path) if line["type"] == "window" and "like" not in line]
+
+        assert full == [0, FULL_EVERY, 2 * FULL_EVERY]
+
+    def test_in_full_after_a_line_was_lost(self, tmp_path: Path) -> None:
+        pen = RunWriter.create(tmp_path, "r1", MANIFEST, evidence_limit_bytes=0)
+        pen.window(bare(0))
+        assert not pen.window(None)  # type: ignore[arg-type]
+        pen.window(bare(1))
+
+        assert ["like" in line for line in lines_of(pen.path)] == [False, False]
+
+
+class TestRead:
+    @pytest.mark.usefixtures("way")
+    def test_pairs_that_take_turns_come_back_as_they_were(self, tmp_path: Path) -> None:
+        windows = [bare(seq, cache=name, envs={"0": seq}) for seq in range(1, 300) for name in ("collect", "eval")]
+        windows = [bare(0, cache="eval"), bare(0, cache="collect", ops={"get.wm": 3}), *windows]
+
+        run = read_run(write_run(tmp_path, windows=tuple(windows)))
+
+        assert run.problems == []
+        by_pair = sorted(windows, key=lambda one: (one.cache != "eval", one.seq))
+        assert sorted(run.windows, key=lambda one: (one.cache != "eval", one.seq)) == by_pair
+
+    @pytest.mark.usefixtures("way")
+    def test_very_many_are_added_up_and_nothing_is_lost(self, tmp_path: Path) -> None:
+        windows = tuple(
+            bare(seq, ops={"get.init": seq % 7 + 1}, bytes_held={"control": seq + 1, "candidate": 2}, t_s=seq / 2)
+            if seq % 1000
+            else window(seq, t_s=seq / 2)
+            for seq in range(5000)
+        )
+
+        run = read_run(write_run(tmp_path, windows=windows))
+
+        assert run.problems == []
+        assert len(run.windows) <= 2048
+        assert run.totals == fold(windows)
+        assert run.windows[-1].train_iter == windows[-1].train_iter
+        assert run.windows[-1].bytes_held == windows[-1].bytes_held
+
+    @pytest.mark.usefixtures("way")
+    def test_without_the_full_one_those_in_short_can_not_be_read(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, windows=tuple(map(bare, range(FULL_EVERY + 2))))
+        edit(path / "rank-0000.jsonl", lambda lines: [*lines[:2], b"{}\n", *lines[3:]])
+
+        run = read_run(path)
+
+        assert [one.seq for one in run.windows] == [FULL_EVERY, FULL_EVERY + 1]
+        assert run.problems[1] == (
+            "rank-0000.jsonl: lines 4, 5, 6, 7, 8 and 58 more: no window that can be understood without an earlier "
+            "one, which can't be read"
+        )
+        assert "rank-0000.jsonl: 64 windows of 'world_model' missing before its last" in run.problems
+
+    @pytest.mark.usefixtures("way")
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"counts": [1]}, "without an earlier one"),
+            ({"like": 7}, "without an earlier one"),
+            ({"like": None}, "None is no like"),
+            ({"counts": [-1] * 15}, "-1 is no count"),
+            ({"counts": [True] * 15}, "True is no count"),
+            ({"counts": 7}, "not iterable"),
+            ({"seq": 1.0}, "1.0 is no seq"),
+        ],
+    )
+    def test_one_in_short_that_can_not_be_added_is_no_window(
+        self, tmp_path: Path, change: dict[str, Any], said: str
+    ) -> None:
+        path = write_run(tmp_path, windows=(bare(0), bare(1), bare(2)))
+        edit(
+            path / "rank-0000.jsonl",
+            lambda lines: [*lines[:3], json.dumps(json.loads(lines[3]) | change).encode() + b"\n", *lines[4:]],
+        )
+
+        run = read_run(path)
+
+        assert said in run.problems[0]
+        assert run.problems[0].startswith("rank-0000.jsonl: line 4: ")
+        assert [one.seq for one in run.windows] == [0, 2]
+
+    @needs_msgspec
+    def test_both_ways_to_decode_agree_on_damaged_lines(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        generator = random.Random(1)
+        group = {"value|rounding|candidate": 2}
+        path = write_run(tmp_path, windows=(window(0, divergences=group), bare(1), bare(2), bare(3), window(4)))
+        file = path / "rank-0000.jsonl"
+        whole = file.read_bytes()
+        pieces = (
+            b"",
+            b"-1",
+            b"0",
+            b"1.5",
+            b"true",
+            b"null",
+            b'"',
+            b"{}",
+            b"[]",
+            b"\n",
+            b"9" * 20,
+            b"\xff",
+            b"\xc3\xa9",
+        )
+        for _ in range(400):
+            damaged = bytearray(whole)
+            start = generator.randrange(len(whole) - 20)
+            damaged[start : start + generator.randrange(1, 20)] = generator.choice(pieces)
+            file.write_bytes(damaged)
+            found = []
+            for decoder in (TYPED, None):
+                monkeypatch.setattr(reports.lines, "window_decoder", lambda chosen=decoder: chosen)
+                lines = read_lines(file, 0)
+                found.append((lines.windows(), lines.problems(), lines.n_read, lines.close))
+
+            assert found[0] == found[1], bytes(damaged)
+
+    @needs_msgspec
+    def test_every_window_that_a_writer_writes_is_decoded_the_fast_way(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, windows=(window(0), window(1), bare(2), bare(3)))
+        raws = (path / "rank-0000.jsonl").read_bytes().splitlines(keepends=True)
+
+        assert TYPED is not None
+        assert [found is not None for found in TYPED(raws)] == [b'"type":"window"' in raw for raw in raws]
