@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
 from shadow.entry import KeysValues, Leaf, leaves
-from shadow.hosts.unizero import load_config, train
 from shadow.interface import CacheCapacities
 from shadow.shadow_cache import ShadowCache
 from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
@@ -685,6 +684,9 @@ def test_a_session_says_when_it_stopped_comparing_late(tmp_path: Path) -> None:
 
 
 def test_training_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    pytest.importorskip("gymnasium", reason="the embedded host's environment is not installed")
+    from shadow.hosts.unizero import load_config, train
+
     def config(**world_model: Any) -> Any:
         return load_config(ROOT / "configs" / "smoke.toml", total_env_steps=40, world_model_cfg=world_model)
 
