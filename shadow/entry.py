@@ -12,7 +12,7 @@ them beside it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, SupportsIndex
 from weakref import WeakKeyDictionary
@@ -104,6 +104,58 @@ def _found(entry: Any) -> Region | None:
     return found
 
 
+def one_view(source: Sequence[Leaf]) -> Tensor | None:
+    """Return the valid regions of an entry as one view, for one kernel in place of many.
+
+    Args:
+        source: Its leaves.
+
+    Returns:
+        ``(leaves, B, num_heads, size, head_dim)``, detached; None where the buffers are not of one structure and length
+        at equal distances in one allocation, as caches make them.
+    """
+    if not source:
+        return None
+    first, size = source[0]
+    if first.ndim != 4 or first.layout is not torch.strided or not (first.numel() and 0 <= size <= first.shape[2]):
+        return None
+    shape, strides, dtype = first.shape, first.stride(), first.dtype
+    at, last = first.data_ptr(), source[-1].tensor
+    step_nbytes = source[1].tensor.data_ptr() - at if len(source) > 1 else 0
+    # What lies at equal distances between two buffers of one allocation lies in that allocation.
+    if strides[3] != 1 or step_nbytes < 0 or last.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
+        return None
+    for tensor, length in source:
+        if (
+            tensor.data_ptr() != at
+            or length != size
+            or tensor.shape != shape
+            or tensor.dtype is not dtype
+            or tensor.stride() != strides
+        ):
+            return None
+        at += step_nbytes
+    batch, heads, _, head_dim = shape
+    step = step_nbytes // first.element_size()
+    view = (len(source), batch, heads, size, head_dim)
+    return first.detach().as_strided(view, (step, *strides), first.storage_offset())
+
+
+def fill(buffers: Sequence[Tensor], source: Sequence[Leaf]) -> None:
+    """Copy the valid regions of an entry into buffers of its shapes, in one kernel where they lie so."""
+    theirs = one_view(source)
+    if theirs is not None:
+        mine = one_view([Leaf(buffer, leaf.size) for buffer, leaf in zip(buffers, source, strict=True)])
+        if mine is not None:
+            mine.copy_(theirs)
+            return
+    for buffer, (tensor, size) in zip(buffers, source, strict=True):
+        if tensor.ndim == 4 and size < tensor.shape[2]:
+            buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
+        else:
+            buffer.copy_(tensor.detach())
+
+
 def ordinary() -> Any:
     """Leave inference mode, if it is on: what is allocated in it could not be written outside any more."""
     return torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
@@ -134,6 +186,19 @@ def empty_buffers(
         return torch.empty(
             (*leading, num_samples, num_heads, max_tokens, embed_dim // num_heads), dtype=dtype, device=device
         )
+
+
+def alike(source: Sequence[Leaf]) -> list[Tensor]:
+    """Allocate contiguous buffers that match the given leaves; in one block where they are all of one structure."""
+    first = source[0].tensor
+    if all(
+        leaf.tensor.shape == first.shape and leaf.tensor.dtype == first.dtype and leaf.tensor.device == first.device
+        for leaf in source
+    ):
+        with ordinary():
+            block = torch.empty((len(source), *first.shape), dtype=first.dtype, device=first.device)
+        return list(block.unbind())
+    return [empty_like(leaf.tensor) for leaf in source]
 
 
 class Cache:
@@ -361,16 +426,7 @@ class KeysValues:
 
         Leaves of one shape get one contiguous block, so that an entry is one allocation and lies together in memory.
         """
-        first = source[0].tensor
-        if all(
-            leaf.tensor.shape == first.shape and leaf.tensor.dtype == first.dtype and leaf.tensor.device == first.device
-            for leaf in source
-        ):
-            with ordinary():
-                block = torch.empty((len(source), *first.shape), dtype=first.dtype, device=first.device)
-            buffers = list(block.unbind())
-        else:
-            buffers = [empty_like(leaf.tensor) for leaf in source]
+        buffers = alike(source)
         return cls.from_layers(KVCache.over(k, v) for k, v in zip(buffers[::2], buffers[1::2], strict=True))
 
     @property
@@ -417,10 +473,10 @@ class KeysValues:
             if not self.take(source):
                 raise ValueError("the buffers are not of the layout of the region that was to be copied")
             return
-        for layer, (k, v) in zip(self._keys_values, zip(source[::2], source[1::2], strict=True), strict=True):
-            for cache, leaf in ((layer._k_cache, k), (layer._v_cache, v)):
-                cache._cache[:, :, : leaf.size].copy_(leaf.tensor.detach()[:, :, : leaf.size])
-                cache._size = leaf.size
+        caches = [cache for layer in self._keys_values for cache in (layer._k_cache, layer._v_cache)]
+        fill([cache._cache for cache in caches], source)
+        for cache, leaf in zip(caches, source, strict=True):
+            cache._size = leaf.size
 
     def take(self, source: Region) -> bool:
         """Take over values and lengths of a region if the buffers are of its layout, and tell whether they are."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shadow.entry import KeysValues, Leaf, leaves, readable, region
+from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readable, region
 from shadow.memory import Region
 from shadow.plain import placed, resize
 
@@ -75,12 +75,9 @@ class Staging:
             shell.plain.take(plain)
             resize(shell.layers, plain.size)
             return shell.staged
-        for (tensor, size), (cache, buffer) in zip(source, shell.parts, strict=True):
+        for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
-            if tensor.ndim == 4 and size < tensor.shape[2]:
-                buffer[:, :, :size].copy_(tensor.detach()[:, :, :size])
-            else:
-                buffer.copy_(tensor.detach())
+        fill([buffer for _, buffer in shell.parts], source)
         return shell.staged
 
 
@@ -128,12 +125,10 @@ def _shell(entry: Any, source: list[Leaf], plain: Region | None) -> _Shell:
     layers = tuple(copy.copy(layer) for layer in entry._keys_values)
     caches = [copy.copy(cache) for layer in layers for cache in (layer._k_cache, layer._v_cache)]
     if plain is None:
-        buffers = []
-        with torch.inference_mode(False):
-            for tensor, _ in source:
-                # Overlapping strides (an expanded tensor) can't be written through; such a copy is plainly contiguous.
-                strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
-                buffers.append(torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device))
+        if source and all(tensor.is_contiguous() for tensor, _ in source):
+            buffers = alike(source)
+        else:
+            buffers = [_empty_strided(tensor) for tensor, _ in source]
         return _Shell(staged, layers, list(zip(caches, buffers, strict=True)), None)
     blank = KeysValues.blank(plain.layout)
     own = region(blank)
@@ -141,3 +136,10 @@ def _shell(entry: Any, source: list[Leaf], plain: Region | None) -> _Shell:
     return _Shell(
         staged, layers, [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)], own
     )
+
+
+def _empty_strided(tensor: Tensor) -> Tensor:
+    # Overlapping strides (an expanded tensor) can't be written through; such a copy is plainly contiguous.
+    strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
+    with ordinary():
+        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)

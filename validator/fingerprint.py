@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from shadow.entry import Leaf, ordinary
+from shadow.entry import Leaf, one_view, ordinary
 from shadow.memory import PLAIN
 
 _WORD = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}  # 64 bits are read as two words
@@ -72,10 +72,8 @@ def together(entry: Sequence[Leaf]) -> Tensor:
 
     A view where the buffers lie at equal distances in one allocation, as caches make them; else a copy.
     """
-    first, size = entry[0]
-    first = first.detach()
-    found = _view(entry, first, size)
-    return torch.stack([tensor.detach()[:, :, :size] for tensor, _ in entry]) if found is None else found
+    found = one_view(entry)
+    return torch.stack([tensor.detach()[:, :, :size] for tensor, size in entry]) if found is None else found
 
 
 def words(values: Tensor) -> Tensor:
@@ -108,25 +106,6 @@ def make_weights(count: int, device: torch.device) -> Tensor:
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             x = (x ^ _shifted(x, shift)) * _signed(factor)
         return (x ^ _shifted(x, 31)) | 1
-
-
-def _view(entry: Sequence[Leaf], first: Tensor, size: int) -> Tensor | None:
-    strides = first.stride()
-    if strides[3] != 1:
-        return None
-    address, last = first.data_ptr(), entry[-1].tensor
-    step_nbytes = entry[1].tensor.data_ptr() - address if len(entry) > 1 else 0
-    # What lies at equal distances between two buffers of one allocation lies in that allocation.
-    if step_nbytes < 0 or last.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
-        return None
-    at = address
-    for tensor, _ in entry:
-        if tensor.data_ptr() != at or tensor.stride() != strides:
-            return None
-        at += step_nbytes
-    step = step_nbytes // first.element_size()
-    batch, heads, _, head_dim = first.shape
-    return first.as_strided((len(entry), batch, heads, size, head_dim), (step, *strides), first.storage_offset())
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:

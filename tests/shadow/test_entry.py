@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from shadow.entry import Cache, KeysValues, KVCache, checked_leaves, describe, leaves
+from shadow.entry import Cache, KeysValues, KVCache, Leaf, checked_leaves, describe, leaves, one_view
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry, raw_bytes, snapshot
 
 NAN = float("nan")
@@ -595,3 +595,43 @@ def test_impossible_sizes_are_refused(changes: dict[str, Any], message: str) -> 
     with pytest.raises(ValueError, match="must be") as caught:
         KeysValues(**sizes)
     assert str(caught.value) == message
+
+
+# One kernel for a whole entry
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_an_entry_in_one_piece_has_one_view_of_its_valid_regions(size: int) -> None:
+    entry = make_entry(1, size=size).clone()
+    view = one_view(leaves(entry))
+    assert view is not None
+    assert view.untyped_storage().data_ptr() == leaves(entry)[0].tensor.untyped_storage().data_ptr()
+    for own, leaf in zip(view, leaves(entry), strict=True):
+        assert torch.equal(own, leaf.tensor[:, :, :size])
+
+
+@pytest.mark.parametrize("leaf", range(1, 4))
+@pytest.mark.parametrize("change", ["another allocation", "length", "dtype", "strides", "order"])
+def test_what_lies_apart_or_differs_has_no_one_view(leaf: int, change: str) -> None:
+    entry = make_entry(1, size=2, max_tokens=2, head_dim=2).clone()
+    found = leaves(entry)
+    tensor, size = found[leaf]
+    if change == "another allocation":
+        found[leaf] = Leaf(tensor.clone(), size)
+    elif change == "length":
+        found[leaf] = Leaf(tensor, 1)
+    elif change == "dtype":
+        found[leaf] = Leaf(tensor.view(torch.int32), size)
+    elif change == "strides":
+        found[leaf] = Leaf(tensor.transpose(2, 3), size)
+    else:
+        found[leaf], found[0] = found[0], found[leaf]
+    assert one_view(found) is None
+
+
+def test_an_entry_that_is_not_plain_is_copied_all_the_same() -> None:
+    source = make_entry(3, size=2, dtype=torch.complex64)
+    for made in (source, source.clone()):
+        copied = KeysValues.empty_like(leaves(made))
+        copied.copy_from(leaves(made))
+        assert_equal_entries(copied, source)
