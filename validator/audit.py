@@ -123,7 +123,7 @@ class Auditor:
         late = self._pair.late
         if late is not None and late.arrived(side, stored, given_leaves, found):
             return None
-        if given_leaves is None or side.digest(given_leaves) != stored.digest:
+        if given_leaves is None or not (_plainly(given, stored) or side.digest(given_leaves) == stored.digest):
             text = f"changed the entry it was given to store at operation {stored.op_index}"
             return Finding(Dimension.ISOLATION, Cause.INPUT_EDITED, text)
         if isinstance(held, Unreadable) or found is None:
@@ -134,7 +134,9 @@ class Auditor:
                 "same memory"
             )
             return Finding(Dimension.ISOLATION, Cause.ALIASED_ON_SET, text)
-        if side.digest(found) == stored.digest or self._pair.referee.lossy(given_leaves, found):
+        if _plainly(held, stored) or side.digest(found) == stored.digest:
+            return None
+        if self._pair.referee.lossy(given_leaves, found):
             return None
         return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
 
@@ -192,8 +194,7 @@ class Auditor:
         entry = side.read(pool, env_id, key)
         if entry is None:
             return lost(side, stored, pair.referee.suspects(side)) if side.may_ask else None
-        plain = region(entry)
-        if plain is not None and digest_region(plain) == stored.digest:
+        if _plainly(entry, stored):
             return None
         found = entry_leaves(entry)
         if found is not None and side.digest(found) == stored.digest:
@@ -313,6 +314,12 @@ class Auditor:
 
     def _sides(self) -> tuple[SideView, SideView]:
         return self._pair.control, self._pair.candidate
+
+
+def _plainly(entry: Any, stored: Stored) -> bool:
+    """Tell whether an entry is plain and holds what was stored; False says nothing of any other."""
+    plain = region(entry)
+    return plain is not None and digest_region(plain) == stored.digest
 
 
 def as_charge(side: SideView, finding: Finding) -> Charge:
