@@ -567,3 +567,21 @@ def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(prim
     charge = only(run)
     assert (charge.cause, charge.fault) == (Cause.SET_IGNORED, Fault.CANDIDATE)
     assert charge.explanation.endswith("lost this entry although nothing evicted or cleared it.")
+
+
+def test_a_reference_that_no_look_at_a_set_saw_is_named_at_the_lookup() -> None:
+    class RefersLater(DictCache):
+        n_stored = 0
+
+        def _store(self, kv_cache: Any) -> Any:
+            self.n_stored += 1
+            return kv_cache if self.n_stored > 70 else super()._store(kv_cache)
+
+        def _answer(self, held: Any) -> Any:
+            return held
+
+    run = trial(manager(), RefersLater(), audit_share=0.0)
+    for number in range(72):  # the last two are kept by reference, and no set beyond the first 64 is looked at closely
+        run.cache.set_init_cache(0, number, entry(number))
+    run.cache.get_init_cache(0, 70)
+    assert [cause for cause, fault in charged(run) if fault is Fault.CANDIDATE] == [Cause.ALIASED_ON_SET]
