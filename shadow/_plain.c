@@ -9,6 +9,7 @@
 #include <string.h>
 
 static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_data_ptr;
+static PyObject *s_shape, *s_dtype, *s_layout, *s_is_cpu, *s_is_contiguous, *s_is_neg;
 
 /* Runs of valid bytes: `rows` of them in every buffer, `step` bytes apart, `n` bytes long. */
 typedef struct {
@@ -94,6 +95,100 @@ length_of(PyObject *cache)
             found = -1;
     }
     Py_DECREF(size);
+    return found;
+}
+
+/* Whether a question to a tensor, asked of an attribute or of a method, is answered by True: 1, 0, -1 on an error. */
+static int
+is_true(PyObject *answer)
+{
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : answer == Py_True;
+}
+
+static int
+is_same(PyObject *answer, PyObject *wanted)
+{
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : answer == wanted;
+}
+
+static int
+is_equal(PyObject *answer, PyObject *wanted)
+{
+    int equal = answer == NULL ? -1 : answer == wanted ? 1 : PyObject_RichCompareBool(answer, wanted, Py_EQ);
+    Py_XDECREF(answer);
+    return equal;
+}
+
+PyDoc_STRVAR(survey_doc,
+"survey(layers, tensor_type, strided, any_size)\n--\n\n"
+"Look over the buffers of an entry: are they dense, in host memory, of one structure and length?\n\n"
+"Returns:\n    ``(shape, dtype, length, tensors, addresses)``, or None.");
+
+static PyObject *
+survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, torch.strided and any_size");
+        return NULL;
+    }
+    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
+    if (layers == NULL)
+        return NULL;
+    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers), length = 0;
+    PyObject *shape = NULL, *dtype = NULL, *found = NULL;
+    PyObject *tensors = PyTuple_New(count), *addresses = PyTuple_New(count);
+    int fits = tensors == NULL || addresses == NULL ? -1 : count > 0;
+    for (Py_ssize_t index = 0; fits > 0 && index < count; index++) {
+        PyObject *cache = cache_at(layers, index);
+        PyObject *tensor = cache == NULL ? NULL : PyObject_GetAttr(cache, s_cache);
+        fits = tensor == NULL ? -1 : Py_IS_TYPE(tensor, (PyTypeObject *)args[1]);
+        if (fits > 0 && args[3] != Py_True) {
+            Py_ssize_t size = length_of(cache);
+            fits = size == -2 ? -1 : size >= 0 && (index == 0 || size == length);
+            length = size;
+        }
+        Py_XDECREF(cache);
+        if (fits > 0 && index == 0) {
+            shape = PyObject_GetAttr(tensor, s_shape);
+            dtype = shape == NULL ? NULL : PyObject_GetAttr(tensor, s_dtype);
+            fits = dtype == NULL ? -1 : 1;
+        }
+        else if (fits > 0) {
+            fits = is_equal(PyObject_GetAttr(tensor, s_shape), shape);
+            if (fits > 0)
+                fits = is_same(PyObject_GetAttr(tensor, s_dtype), dtype);
+        }
+        if (fits > 0)
+            fits = is_true(PyObject_GetAttr(tensor, s_is_cpu));
+        if (fits > 0)
+            fits = is_same(PyObject_GetAttr(tensor, s_layout), args[2]);
+        if (fits > 0)
+            fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_contiguous));
+        if (fits > 0) {
+            fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_neg));
+            fits = fits < 0 ? fits : !fits;
+        }
+        if (fits > 0) {
+            PyObject *address = PyObject_CallMethodNoArgs(tensor, s_data_ptr);
+            fits = address == NULL ? -1 : 1;
+            if (address != NULL) {
+                PyTuple_SET_ITEM(tensors, index, Py_NewRef(tensor));
+                PyTuple_SET_ITEM(addresses, index, address);
+            }
+        }
+        Py_XDECREF(tensor);
+    }
+    if (fits > 0)
+        found = Py_BuildValue("(OOnOO)", shape, dtype, length, tensors, addresses);
+    else if (fits == 0)
+        found = Py_NewRef(Py_None);
+    Py_DECREF(layers);
+    Py_XDECREF(shape);
+    Py_XDECREF(dtype);
+    Py_XDECREF(tensors);
+    Py_XDECREF(addresses);
     return found;
 }
 
@@ -250,6 +345,7 @@ pack(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyMethodDef methods[] = {
+    {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, survey_doc},
     {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, placed_doc},
     {"resize", (PyCFunction)(void (*)(void))resize, METH_FASTCALL, resize_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
@@ -274,5 +370,11 @@ PyInit__plain(void)
     s_cache = PyUnicode_InternFromString("_cache");
     s_size = PyUnicode_InternFromString("_size");
     s_data_ptr = PyUnicode_InternFromString("data_ptr");
+    s_shape = PyUnicode_InternFromString("shape");
+    s_dtype = PyUnicode_InternFromString("dtype");
+    s_layout = PyUnicode_InternFromString("layout");
+    s_is_cpu = PyUnicode_InternFromString("is_cpu");
+    s_is_contiguous = PyUnicode_InternFromString("is_contiguous");
+    s_is_neg = PyUnicode_InternFromString("is_neg");
     return PyErr_Occurred() ? NULL : PyModule_Create(&definition);
 }

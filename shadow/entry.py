@@ -12,10 +12,10 @@ them beside it.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, SupportsIndex
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -81,10 +81,15 @@ def region(entry: Any) -> Region | None:
         entry = entry._origin
     try:
         layers = entry._keys_values
-        known: Region | None = entry._region if type(entry) is KeysValues else _foreign.get(entry)
+        known: Region | None
+        if type(entry) is KeysValues:
+            known = entry._region
+        else:
+            noted = _foreign.get(id(entry))
+            known = noted[1] if noted is not None and noted[0]() is entry else None
         if known is not None and verified(layers, known):
             return known
-    except (AttributeError, TypeError):  # no entry, or one that can't be referred to weakly
+    except (AttributeError, TypeError):  # no entry
         pass
     return _found(entry)
 
@@ -96,12 +101,22 @@ def _found(entry: Any) -> Region | None:
         if type(entry) is KeysValues:
             entry._region = found
         elif found is not None:
-            _foreign[entry] = found
+            _note(entry, found)
     except AttributeError:
         return None
     except TypeError:  # can't be remembered
         pass
     return found
+
+
+def _note(entry: Any, found: Region) -> None:
+    at = id(entry)
+
+    def forget(gone: weakref.ref[Any]) -> None:
+        if at in _foreign and _foreign[at][0] is gone:
+            del _foreign[at]
+
+    _foreign[at] = weakref.ref(entry, forget), found
 
 
 def one_view(source: Sequence[Leaf]) -> Tensor | None:
@@ -552,8 +567,9 @@ class Lent(KeysValues):
         return self._origin.clone()
 
 
-# Where the entries of other classes (a host's own) were found; ours carry it themselves.
-_foreign: WeakKeyDictionary[Any, Region] = WeakKeyDictionary()
+# Where the entries of other classes (a host's own) were found; ours carry it themselves. By id, since a host's class may
+# define equality as it likes; the reference tells whether the id is still that object's.
+_foreign: dict[int, tuple[weakref.ref[Any], Region]] = {}
 _new = object.__new__
 _refer = KeysValues.__dict__["_origin"].__set__
 _touching = threading.RLock()

@@ -112,6 +112,9 @@ class Region:
             plain.copy(self.addresses, other.addresses, *self.layout.runs(size))
 
 
+Plain = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are plain
+
+
 def verified(layers: Any, region: Region) -> bool:
     """Tell whether the layers of an entry still lie where a region says, with one length, which the region takes over.
 
@@ -133,32 +136,13 @@ def find(layers: Any, any_size: bool = False) -> Region | None:
         any_size: Whether lengths are of no interest, as in an entry that is about to be written.
     """
     try:
-        size = 0 if any_size else layers[0]._k_cache._size
-        first = layers[0]._k_cache._cache
-        if type(size) is not int or type(first) is not Tensor or first.ndim != 4:
-            return None
-        shape, dtype = first.shape, first.dtype
-        if dtype not in PLAIN or not 0 <= size <= shape[2]:
-            return None
-        tensors = []
-        addresses = []
-        for layer in layers:
-            for cache in (layer._k_cache, layer._v_cache):
-                tensor = cache._cache
-                if (
-                    type(tensor) is not Tensor
-                    or not (any_size or (type(cache._size) is int and cache._size == size))
-                    or tensor.shape != shape
-                    or tensor.dtype is not dtype
-                    or not tensor.is_cpu
-                    or tensor.layout is not torch.strided
-                    or not tensor.is_contiguous()
-                    or tensor.is_neg()
-                ):
-                    return None
-                tensors.append(tensor)
-                addresses.append(tensor.data_ptr())
+        found = plain.survey(layers, Tensor, torch.strided, any_size)
     except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):
+        return None
+    if found is None:
+        return None
+    shape, dtype, size, tensors, addresses = found
+    if len(shape) != 4 or dtype not in PLAIN or size > shape[2]:
         return None
     if not all(addresses):  # no memory at all
         return None
@@ -168,4 +152,4 @@ def find(layers: Any, any_size: bool = False) -> Region | None:
         if len(_LAYOUTS) >= 1024:  # a host of ever new shapes must not pile them up
             _LAYOUTS.clear()
         layout = _LAYOUTS[key] = Layout((*shape,), dtype, len(tensors))
-    return Region(layout, tuple(tensors), tuple(addresses), size)
+    return Region(layout, tensors, addresses, size)

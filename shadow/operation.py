@@ -6,7 +6,10 @@ everything after it (comparison, judgement, reports, later replay) consumes obse
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from shadow.memory import Plain
 
 Kind = Literal["get", "set", "clear"]
 Pool = Literal["init", "recur", "wm", "hierarchical", "all"]
@@ -89,7 +92,9 @@ class Observation(NamedTuple):
 class Observer(Protocol):
     """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator."""
 
-    def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
+    def before(
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+    ) -> None:
         """See an operation before either side does.
 
         Args:
@@ -98,6 +103,7 @@ class Observer(Protocol):
             key: Cache key, or None.
             entry: What the host stores, as the primary will get it; None where nothing is stored.
             staged: The private copy that the secondary will get; None where nothing is stored.
+            plain: Where both lie, each if it is plain.
         """
 
     def observed(self, observation: Observation) -> None:

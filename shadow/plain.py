@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 try:
-    from shadow._plain import copy, equal, pack, placed, resize
+    from shadow._plain import copy, equal, pack, placed, resize, survey
 
     COMPILED = True
 except ImportError:
-    from shadow.plain_python import copy, equal, pack, placed, resize
+    from shadow.plain_python import copy, equal, pack, placed, resize, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "copy", "equal", "pack", "placed", "resize"]
+__all__ = ["COMPILED", "copy", "equal", "pack", "placed", "resize", "survey"]

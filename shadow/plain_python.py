@@ -6,12 +6,47 @@ Addresses are only followed where ``shadow.memory`` has just made sure that tens
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _memcmp.restype = ctypes.c_int
+
+
+def survey(
+    layers: Iterable[Any], tensor_type: type, strided: Any, any_size: bool
+) -> tuple[Any, Any, int, tuple[Any, ...], tuple[int, ...]] | None:
+    """Look over the buffers of an entry: are they dense, in host memory, of one structure and length?
+
+    Args:
+        layers: Its layers.
+        tensor_type: ``torch.Tensor``; a subclass may answer what it likes.
+        strided: ``torch.strided``.
+        any_size: Whether lengths are of no interest, and the one returned is 0.
+
+    Returns:
+        ``(shape, dtype, length, tensors, addresses)``, or None.
+    """
+    caches = [cache for layer in layers for cache in (layer._k_cache, layer._v_cache)]
+    tensors = tuple([cache._cache for cache in caches])
+    if not tensors or any(type(tensor) is not tensor_type for tensor in tensors):
+        return None
+    size = 0 if any_size else caches[0]._size
+    if not any_size and any(type(cache._size) is not int or cache._size != size or size < 0 for cache in caches):
+        return None
+    shape, dtype = tensors[0].shape, tensors[0].dtype
+    for tensor in tensors:
+        if (
+            tensor.shape != shape
+            or tensor.dtype is not dtype
+            or not tensor.is_cpu
+            or tensor.layout is not strided
+            or not tensor.is_contiguous()
+            or tensor.is_neg()
+        ):
+            return None
+    return shape, dtype, size, tensors, tuple([tensor.data_ptr() for tensor in tensors])
 
 
 def placed(layers: Sequence[Any], tensors: tuple[Any, ...], addresses: tuple[int, ...]) -> int:

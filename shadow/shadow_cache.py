@@ -11,6 +11,7 @@ from typing import Any
 
 from shadow import surroundings
 from shadow.clock import Contained, DeviceClock, called
+from shadow.memory import Plain
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -75,6 +76,7 @@ class ShadowCache:
         self._staging = Staging()
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._surroundings: tuple[Any, ...] | None = None  # between the two calls of an operation that is looked at
         self._lock = threading.RLock()
         self._index = 0
 
@@ -177,24 +179,27 @@ class ShadowCache:
         began = perf_counter_ns()
         observer = self._observer
         staged = entry = None
+        plain: Plain = (None, None)
         theirs = args
         try:
             if operation.kind == "set":
                 entry = args[-1]
                 staged = self._staging.stage(entry)
+                plain = self._staging.plain
                 theirs = (*args[:-1], staged)
                 if self._staging.device is not None and self._call is called:
                     self._call = DeviceClock(self._staging.device).called
-            observer.before(operation, env_id, key, entry, staged)
+            observer.before(operation, env_id, key, entry, staged, plain)
         except Exception as fault:
             observer.faulted(fault)
             if entry is not None and staged is None:  # the secondary must not see the host's own
                 theirs = copy.deepcopy(args)
         index = self._index
         self._index = index + 1
-        # Looking at the process's state costs more than everything else here.
+        # Looking at the process's state costs more than everything else here; the two calls share the look in between.
         looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
         call = self._looked_at if looked else self._call
+        self._surroundings = None
         method = operation.method
         if self._draw() < 0.5:
             own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
@@ -218,13 +223,15 @@ class ShadowCache:
 
     def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
         """Call one side, and look whether it changed what the whole process stands on."""
-        before = surroundings.state()
+        before = self._surroundings or surroundings.state()
         result = self._call(side, method, args, contained)
-        changed = surroundings.changed(before, surroundings.state())
+        self._surroundings = now = surroundings.state()
+        changed = surroundings.changed(before, now)
         if changed:
             primary = contained is _PRIMARY
             if not primary:
                 surroundings.put_back(before)
+                self._surroundings = before
             self._meddled = True
             self._observer.meddled(changed, primary)
         return result

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readable, region
-from shadow.memory import Region
+from shadow.memory import Plain, Region
 from shadow.plain import placed, resize
 
 
@@ -28,6 +28,9 @@ class Staging:
     The copy is of the host's own class and of the same shapes, dtypes, devices and strides, so that a cache finds in
     it what it would find in the original. Reuse is on purpose: like a host that keeps one scratch entry, it lets a
     cache that stores references instead of copies give itself away, and it allocates nothing after the first entry.
+
+    Attributes:
+        plain: Where the entry staged last and its copy lie, if they are plain.
     """
 
     _MOST_LAYOUTS = 16
@@ -35,6 +38,7 @@ class Staging:
     def __init__(self) -> None:
         self._copies: dict[Any, _Shell] = {}
         self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
+        self.plain: Plain = (None, None)
 
     def stage(self, entry: Any) -> Any:
         """Return a private copy of an entry; only valid regions are filled.
@@ -47,6 +51,7 @@ class Staging:
         """
         entry = readable(entry)
         plain = region(entry)
+        self.plain = (None, None)
         source: list[Leaf] = []
         layout: Any
         if plain is not None:
@@ -74,6 +79,7 @@ class Staging:
             assert shell.plain is not None
             shell.plain.take(plain)
             resize(shell.layers, plain.size)
+            self.plain = plain, shell.plain
             return shell.staged
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from shadow.entry import region
+from shadow.memory import Region
 from shadow.operation import Pool
+from validator.compare import equal_regions
 from validator.diagnose import lost, not_stored, uncalled
 from validator.digest import digest_region
 from validator.findings import Finding, wrong_value
@@ -99,14 +101,18 @@ class Auditor:
         self._credit += self._pair.config.audit_share / self._every
         return self._sets <= _ALWAYS or self._credit >= 1
 
-    def arrival(self, side: SideView, stored: Stored, given: Any, closely: bool) -> Finding | None:
+    def arrival(
+        self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool
+    ) -> Finding | None:
         """Look whether a set arrived as it was given, and as a copy.
 
         Args:
             side: The side.
             stored: The set; the side's model does not know of it yet.
             given: The very object the side was given.
-            closely: Whether to compare contents and memory too. Contents always are where a key was set again.
+            lies: Where it lay when it was given, if it is plain.
+            closely: Whether to compare contents and memory too. Contents always are where a key was set again, for a
+                side that ignored it would go on with what it held.
 
         Returns:
             What is wrong, or None.
@@ -117,7 +123,7 @@ class Auditor:
         held = side.read(stored.pool, stored.env_id, stored.key)
         if held is None:
             return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
-        if not closely and not replaced:
+        if not closely and (not replaced or self._replaced_by(stored, lies, held)):
             return None
         given_leaves, found = entry_leaves(given), entry_leaves(held)
         late = self._pair.late
@@ -139,6 +145,15 @@ class Auditor:
         if self._pair.referee.lossy(given_leaves, found):
             return None
         return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
+
+    def _replaced_by(self, stored: Stored, lies: Region | None, held: Any) -> bool:
+        """Tell whether a key plainly holds what it was set to again; False says nothing."""
+        if lies is None:
+            return False
+        if stored.previous[0].digest == stored.digest:
+            return True  # with or without this set
+        there = region(held)
+        return there is not None and there.addresses != lies.addresses and bool(equal_regions(lies, there))
 
     def end_set(self) -> None:
         """Audit the next entries of the rotation."""

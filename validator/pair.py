@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import random
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from shadow.entry import KeysValues, Lent, leaves, readable, region
+from shadow.entry import Lent, leaves, readable, region
+from shadow.memory import Plain, Region
 from shadow.operation import Observation, Operation, Pool
 from shadow.switch import HostPromises
 from validator.audit import Auditor
@@ -55,6 +56,14 @@ class Sink(Protocol):
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair."""
+
+
+class Pending(NamedTuple):
+    """A set that has begun: what is stored, and what either side is given, each with where it lies if it is plain."""
+
+    digest: Digest
+    own: tuple[Any, Region | None]
+    staged: tuple[Any, Region | None]
 
 
 class Pair:
@@ -107,7 +116,7 @@ class Pair:
         self.episodes = [0] * env_num
         self._sink = sink
         self._random = random.Random(config.seed).random
-        self._pending: tuple[Digest, Any, Any] | None = None
+        self._pending: Pending | None = None
         self._compare_each = 1  # lookup of which one is compared
         self._suspect = False
         self._torn = False
@@ -118,19 +127,20 @@ class Pair:
 
     # -- the observer's side ------------------------------------------------------------------------------------------
 
-    def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
+    def before(
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+    ) -> None:
         """Digest what is about to be stored; audit what is about to be cleared."""
         kind = operation.kind
         if self._held.watched is not None:
             self._held.before_operation()
         if kind == "set":
             self._pending = None
-            # The staging has just looked where both lie.
-            plain = staged._region if self.plain and type(staged) is KeysValues else None
-            self._pending = (self._digest(staged) if plain is None else digest_region(plain), entry, staged)
-            self.referee.was_given(self.secondary, staged, plain)
+            own, copy = plain if self.plain else (None, None)
+            digest = self._digest(staged) if copy is None else digest_region(copy)
+            self._pending = Pending(digest, (entry, own), (staged, copy))
+            self.referee.was_given(self.secondary, staged, copy)
             if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
-                own = entry._region if type(entry) is KeysValues else None
                 self.referee.was_given(self.primary, entry, own)
         elif kind == "clear" and not self._torn:
             self.auditor.before_clear(operation.pool, env_id)
@@ -381,7 +391,7 @@ class Pair:
             key,
             pool,
             env_id,
-            pending[0],
+            pending.digest,
             op_index,
             self.episodes[env_id] if env_id is not None else 0,
             self.searches,
@@ -392,15 +402,15 @@ class Pair:
         coverage = self.counters.coverage
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
-        self.counters.layers[pending[0].layers] += 1
+        self.counters.layers[pending.digest.layers] += 1
         closely = self.auditor.begin_set()
         for side, model, error in zip(
             (self.control, self.candidate), models, (control_error, candidate_error), strict=True
         ):
             if error is not None:
                 continue
-            given = pending[1] if side is self.primary else pending[2]
-            finding = self.auditor.arrival(side, stored, given, closely)
+            given, lies = pending.own if side is self.primary else pending.staged
+            finding = self.auditor.arrival(side, stored, given, lies, closely)
             if finding is not None and finding.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
                 # The side goes on as if nothing had been set, and so does its model.
                 charge = self.auditor.charge(side, stored, finding, operation.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shadow.memory import Plain
 from shadow.operation import Observation, Operation
 
 
@@ -19,7 +20,9 @@ class Recorder:
         self.n_torn = 0
         self.copies: list[tuple[Any, Any, Recorder]] = []
 
-    def before(self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any) -> None:
+    def before(
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+    ) -> None:
         self.befores.append((operation, env_id, key, entry, staged))
 
     def observed(self, observation: Observation) -> None:

@@ -35,6 +35,63 @@ def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
     return tuple(tensor.data_ptr() for tensor in tensors)
 
 
+def survey(work: ModuleType, entry: Any, any_size: bool = False) -> Any:
+    return work.survey(entry._keys_values, torch.Tensor, torch.strided, any_size)
+
+
+@pytest.mark.parametrize("any_size", [False, True])
+def test_a_plain_entry_is_surveyed(work: ModuleType, any_size: bool) -> None:
+    entry = make_entry(1, size=3)
+    tensors, where = place(entry)
+    shape, dtype, size, found, lie = survey(work, entry, any_size)
+    assert (shape, dtype, size, lie) == (tensors[0].shape, torch.float32, 0 if any_size else 3, where)
+    assert all(one is other for one, other in zip(found, tensors, strict=True))
+
+
+class Odd(torch.Tensor):
+    """A subclass, which may answer what it likes."""
+
+
+NOT_PLAIN = {
+    "class": lambda tensor: tensor.as_subclass(Odd),
+    "no tensor": lambda tensor: tensor.numpy(),
+    "shape": lambda tensor: tensor[:, :, :-1].contiguous(),
+    "dtype": lambda tensor: tensor.double(),
+    "strides": lambda tensor: tensor.mT.contiguous().mT,
+    "layout": lambda tensor: tensor.to_sparse(),
+    "device": lambda tensor: tensor.to("meta"),
+    "negative": lambda tensor: torch._neg_view(tensor),
+}
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("part", ["_k_cache", "_v_cache"])
+@pytest.mark.parametrize("what", NOT_PLAIN)
+def test_one_buffer_that_is_not_plain_is_noticed_anywhere(work: ModuleType, what: str, layer: int, part: str) -> None:
+    entry = make_entry(1, size=3)
+    cache = getattr(entry[layer], part)
+    cache._cache = NOT_PLAIN[what](cache._cache)
+    assert survey(work, entry) is None
+    assert survey(work, entry, any_size=True) is None
+
+
+@pytest.mark.parametrize("size", [2, -1, 2**80, True, None, 3.0])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_one_length_that_differs_or_is_none_is_noticed(work: ModuleType, layer: int, size: Any) -> None:
+    entry = make_entry(1, size=3)
+    entry[layer]._v_cache._size = size
+    assert survey(work, entry) is None
+    assert survey(work, entry, any_size=True) is not None
+
+
+def test_no_layers_are_no_plain_entry(work: ModuleType) -> None:
+    assert work.survey((), torch.Tensor, torch.strided, False) is None
+    with pytest.raises(AttributeError):
+        work.survey((object(),), torch.Tensor, torch.strided, False)
+    with pytest.raises(TypeError):
+        work.survey(None, torch.Tensor, torch.strided, False)
+
+
 def test_an_entry_that_lies_where_it_lay_answers_its_length(work: ModuleType) -> None:
     entry = make_entry(1, size=3)
     assert work.placed(entry._keys_values, *place(entry)) == 3
