@@ -2,14 +2,17 @@
 
 Needs an environment with LightZero: ``make test-lightzero`` builds one, then
 ``.venv-lightzero/bin/python benchmarks/lightzero_overhead.py``. Every run is a process of its own on one thread; timed
-is the training alone. The self-test with which a session opens costs the same whatever the length of the run, so it is
-not in the ratios but stands beside them. Three figures, each the median over the pairs with the least and the most:
+is the training alone. Both runs of a pair do the same work: what LightZero takes from the clock and the environments
+from the system's entropy is held still (``tests/lightzero/steady.py``; without a C compiler it is not, which is said),
+and that the weights end up the same to the last bit is looked at. The self-test with which a session opens costs the
+same whatever the length of the run, so it is not in the ratios but stands beside them. Three figures, each the median
+over the pairs with the least and the most:
 
 * wall: wall-clock time per env step, watched per unwatched. Says nothing on a machine that others keep busy.
-* CPU: the same in processor time. Runs of one seed still differ (LightZero seeds its tie-breaking from the clock).
+* CPU: the same in processor time.
 * inside: processor time spent in kv-lockstep within the watched run, less the control's own work in it, added to one
   and over the rest. It compares a run with itself, so it barely scatters, but does not see what watching does to the
-  processor's caches.
+  processor's caches, and counts 4 us per operation for the looks at the clock.
 """
 
 from __future__ import annotations
@@ -23,12 +26,15 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ("wall", "CPU", "inside")
 
 TRAINING = """
 import json, sys, time
+from tests.lightzero.steady import seed_environments, weights
+seed_environments()
 sizes = json.loads(sys.argv[1])
 from shadow.hosts.lightzero import install
 from shadow.hosts.lightzero.attachment import InlineAttachment
@@ -82,10 +88,10 @@ def building(self, *args, **kwargs):
     collectors.append(self)
 MuZeroCollector.__init__ = building
 wall, cpu = time.perf_counter(), time.process_time()
-lzero.entry.train_unizero([main_config, create_config], seed=0, max_env_step=sizes["env_steps"])
+policy = lzero.entry.train_unizero([main_config, create_config], seed=0, max_env_step=sizes["env_steps"])
 wall, cpu = time.perf_counter() - wall - opening["wall"], time.process_time() - cpu - opening["cpu"]
 steps = collectors[0].envstep
-found = {"wall": wall / steps, "CPU": cpu / steps, "env_steps": steps}
+found = {"wall": wall / steps, "CPU": cpu / steps, "env_steps": steps, "weights": weights(policy)}
 if sizes["watched"]:
     installation.validation.close()
     from reports.reader import read_run
@@ -97,15 +103,15 @@ print("MEASURED", json.dumps(found))
 """
 
 
-def measured(sizes: dict[str, int], watched: bool) -> dict[str, float]:
+def measured(sizes: dict[str, int], watched: bool, steady: dict[str, str]) -> dict[str, Any]:
     """Train once in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **steady, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as cwd:
         command = [sys.executable, "-c", TRAINING, json.dumps({**sizes, "watched": watched})]
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"the training failed:\n{done.stderr[-3000:]}")
-    found: dict[str, float] = json.loads(done.stdout.rpartition("MEASURED ")[2])
+    found: dict[str, Any] = json.loads(done.stdout.rpartition("MEASURED ")[2])
     return found
 
 
@@ -119,11 +125,19 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"(default: {default})")
     arguments = vars(parser.parse_args())
     pairs = arguments.pop("pairs")
+    sys.path.insert(0, str(ROOT))
+    from tests.lightzero.steady import COMPILER, still_clock
+
+    directory = tempfile.TemporaryDirectory()
+    steady = still_clock(Path(directory.name)) if COMPILER else {}
+    if not steady:
+        print("no C compiler, so runs of one seed differ in what they do: look at 'inside' only")
     ratios: dict[str, list[float]] = {name: [] for name in FIGURES}
     for index in range(pairs):
         order = (True, False) if index % 2 else (False, True)
-        runs = {watched: measured(arguments, watched) for watched in order}
+        runs = {watched: measured(arguments, watched, steady) for watched in order}
         plain, watched = runs[False], runs[True]
+        same = "the same weights" if plain["weights"] == watched["weights"] else "OTHER WEIGHTS"
         for name in ("wall", "CPU"):
             ratios[name].append(watched[name] / plain[name])
         ratios["inside"].append(watched["inside"])
@@ -131,7 +145,7 @@ def main() -> None:
             f"pair {index + 1}: {plain['CPU'] * 1e3:.1f} ms of processor time per env step, watched "
             f"{watched['CPU'] * 1e3:.1f}; ratio {', '.join(f'{name} {ratios[name][-1]:.3f}' for name in FIGURES)}; "
             f"{watched['us_per_operation']:.0f} us per operation; {watched['lookups']:,} lookups, "
-            f"{watched['divergences']} divergences; session opened in {watched['opening_s']:.1f} s",
+            f"{watched['divergences']} divergences, {same}; session opened in {watched['opening_s']:.1f} s",
             flush=True,
         )
     for name, found in ratios.items():

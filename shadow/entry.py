@@ -567,8 +567,8 @@ class Lent(KeysValues):
         return self._origin.clone()
 
 
-# Where the entries of other classes (a host's own) were found; ours carry it themselves. By id, since a host's class may
-# define equality as it likes; the reference tells whether the id is still that object's.
+# Where the entries of other classes (a host's own) were found; ours carry it themselves. By id, since a host's class
+# may define equality as it likes; the reference tells whether the id is still that object's.
 _foreign: dict[int, tuple[weakref.ref[Any], Region]] = {}
 _new = object.__new__
 _refer = KeysValues.__dict__["_origin"].__set__

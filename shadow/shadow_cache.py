@@ -30,7 +30,7 @@ from shadow.operation import (
 )
 from shadow.staging import Staging
 
-LOOK_FIRST = 256  # operations around which all state of the process is looked at, before that is done for one in:
+LOOK_FIRST = 128  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (Exception, SystemExit)
@@ -184,8 +184,7 @@ class ShadowCache:
         try:
             if operation.kind == "set":
                 entry = args[-1]
-                staged = self._staging.stage(entry)
-                plain = self._staging.plain
+                staged, plain = self._staging.stage(entry)
                 theirs = (*args[:-1], staged)
                 if self._staging.device is not None and self._call is called:
                     self._call = DeviceClock(self._staging.device).called

@@ -12,6 +12,8 @@ from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readab
 from shadow.memory import Plain, Region
 from shadow.plain import placed, resize
 
+_NOWHERE: Plain = (None, None)
+
 
 class _Shell(NamedTuple):
     """A copy's objects: itself, its layers, per leaf the cache object and its buffer, and where these lie if plain."""
@@ -28,9 +30,6 @@ class Staging:
     The copy is of the host's own class and of the same shapes, dtypes, devices and strides, so that a cache finds in
     it what it would find in the original. Reuse is on purpose: like a host that keeps one scratch entry, it lets a
     cache that stores references instead of copies give itself away, and it allocates nothing after the first entry.
-
-    Attributes:
-        plain: Where the entry staged last and its copy lie, if they are plain.
     """
 
     _MOST_LAYOUTS = 16
@@ -38,20 +37,18 @@ class Staging:
     def __init__(self) -> None:
         self._copies: dict[Any, _Shell] = {}
         self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
-        self.plain: Plain = (None, None)
 
-    def stage(self, entry: Any) -> Any:
+    def stage(self, entry: Any) -> tuple[Any, Plain]:
         """Return a private copy of an entry; only valid regions are filled.
 
         Args:
             entry: What the host stores. Not an entry at all: a deep copy, or the object itself if it has none.
 
         Returns:
-            The copy, good until the next entry of this layout is staged.
+            The copy, good until the next entry of this layout is staged, and where the entry and the copy lie.
         """
         entry = readable(entry)
         plain = region(entry)
-        self.plain = (None, None)
         source: list[Leaf] = []
         layout: Any
         if plain is not None:
@@ -66,9 +63,9 @@ class Staging:
                     layout = (torch.cuda.current_stream(self.device).cuda_stream, *layout)
             except (AttributeError, TypeError):
                 try:
-                    return copy.deepcopy(entry)
+                    return copy.deepcopy(entry), _NOWHERE
                 except Exception:
-                    return entry
+                    return entry, _NOWHERE
         shell = self._copies.get(layout)
         if shell is None or not _whole_again(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
@@ -79,12 +76,11 @@ class Staging:
             assert shell.plain is not None
             shell.plain.take(plain)
             resize(shell.layers, plain.size)
-            self.plain = plain, shell.plain
-            return shell.staged
+            return shell.staged, (plain, shell.plain)
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
-        return shell.staged
+        return shell.staged, _NOWHERE
 
 
 def _whole_again(shell: _Shell) -> bool:

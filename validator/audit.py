@@ -101,9 +101,7 @@ class Auditor:
         self._credit += self._pair.config.audit_share / self._every
         return self._sets <= _ALWAYS or self._credit >= 1
 
-    def arrival(
-        self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool
-    ) -> Finding | None:
+    def arrival(self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool) -> Finding | None:
         """Look whether a set arrived as it was given, and as a copy.
 
         Args:

@@ -273,6 +273,8 @@ class Pair:
         else:
             outcome = self._compare(control, candidate, one)
         self.counters.lookups[pool][outcome] += 1
+        if pool == "hierarchical" and (one is None or one.pool != "init"):
+            self.counters.coverage["lookups_of_both_pools"] += 1
         self.ledger.recent.append((op_index, operation.name, env_id, key, _NAMED[outcome]))
         if one is other:
             if one is None:

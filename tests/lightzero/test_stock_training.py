@@ -43,6 +43,7 @@ def equal_to_the_independent_counts(run: Run, counts: dict[str, int]) -> None:
     # A lookup of the search asks the init dict, and the recurrent one for what that did not have.
     assert counts["init_dict_asked"] == roots + nodes
     assert counts["recur_dict_asked"] == nodes - counts["init_dict_answered_search"]
+    assert counts["recur_dict_asked"] == run.totals.coverage["lookups_of_both_pools"]
     assert counts["by_the_way"] == 0
     assert lookups["init"]["both_hit_equal"] == counts["root_hit_cnt"]
     assert lookups["hierarchical"]["both_hit_equal"] == counts["hit_count"]

@@ -15,6 +15,10 @@ from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int64, torch.bool]
 
 
+def staged_by(staging: Staging, entry: Any) -> Any:
+    return staging.stage(entry)[0]
+
+
 def addresses(entry: Any) -> set[int]:
     return {leaf.tensor.untyped_storage().data_ptr() for leaf in leaves(entry) if leaf.tensor.numel()}
 
@@ -22,7 +26,7 @@ def addresses(entry: Any) -> set[int]:
 @pytest.mark.parametrize("size", [0, 1, 3, 4])
 def test_a_staged_copy_equals_the_entry_and_shares_nothing_with_it(size: int) -> None:
     entry = make_entry(1, size=size)
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert staged is not entry
     assert type(staged) is KeysValues
     assert_equal_entries(staged, make_entry(1, size=size))
@@ -36,7 +40,7 @@ def test_a_staged_copy_equals_the_entry_and_shares_nothing_with_it(size: int) ->
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_dtype_is_kept(dtype: torch.dtype) -> None:
     buffers = [torch.ones(1, 2, 3, 4).to(dtype) for _ in range(2)]
-    staged = Staging().stage(foreign_entry(((buffers[0], 2), (buffers[1], 3))))
+    staged = staged_by(Staging(), foreign_entry(((buffers[0], 2), (buffers[1], 3))))
     assert [leaf.tensor.dtype for leaf in leaves(staged)] == [dtype, dtype]
     assert [leaf.size for leaf in leaves(staged)] == [2, 3]
     assert torch.equal(leaves(staged)[1].tensor, buffers[1])
@@ -46,7 +50,7 @@ def test_strides_are_kept() -> None:
     entry = make_entry(1)
     entry[0]._k_cache._cache = torch.zeros(1, 2, 2, 4).transpose(2, 3)
     entry[0]._v_cache._cache = torch.zeros(1, 2, 4, 4)[..., ::2]
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert [leaf.tensor.stride() for leaf in leaves(staged)] == [leaf.tensor.stride() for leaf in leaves(entry)]
     assert_equal_entries(staged, entry)
 
@@ -54,64 +58,64 @@ def test_strides_are_kept() -> None:
 def test_an_expanded_tensor_becomes_a_plain_one_of_the_same_values() -> None:
     entry = make_entry(1, layers=1)
     entry[0]._k_cache._cache = torch.arange(8.0).reshape(1, 1, 4, 2).expand(3, 2, 4, 2)
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert leaves(staged)[0].tensor.is_contiguous()
     assert torch.equal(leaves(staged)[0].tensor[:, :, :3], entry[0]._k_cache._cache[:, :, :3])
 
 
 def test_the_same_object_is_reused_for_one_layout_and_filled_anew() -> None:
     staging = Staging()
-    first = staging.stage(make_entry(1, size=4))
-    second = staging.stage(make_entry(2, size=2))
+    first = staged_by(staging, make_entry(1, size=4))
+    second = staged_by(staging, make_entry(2, size=2))
     assert second is first
     assert_equal_entries(second, make_entry(2, size=2))
 
 
 def test_another_layout_gets_another_object() -> None:
     staging = Staging()
-    one = staging.stage(make_entry(1))
-    assert staging.stage(make_entry(1, batch=2)) is not one
-    assert staging.stage(make_entry(1, dtype=torch.float64)) is not one
-    assert staging.stage(make_entry(1, layers=1)) is not one
-    assert staging.stage(make_entry(1)) is one
+    one = staged_by(staging, make_entry(1))
+    assert staged_by(staging, make_entry(1, batch=2)) is not one
+    assert staged_by(staging, make_entry(1, dtype=torch.float64)) is not one
+    assert staged_by(staging, make_entry(1, layers=1)) is not one
+    assert staged_by(staging, make_entry(1)) is one
 
 
 def test_copies_of_many_layouts_do_not_pile_up() -> None:
     staging = Staging()
     for batch in range(1, 60):
-        assert_equal_entries(staging.stage(make_entry(1, batch=batch)), make_entry(1, batch=batch))
+        assert_equal_entries(staged_by(staging, make_entry(1, batch=batch)), make_entry(1, batch=batch))
     assert len(staging._copies) <= Staging._MOST_LAYOUTS
 
 
 def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
     staging = Staging()
-    staged = staging.stage(make_entry(1))
+    staged = staged_by(staging, make_entry(1))
     staged[0]._k_cache._cache = torch.zeros(9)
     staged[1]._v_cache._size = 99
-    assert_equal_entries(staging.stage(make_entry(2)), make_entry(2))
+    assert_equal_entries(staged_by(staging, make_entry(2)), make_entry(2))
 
 
 def test_cells_beyond_the_valid_length_are_not_read() -> None:
     entry = make_entry(1, size=2)  # NaN beyond
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     for leaf in leaves(staged):
         leaf.tensor[:, :, 2:] = 5
-    restaged = Staging().stage(entry)
+    restaged = staged_by(Staging(), entry)
     assert_equal_entries(restaged, make_entry(1, size=2))
 
 
 def test_an_entry_of_the_autograd_graph_is_staged_without_history() -> None:
     entry = make_entry(1, layers=1)
     entry[0]._k_cache._cache = torch.ones(1, 2, 4, 2, requires_grad=True) * 2
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert not leaves(staged)[0].tensor.requires_grad
 
 
 def test_a_copy_made_under_inference_mode_can_be_filled_outside_it() -> None:
     staging = Staging()
     with torch.inference_mode():
-        staging.stage(make_entry(1))
-    assert_equal_entries(staging.stage(make_entry(2)), make_entry(2))
+        staged_by(staging, make_entry(1))
+    assert_equal_entries(staged_by(staging, make_entry(2)), make_entry(2))
 
 
 class ForeignCache:
@@ -139,7 +143,7 @@ class ForeignEntry:
 @pytest.mark.parametrize("container", [tuple, list])
 def test_foreign_classes_keep_their_class_and_attributes(container: type) -> None:
     entry = ForeignEntry(2, 1, container)
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert type(staged) is ForeignEntry
     assert staged.note == "kept"
     assert type(staged._keys_values[0]) is ForeignLayer
@@ -152,7 +156,7 @@ def test_foreign_classes_keep_their_class_and_attributes(container: type) -> Non
 def test_lengths_of_k_and_v_and_of_layers_are_each_their_own() -> None:
     entry = make_entry(1)
     entry[0]._v_cache._size, entry[1]._k_cache._size = 1, 0
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert [leaf.size for leaf in leaves(staged)] == [3, 1, 0, 3]
 
 
@@ -160,7 +164,7 @@ def test_lengths_of_k_and_v_and_of_layers_are_each_their_own() -> None:
     "made", [None, 7, "text", [1, 2], SimpleNamespace(_keys_values=7), {"a": [torch.ones(2)]}], ids=repr
 )
 def test_what_is_no_entry_is_copied_as_it_is(made: Any) -> None:
-    staged = Staging().stage(made)
+    staged = staged_by(Staging(), made)
     assert type(staged) is type(made)
     if isinstance(made, dict):
         assert staged["a"][0].data_ptr() != made["a"][0].data_ptr()
@@ -168,7 +172,7 @@ def test_what_is_no_entry_is_copied_as_it_is(made: Any) -> None:
 
 def test_an_entry_with_a_tensor_of_three_axes_is_copied_whole() -> None:
     entry = foreign_entry(((torch.ones(2, 3, 4), 2), (torch.ones(2, 3, 4), 2)))
-    staged = Staging().stage(entry)
+    staged = staged_by(Staging(), entry)
     assert torch.equal(leaves(staged)[0].tensor, torch.ones(2, 3, 4))
     assert not addresses(staged) & addresses(entry)
 
@@ -176,5 +180,5 @@ def test_an_entry_with_a_tensor_of_three_axes_is_copied_whole() -> None:
 def test_a_length_beyond_the_buffer_is_copied_as_it_is() -> None:
     entry = layer_of(make_entry(1)[0]._k_cache, make_entry(1)[0]._v_cache)
     entry._k_cache._size = 99
-    staged = Staging().stage(KeysValues.from_layers([entry]))
+    staged = staged_by(Staging(), KeysValues.from_layers([entry]))
     assert leaves(staged)[0].size == 99

@@ -104,6 +104,16 @@ def test_an_entry_the_quirk_kept_back_lets_a_hierarchical_lookup_answer_another_
     assert len(charge.leaves) == 4
 
 
+def test_a_lookup_that_goes_on_to_the_recurrent_pool_is_counted_as_one_of_both() -> None:
+    run = trial(manager(config(4)), manager(config(4)))
+    run.cache.set_init_cache(0, 1, entry(1))
+    run.cache.set_recur_cache(2, entry(2))
+    for key, both in ((1, 0), (2, 1), (3, 2)):
+        run.cache.hierarchical_get(0, key)
+        run.cache.get_recur_cache(key)
+        assert run.pair.counters.coverage["lookups_of_both_pools"] == both
+
+
 @pytest.mark.parametrize("make", [legacy, manager])
 @pytest.mark.parametrize("program", ["A A B ?A", "A B A C ?A ?B", "A | A B ?A", "A B C ?A ?B ?C | ?B"])
 def test_two_of_a_kind_never_differ(make: Callable[..., Any], program: str) -> None:
