@@ -240,6 +240,15 @@ MUTATIONS = (
         '        if False:\n            text = f"The host ended',
         AUDIT,
     ),
+    m("set again: contents", "audit", " and bool(equal_regions(lies, there))", "", AUDIT),
+    m("set again: not by reference", "audit", " and there.addresses != lies.addresses", "", AUDIT),
+    m(
+        "set again: only what is held already may be ignored",
+        "audit",
+        "        if stored.previous[0].digest == stored.digest:",
+        "        if True:",
+        AUDIT,
+    ),
     m("episode clear too wide", "audit", "            if others:\n", "            if False:\n", AUDIT),
     m(
         "search not cleared",

@@ -95,6 +95,59 @@ def test_a_share_of_none_rotates_over_nothing() -> None:
     assert charged(run) == [(Cause.CORRUPTED, Fault.CANDIDATE)]
 
 
+class Later(Open):
+    """Sound for the first 70 sets; after them ``_replace`` says what a key that is set again leads to."""
+
+    n_stored = 0
+
+    def _set(self, place: tuple[Any, ...], key: int, kv_cache: Any) -> int:
+        self.n_stored += 1
+        pool = self._pool(*place)
+        if self.n_stored > 70 and key in pool:
+            pool[key] = self._replace(pool[key], kv_cache)
+            return 0
+        return super()._set(place, key, kv_cache)
+
+    def _replace(self, before: KeysValues, kv_cache: Any) -> Any:
+        return before
+
+
+class Half(Later):
+    def _replace(self, before: KeysValues, kv_cache: Any) -> Any:
+        made = kv_cache.clone()
+        made[1]._v_cache._cache[0, 0, 0] = before[1]._v_cache._cache[0, 0, 0]
+        return made
+
+
+class Refers(Later):
+    def _replace(self, before: KeysValues, kv_cache: Any) -> Any:
+        return kv_cache
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+@pytest.mark.parametrize(
+    ("wrong", "cause"), [(Later, Cause.RESET_IGNORED), (Half, Cause.CORRUPTED), (Refers, Cause.ALIASED_ON_SET)]
+)
+def test_what_a_key_is_set_to_again_is_looked_at_though_few_other_sets_are(
+    wrong: type[Later], cause: Cause, primary: str
+) -> None:
+    run = trial(manager(), wrong(), primary, audit_share=0.0)
+    for number in range(70):
+        run.cache.set_init_cache(0, 1, entry(number))
+    assert charged(run) == []
+    run.cache.set_init_cache(0, 1, entry(70))
+    assert charged(run) == [(cause, Fault.CANDIDATE)]
+
+
+def test_a_key_that_is_set_to_what_it_holds_may_well_ignore_it() -> None:
+    run = trial(manager(), Later(), audit_share=0.0)
+    for _ in range(80):
+        run.cache.set_init_cache(0, 1, entry(1))
+    run.cache.get_init_cache(0, 1)
+    run.finish()
+    assert charged(run) == []
+
+
 @pytest.mark.parametrize("pool", [("init", 0), ("init", 1), ("recur",), ("wm",)], ids=str)
 def test_every_pool_is_audited(pool: tuple[Any, ...]) -> None:
     broken = Open()
