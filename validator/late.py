@@ -75,7 +75,7 @@ class LateLooks:
                 return False
         except (AttributeError, TypeError):
             return False
-        counts, found = self._queue.compare(mine, theirs, self._pair.looks_at_digest())
+        counts, found = self._queue.compare(mine, theirs, self._pair.lookups.looks_at_digest())
         place = Place.of(seen)
         self._lookups += 1
         self._when(partial(self._looked_up, place, stored, counts, found), counts, *found)

@@ -90,10 +90,10 @@ def test_lookups_are_sampled_only_if_allowed_and_only_after_the_audits_and_what_
 def test_lookups_come_back_when_there_is_time() -> None:
     played = trial(1e-9, sample_lookups=True)
     played.play(searches(300))
-    assert played.pair._compare_each > 1
+    assert played.pair.lookups.compare_each > 1
     object.__setattr__(played.pair.config, "overhead_budget", 1.0)
     played.play(searches(200))
-    assert played.pair._compare_each == 1
+    assert played.pair.lookups.compare_each == 1
 
 
 def test_a_lookup_that_only_one_side_answers_is_never_left_out() -> None:

@@ -213,16 +213,21 @@ def test_a_disk_that_takes_nothing_any_more_costs_the_verdict_and_not_the_traini
 # The harness itself fails
 
 
-@pytest.mark.parametrize("method", ["before", "_got", "_was_set", "_cleared", "_compare", "weights_updated", "audit"])
+@pytest.mark.parametrize(
+    "where", ["before", "lookups.got", "lookups._compare", "sets.was_set", "_cleared", "weights_updated", "audit"]
+)
 def test_a_fault_of_the_harness_is_named_and_makes_the_run_inconclusive(
-    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any) -> Any:
         raise ZeroDivisionError("planted in the harness")
 
+    part, _, method = where.rpartition(".")
+
     with open_session(tmp_path, selftest=True) as lockstep:
         cache = lockstep.shadow(control=manager(), candidate=manager())
-        monkeypatch.setattr(lockstep.pairs[0], method, fail)
+        pair = lockstep.pairs[0]
+        monkeypatch.setattr(getattr(pair, part) if part else pair, method, fail)
         exercise(lockstep, cache)
     run = read_run(lockstep.run_dir)
     assert run.totals.dropped["harness faults"] >= 1
