@@ -23,7 +23,7 @@ from torch import Tensor
 
 from shadow import plain
 from shadow.interface import positive
-from shadow.memory import Layout, Region, find, verified
+from shadow.memory import Layout, Region, find
 
 
 class Leaf(NamedTuple):
@@ -87,8 +87,11 @@ def region(entry: Any) -> Region | None:
         else:
             noted = _foreign.get(id(entry))
             known = noted[1] if noted is not None and noted[0]() is entry else None
-        if known is not None and verified(layers, known):
-            return known
+        if known is not None:
+            size = plain.placed(layers, known.tensors, known.addresses)
+            if 0 <= size <= known.layout.tokens:
+                known.size = size
+                return known
     except (AttributeError, TypeError):  # no entry
         pass
     return _found(entry)

@@ -115,19 +115,6 @@ class Region:
 Plain = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are plain
 
 
-def verified(layers: Any, region: Region) -> bool:
-    """Tell whether the layers of an entry still lie where a region says, with one length, which the region takes over.
-
-    Raises:
-        AttributeError: If they are no layers.
-    """
-    size = plain.placed(layers, region.tensors, region.addresses)
-    if not 0 <= size <= region.layout.tokens:
-        return False
-    region.size = size
-    return True
-
-
 def find(layers: Any, any_size: bool = False) -> Region | None:
     """Find the memory of an entry, given its layers; None if it is not plain, or no entry at all.
 

@@ -67,7 +67,7 @@ class Staging:
                 except Exception:
                     return entry, _NOWHERE
         shell = self._copies.get(layout)
-        if shell is None or not _whole_again(shell):
+        if shell is None or not (_intact(shell) or _put_together(shell)):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
             shell = self._copies[layout] = _shell(entry, source, plain)
@@ -83,22 +83,19 @@ class Staging:
         return shell.staged, _NOWHERE
 
 
-def _whole_again(shell: _Shell) -> bool:
-    """Put a copy together again if a cache took it apart; False if its memory itself was replaced."""
-    if shell.plain is None:
-        _restore(shell)
-        return True
-    if _intact(shell, shell.plain):
-        return True
+def _put_together(shell: _Shell) -> bool:
+    """Put a copy together again, as if a cache had taken it apart; False if its memory itself was replaced."""
     _restore(shell)
-    return _intact(shell, shell.plain)
+    return shell.plain is None or _intact(shell)
 
 
-def _intact(shell: _Shell, own: Region) -> bool:
-    staged, layers, _, _ = shell
+def _intact(shell: _Shell) -> bool:
+    """Tell whether a plain copy is as it was made."""
+    staged, layers, _, own = shell
     try:
         return (
-            staged._keys_values is layers
+            own is not None
+            and staged._keys_values is layers
             and (type(staged) is not KeysValues or staged._region is own)
             and placed(layers, own.tensors, own.addresses) != -1
         )

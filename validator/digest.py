@@ -83,4 +83,4 @@ def contents(plain: Region) -> tuple[int, ...]:
     """Hash the valid bytes of each buffer of a plain entry."""
     if not plain.size:
         return (0,) * plain.layout.n_leaves
-    return tuple([xxh3_64_intdigest(part) for part in plain.packed()])
+    return tuple(map(xxh3_64_intdigest, plain.packed()))

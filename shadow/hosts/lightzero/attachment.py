@@ -98,7 +98,8 @@ class InlineAttachment:
 
     def looked_up(self, tap: Tap, key: Any) -> Any:
         """Run one lookup of the model; the search's two questions are one hierarchical lookup."""
-        self._settle()
+        if self._pending is not None:
+            self._settle()
         if not self._intact():
             return tap.raw.get(key)
         second, self._second = self._second, None
@@ -107,7 +108,7 @@ class InlineAttachment:
         number = self._number(key)
         if number is None:
             return tap.raw.get(key)
-        shadow = self._awake()
+        shadow = self.shadow if self.shadow is not None else self._awake()
         store = self.store
         store.asked, store.found = True, None
         if tap.env_id is None:
@@ -142,7 +143,7 @@ class InlineAttachment:
             tap.raw[key] = slot.__index__() if isinstance(slot, PendingCopy) else slot
             self._fault(f"a slot number came into a dict of {type(self.model).__name__} without a copy before it")
             return
-        shadow = self._awake()
+        shadow = self.shadow if self.shadow is not None else self._awake()
         self.store.hosts_copy = pending.make
         try:
             if tap.env_id is None:
