@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -79,47 +79,41 @@ def region(entry: Any) -> Region | None:
     """
     if type(entry) is Lent:
         entry = entry._origin
+    ours = type(entry) is KeysValues
     try:
         layers = entry._keys_values
-        known: Region | None
-        if type(entry) is KeysValues:
-            known = entry._region
-        else:
-            noted = _foreign.get(id(entry))
-            known = noted[1] if noted is not None and noted[0]() is entry else None
+        known: Region | None = entry._region if ours else _noted(entry)
         if known is not None:
             size = plain.placed(layers, known.tensors, known.addresses)
             if 0 <= size <= known.layout.tokens:
                 known.size = size
                 return known
+        found = find(layers, known)
     except (AttributeError, TypeError):  # no entry
-        pass
-    return _found(entry)
-
-
-def _found(entry: Any) -> Region | None:
-    """Look an entry over and remember where it lies."""
-    try:
-        found = find(entry._keys_values)
-        if type(entry) is KeysValues:
-            entry._region = found
-        elif found is not None:
-            _note(entry, found)
-    except AttributeError:
         return None
-    except TypeError:  # can't be remembered
-        pass
+    if ours:
+        entry._region = found
+    elif found is not None and found is not known:
+        _note(entry, found)
     return found
 
 
+def _noted(entry: Any) -> Region | None:
+    """Return where an entry of another class lay when it was last looked over."""
+    noted = _foreign.get(id(entry))
+    return noted[1] if noted is not None and noted[0]() is entry else None
+
+
 def _note(entry: Any, found: Region) -> None:
+    """Remember where an entry of another class lies, while it lives."""
     at = id(entry)
 
     def forget(gone: weakref.ref[Any]) -> None:
         if at in _foreign and _foreign[at][0] is gone:
             del _foreign[at]
 
-    _foreign[at] = weakref.ref(entry, forget), found
+    with suppress(TypeError):  # not every class can be referred to weakly
+        _foreign[at] = weakref.ref(entry, forget), found
 
 
 def one_view(source: Sequence[Leaf]) -> Tensor | None:
@@ -501,7 +495,7 @@ class KeysValues:
         layers = self._keys_values
         own = self._region
         if own is None or plain.placed(layers, own.tensors, own.addresses) == -1:
-            own = self._region = find(layers, any_size=True)
+            own = self._region = find(layers, own, any_size=True)
         if own is None or own.layout is not source.layout:
             return False
         own.take(source)

@@ -53,6 +53,10 @@ class Layout:
         self.nbytes = n_leaves * self.leaf_nbytes
         self._by_size: dict[int, tuple[tuple[int, int, int], tuple[Any, ...]]] = {}
 
+    def is_of(self, shape: tuple[int, ...], dtype: torch.dtype, n_leaves: int) -> bool:
+        """Tell whether this is the layout of so many buffers of one structure."""
+        return dtype is self.dtype and n_leaves == self.n_leaves and shape == self.shape
+
     def runs(self, size: int) -> tuple[int, int, int]:
         """Return ``(rows, step, n)``: where in every buffer the valid bytes lie; see ``shadow.plain``."""
         return (self._by_size.get(size) or self._of_size(size))[0]
@@ -115,11 +119,12 @@ class Region:
 Plain = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are plain
 
 
-def find(layers: Any, any_size: bool = False) -> Region | None:
+def find(layers: Any, known: Region | None = None, any_size: bool = False) -> Region | None:
     """Find the memory of an entry, given its layers; None if it is not plain, or no entry at all.
 
     Args:
         layers: What should be its layers.
+        known: Its region so far: kept, and told where the entry lies now, if it is still of that layout.
         any_size: Whether lengths are of no interest, as in an entry that is about to be written.
     """
     try:
@@ -129,9 +134,12 @@ def find(layers: Any, any_size: bool = False) -> Region | None:
     if found is None:
         return None
     shape, dtype, size, tensors, addresses = found
-    if len(shape) != 4 or dtype not in PLAIN or size > shape[2]:
+    if 0 in addresses:  # no memory at all
         return None
-    if not all(addresses):  # no memory at all
+    if known is not None and known.layout.is_of(shape, dtype, len(tensors)) and size <= known.layout.tokens:
+        known.tensors, known.addresses, known.size = tensors, addresses, size
+        return known
+    if len(shape) != 4 or dtype not in PLAIN or size > shape[2]:
         return None
     key = (shape, dtype, len(tensors))
     layout = _LAYOUTS.get(key)

@@ -279,12 +279,34 @@ def test_memory_swapped_under_a_tensor_is_noticed() -> None:
     entry = KeysValues(1, 2, 4, 4, 2)
     known = region(entry)
     assert known is not None
+    before = known.addresses
     entry[0]._k_cache._cache.data = torch.zeros(1, 2, 4, 2)
     assert not known.steady
     again = region(entry)
     assert again is not None
-    assert again is not known
+    assert again.addresses != before
     assert again.addresses[0] == entry[0]._k_cache._cache.data_ptr()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_an_entry_with_new_buffers_is_found_again_and_a_copy_of_where_it_lay_stays(own: bool) -> None:
+    made = KeysValues(1, 2, 4, 4, 2)
+    entry: Any = made if own else HostsOwn(made._keys_values)
+    known = region(entry)
+    assert known is not None
+    before = known.copy()
+    fresh = [torch.zeros(1, 2, 4, 2) for _ in range(4)]
+    for layer, (k, v) in zip(made, zip(fresh[::2], fresh[1::2], strict=True), strict=True):
+        layer._k_cache._cache, layer._v_cache._cache = k, v
+        layer._k_cache._size = layer._v_cache._size = 3
+    again = region(entry)
+    assert again is not None
+    assert again.addresses == tuple(tensor.data_ptr() for tensor in fresh)
+    assert (again.size, before.size) == (3, 0)
+    assert before.steady
+    assert before.addresses != again.addresses
+    made[1]._v_cache._size = 5  # more than there is room for
+    assert region(entry) is None
 
 
 class HostsOwn:
