@@ -320,9 +320,12 @@ def test_an_entry_of_the_hosts_own_class_is_looked_over_once() -> None:
     entry = HostsOwn(make_entry(1)._keys_values)
     known = region(entry)
     assert known is not None
+    before = known.addresses
     assert region(entry) is known
+    assert known.addresses is before
     entry._keys_values[0]._k_cache._cache = torch.zeros_like(entry._keys_values[0]._k_cache._cache)
-    assert region(entry) is not known
+    assert region(entry) is known
+    assert known.addresses != before
 
 
 @pytest.mark.parametrize(
