@@ -12,6 +12,7 @@ from typing import Any
 from reports.disk import rank_file
 from reports.json_file import CHANGED
 from reports.seal import is_sealed, new_digest
+from reports.short import Short
 from reports.thinning import MOST
 from reports.typed import window_decoder
 from reports.windows import Windows
@@ -28,6 +29,7 @@ _values = dict.values
 _COUNTERS = ("ops", "divergences", "coverage", "envs", "bytes_held", "dropped")
 _NUMBERS = (("seq", 0), ("like", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
 _TOO_MANY = 2**63
+_AFTER_CLOSE = "after the close of the run; ignored"
 _BATCH = 128  # more at once fall out of the processor's caches
 EVENTS_KEPT = 2000
 _NAMED_LINES = 5
@@ -81,7 +83,7 @@ class RankLines:
         self._number += len(raws)
         decode = window_decoder()
         typed = decode(raws) if decode else [None] * len(raws)
-        if self.close is None and None not in typed:
+        if self.close is None and all(typed):
             self._digest.update(b"".join(raws))
             self._take_windows(typed, numbers)
             return
@@ -89,11 +91,14 @@ class RankLines:
         windows: dict[int, Any] = {}
         parsed = iter(_batch([raw for raw, window in zip(raws, typed, strict=True) if window is None]))
         for number, raw, window in zip(numbers, raws, typed, strict=True):
-            line = next(parsed) if window is None else window
             try:
-                line = json.loads(raw.decode()) if line is None else line
-                if self._take(line, checked=window is not None):
-                    windows[number] = line
+                if window is None:
+                    line = next(parsed)
+                    window = self._take(json.loads(raw.decode()) if line is None else line)
+                elif self.close is not None:
+                    raise ValueError(_AFTER_CLOSE)
+                if window is not None:
+                    windows[number] = window
                 if was_open and self.close is not None:
                     was_open = False
                     self._digest.update(b"".join(raws[: number - numbers[0]]))
@@ -127,17 +132,16 @@ class RankLines:
                 found.append(CHANGED)  # and nothing else tells of it
         return [f"{name}: {what}" for what in found]
 
-    def _take(self, line: Any, checked: bool) -> bool:
-        """Take in a line that could be parsed; say whether it is a window, which waits for those of its batch."""
+    def _take(self, line: Any) -> Any:
+        """Take in a line that could be parsed; return it if it is a window, which waits for those of its batch."""
         if type(line) is not dict:
             raise ValueError("no object")
         if self.close is not None:
-            raise ValueError("after the close of the run; ignored")
+            raise ValueError(_AFTER_CLOSE)
         kind = line.get("type")
         if kind == "window":
-            if not checked:
-                _check_window(line)
-            return True
+            _check_window(line)
+            return Short.of(line)
         if kind == "divergence":
             try:
                 self.divergences.append(from_json(Divergence, {**line, "rank": self.rank}))
@@ -157,7 +161,7 @@ class RankLines:
         else:
             raise ValueError(f"of a type that this version does not know, {kind!r:.40}")
         self.n_read += 1
-        return False
+        return None
 
     def _take_windows(self, windows: Sequence[Any], numbers: Sequence[int]) -> None:
         unread = self._windows.take(windows)
@@ -213,6 +217,8 @@ def _check_window(line: dict[str, Any]) -> None:
         if ("counts" in line) != ("like" in line):
             raise KeyError("like" if "counts" in line else "counts")
         if "counts" in line:
+            if tables:
+                raise ValueError("tables beside counts")
             tables.append(dict(enumerate(line["counts"])))
         counts = list(chain.from_iterable(map(_values, tables)))  # raises TypeError where one is no table
         if counts and not (set(map(type, counts)) == _INT and min(counts) >= 0 and max(counts) < _TOO_MANY):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 class Order:
@@ -26,11 +27,12 @@ class Order:
             self._saw(cache, seq)
 
     def _saw_times(self, cache: str, times_s: Sequence[float]) -> None:
-        for t_s in times_s:
-            latest = self._latest_s.get(cache, 0.0)
-            if t_s < latest:
-                self._backwards[cache] = f"from {latest:.6g} s to {t_s:.6g} s"
-            self._latest_s[cache] = t_s
+        times_s = [self._latest_s.get(cache, 0.0), *times_s]
+        self._latest_s[cache] = times_s[-1]
+        if times_s != sorted(times_s):
+            for latest, t_s in pairwise(times_s):
+                if t_s < latest:
+                    self._backwards[cache] = f"from {latest:.6g} s to {t_s:.6g} s"
 
     def _saw(self, cache: str, seq: int) -> None:
         expected = self._following.get(cache, 0)

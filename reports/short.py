@@ -21,6 +21,30 @@ Line = Mapping[str, Any]
 Name = tuple[str, str, str]  # table; part of it, empty where it has none; name
 
 
+@dataclass(slots=True)
+class Short:
+    """A window in short, whose numbers have been checked; msgspec decodes to a type of its own with these attributes.
+
+    Attributes:
+        like: Ordinal of the full window that has its names.
+        counts: Its numbers, in the order of these names.
+    """
+
+    cache: str
+    seq: int
+    t_s: float
+    like: int
+    counts: list[int]
+    harness_ns: int = 0
+    train_iter: int = -1
+    env_step: int = -1
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Any:
+        """Return a window's line, which has been checked, as one in short, or as it is if it is in full."""
+        return cls(**{name: line[name] for name in cls.__slots__ if name in line}) if "like" in line else line
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """What the numbers of short windows stand for.
@@ -28,10 +52,12 @@ class Names:
     Attributes:
         seq: Ordinal of the full window that has these names.
         names: Its names, in order.
+        held: Where among them those of bytes held are, which are not added up.
     """
 
     seq: int
     names: tuple[Name, ...]
+    held: tuple[int, ...]
 
     @classmethod
     def of(cls, line: Line, before: Names | None = None) -> Names:
@@ -42,7 +68,13 @@ class Names:
             before: Those of an earlier one; where they are the same, the very same tuple is returned.
         """
         names = tuple(name for name, _ in _counts(line))
-        return cls(line["seq"], before.names if before and before.names == names else names)
+        if before and before.names == names:
+            return cls(line["seq"], before.names, before.held)
+        return cls(line["seq"], names, tuple(place for place, (table, _, _) in enumerate(names) if table == HELD))
+
+    def counts(self, line: Line) -> list[int]:
+        """Return the numbers of a full window that has these names, in their order."""
+        return [count for _, count in _counts(line)]
 
     def shorten(self, line: Line) -> dict[str, Any] | None:
         """Return a later window of the same pair in short, or None where that would not say the same."""
@@ -53,13 +85,7 @@ class Names:
             table: line[table] for table in (*_TABLES, _NESTED) if line.get(table)
         }
         # What is held is no difference: readers take the last number, so there must be one.
-        held = [number for (table, _, _), number in zip(self.names, counts, strict=True) if table == HELD]
-        return short if same and all(held) else None
-
-    def expand(self, line: Line) -> dict[str, Any]:
-        """Return a short window in full."""
-        about = {name: value for name, value in line.items() if name not in ("like", "counts")}
-        return {**about, **self.tables(line["counts"])}
+        return short if same and all(counts[place] for place in self.held) else None
 
     def tables(self, counts: Sequence[int]) -> dict[str, Any]:
         """Return tables with these counts, without those that are 0."""

@@ -3,18 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import add
 from typing import Any
 
-from reports.short import HELD, Name, Names
+from reports.short import HELD, Names, Short
 from validator.run import add_counts
 
 MOST = 1024
-_MOST_WAITING = 128
 _PROGRESS = ("train_iter", "env_step")
 _COUNTS = ("ops", "divergences", "coverage", "envs", "dropped")
-_TABLES = ("lookups", "latency_ns")
+_LOOKUPS, _LATENCY = "lookups", "latency_ns"
+_KEPT = ("cache", "seq", "t_s", "harness_ns", *_PROGRESS, _LATENCY)
 
 Line = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Windows of one pair that follow each other, added up; counts column by column as long as the names are the same.
+
+    Attributes:
+        line: The sum as the line of one window; without tables of counts where ``names`` has their names.
+        names: What ``counts`` stand for, None if ``line`` has all.
+        counts: The numbers.
+    """
+
+    line: Line
+    names: Names | None = None
+    counts: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of_full(cls, line: Line, names: Names) -> _Sum:
+        """Return the sum of one window; what has a name and no number can only stay as it is."""
+        counts = names.counts(line)
+        if not (all(counts) and all(line.get(_LOOKUPS, {}).values())):
+            return cls(line)
+        return cls({name: line[name] for name in _KEPT if name in line}, names, counts)
+
+    @classmethod
+    def of_short(cls, windows: Sequence[Short], names: Names) -> _Sum:
+        """Return the sum of windows in short."""
+        rows = [window.counts for window in windows]
+        counts = [*map(sum, zip(*rows, strict=True))]
+        for place in names.held:
+            counts[place] = rows[-1][place]
+        line = {"cache": windows[0].cache, "seq": windows[0].seq, "t_s": max([window.t_s for window in windows])}
+        line["harness_ns"] = sum([window.harness_ns for window in windows])
+        line["train_iter"] = next((window.train_iter for window in reversed(windows) if window.train_iter >= 0), -1)
+        line["env_step"] = next((window.env_step for window in reversed(windows) if window.env_step >= 0), -1)
+        return cls(line, names, counts)
+
+    def whole(self) -> Line:
+        """Return the sum as the line of one window, with everything in it."""
+        return {**self.line, **self.names.tables(self.counts)} if self.names else self.line
+
+    def add(self, after: _Sum) -> None:
+        """Add windows that follow."""
+        if self.names and after.names and self.names.names is after.names.names:
+            self.counts = [*map(add, self.counts, after.counts)]
+            for place in self.names.held:
+                self.counts[place] = after.counts[place]
+            _merge(self.line, after.line)
+        else:
+            self.line, self.names = self.whole(), None
+            _merge(self.line, after.whole())
 
 
 class Thinned:
@@ -26,70 +79,38 @@ class Thinned:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._lines: list[Line] = []
+        self._sums: list[_Sum] = []
         self._each = 1
-        self._in_last = 0
-        self._names: tuple[Name, ...] = ()
-        self._waiting: list[Line] = []  # short windows that are not in the last line yet
-
-    def add(self, line: Line) -> None:
-        """Add the line of one window, whose counts have been checked."""
-        if self._lines and self._in_last < self._each:
-            self._settle()
-            _merge(self._lines[-1], line)
-            self._in_last += 1
-        else:
-            self._begin(line)
-
-    def add_short(self, lines: Sequence[Line], names: Names) -> None:
-        """Add lines of windows in short, which follow each other; very many are added up column by column."""
-        if self._names is not names.names or len(self._waiting) >= _MOST_WAITING:
-            self._settle()
-            self._names = names.names
-        done = 0
-        while done < len(lines):
-            room = self._each - self._in_last if self._lines else 0
-            if room:
-                part = lines[done : done + room]
-                self._waiting += part
-                self._in_last += len(part)
-                done += len(part)
-            else:
-                self._begin(names.expand(lines[done]))
-                done += 1
-
-    def lines(self) -> list[Line]:
-        """Return the windows so far; single ones are the lines as they were given."""
-        self._settle()
-        return self._lines
-
-    def _begin(self, line: Line) -> None:
-        self._settle()
-        if len(self._lines) == 2 * self._most:
-            for into, line_after in zip(self._lines[::2], self._lines[1::2], strict=True):
-                _merge(into, line_after)
-            self._lines = self._lines[::2]
-            self._each *= 2
-        self._lines.append(line)
         self._in_last = 1
 
-    def _settle(self) -> None:
-        """Add the short windows that wait to the last line."""
-        if not self._waiting:
+    def add(self, line: Line, names: Names) -> None:
+        """Add the line of one window, whose counts have been checked, and which has these names."""
+        self._add(_Sum.of_full(line, names), 1)
+
+    def add_short(self, windows: Sequence[Short], names: Names) -> None:
+        """Add windows in short, which follow each other."""
+        done = 0
+        while done < len(windows):
+            part = windows[done : done + (self._each - self._in_last or self._each)]
+            self._add(_Sum.of_short(part, names), len(part))
+            done += len(part)
+
+    def lines(self) -> list[Line]:
+        """Return the windows so far."""
+        return [one.whole() for one in self._sums]
+
+    def _add(self, windows: _Sum, count: int) -> None:
+        if self._in_last < self._each:
+            self._sums[-1].add(windows)
+            self._in_last += count
             return
-        into = self._lines[-1]
-        rows = [line["counts"] for line in self._waiting]
-        for (table, part, name), column in zip(self._names, zip(*rows, strict=True), strict=True):
-            if count := column[-1] if table == HELD else sum(column):
-                counts = into.setdefault(table, {})
-                counts = counts.setdefault(part, {}) if part else counts
-                counts[name] = count if table == HELD else counts.get(name, 0) + count
-        into["harness_ns"] = into.get("harness_ns", 0) + sum([line.get("harness_ns", 0) for line in self._waiting])
-        into["t_s"] = max(into["t_s"], max([line["t_s"] for line in self._waiting]))
-        for name in _PROGRESS:
-            if moved := [reached for line in self._waiting if (reached := line.get(name, -1)) >= 0]:
-                into[name] = moved[-1]
-        self._waiting = []
+        if len(self._sums) == 2 * self._most:
+            for into, after in zip(self._sums[::2], self._sums[1::2], strict=True):
+                into.add(after)
+            self._sums = self._sums[::2]
+            self._each *= 2
+        self._sums.append(windows)
+        self._in_last = count
 
 
 def _merge(into: Line, line: Line) -> None:
@@ -97,7 +118,7 @@ def _merge(into: Line, line: Line) -> None:
     for name in _COUNTS:
         if counts := line.get(name):
             add_counts(into.setdefault(name, {}), counts)
-    for name in _TABLES:
+    for name in (_LOOKUPS, _LATENCY):
         if tables := line.get(name):
             have = into.setdefault(name, {})
             for part, counts in tables.items():

@@ -6,6 +6,7 @@ last word, and the words for what is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypedDict
@@ -14,14 +15,14 @@ from validator.histogram import BUCKETS
 from validator.records import Outcome
 
 _BEGIN = b'{"type":"window",'
+_NEEDED, _SHORT = {"cache", "seq", "t_s"}, {"like", "counts"}
 
-
-Decode = Callable[[Sequence[bytes]], list[dict[str, Any] | None]]
+Decode = Callable[[Sequence[bytes]], list[Any]]
 
 
 @functools.cache
 def window_decoder() -> Decode | None:
-    """Return what turns lines into checked windows, and any line that is no sound window into None.
+    """Return what turns lines into checked windows, in short or in full, and any that is no sound window into None.
 
     Imports msgspec when it is first called: a training process, which only writes, never does.
 
@@ -33,38 +34,53 @@ def window_decoder() -> Decode | None:
     except ImportError:
         return None
 
-    decode, refused = msgspec.json.Decoder(_window_type(msgspec.Meta)).decode, msgspec.DecodeError
+    full_type, short_fields = _types(msgspec.Meta)
+    full = msgspec.json.Decoder(full_type)
+    short = msgspec.json.Decoder(msgspec.defstruct("Short", short_fields, forbid_unknown_fields=True, gc=False))
+    refused = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-    def windows(raws: Sequence[bytes]) -> list[dict[str, Any] | None]:
-        found: list[dict[str, Any] | None] = []
-        for raw in raws:
-            line = None
-            # A writer writes ASCII; in a name that it does not know msgspec would let pass what is no UTF-8.
-            if raw.startswith(_BEGIN) and raw.isascii():
-                try:
-                    line = decode(raw)
-                    pairs = ("like" in line) == ("counts" in line)
-                    if not (pairs and "cache" in line and "seq" in line and "t_s" in line):
-                        line = None
-                except (refused, UnicodeDecodeError, RecursionError):
-                    line = None
-            found.append(line)
+    def one(decode: Callable[[bytes], Any], raw: bytes) -> Any:
+        # A writer writes ASCII; in a field that it does not know msgspec would let pass what is no UTF-8.
+        with contextlib.suppress(*refused):
+            return decode(raw) if raw.isascii() else None
+        return None
+
+    def all_short(raws: Sequence[bytes]) -> list[Any]:
+        # A window that began with such a line and went on in the next would hold the brace of that, which is refused.
+        with contextlib.suppress(*refused):
+            windows: list[Any] = short.decode_lines(b"".join(raws))
+            if len(windows) == len(raws):
+                return windows
+        return [one(short.decode, raw) for raw in raws]
+
+    def windows(raws: Sequence[bytes]) -> list[Any]:
+        found: list[Any] = [None] * len(raws)
+        begun = [at for at, raw in enumerate(raws) if raw.startswith(_BEGIN)]
+        if not begun:
+            return found
+        # In short are those with one brace, at their begin: there are no tables in them.
+        in_short = [at for at in begun if not raws[at].rfind(b"{")]
+        for at, window in zip(in_short, all_short([raws[at] for at in in_short]), strict=True):
+            found[at] = window
+        for at in begun if len(in_short) < len(begun) else ():
+            if found[at] is None and (line := one(full.decode, raws[at])):
+                found[at] = line if line.keys() >= _NEEDED and not line.keys() & _SHORT else None
         return found
 
     return windows
 
 
-def _window_type(meta: Any) -> Any:
+def _types(meta: Any) -> tuple[Any, list[tuple[str, Any]]]:
     count: Any = Annotated[int, meta(ge=0, le=2**63 - 1)]
     progress: Any = Annotated[int, meta(ge=-1, le=2**63 - 1)]
     outcome: Any = Literal.__getitem__(tuple(outcome.value for outcome in Outcome))
     bucket: Any = Literal.__getitem__(tuple(map(str, range(BUCKETS))))
     group: Any = Annotated[str, meta(pattern=r"\A[^|]*\|[^|]*\|[^|]*\Z")]
-    fields: dict[str, Any] = {"type": Literal["window"], "cache": str, "t_s": Annotated[float, meta(ge=0, lt=1e12)]}
-    fields |= dict.fromkeys(("seq", "harness_ns", "like"), count)
-    fields |= dict.fromkeys(("train_iter", "env_step"), progress)
-    fields |= dict.fromkeys(("ops", "coverage", "envs", "bytes_held", "dropped"), dict[str, count])
-    fields |= {"lookups": dict[str, dict[outcome, count]], "latency_ns": dict[str, dict[bucket, count]]}
-    fields |= {"divergences": dict[group, count], "counts": list[count]}
+    both: dict[str, Any] = {"type": Literal["window"], "t_s": Annotated[float, meta(ge=0, lt=1e12)], "cache": str}
+    both |= {"seq": count, "harness_ns": count, "train_iter": progress, "env_step": progress}
+    full = both | dict.fromkeys(("ops", "coverage", "envs", "bytes_held", "dropped"), dict[str, count])
+    full |= {"lookups": dict[str, dict[outcome, count]], "latency_ns": dict[str, dict[bucket, count]]}
+    full |= {"divergences": dict[group, count], **dict.fromkeys(_SHORT, Any)}
     make: Any = TypedDict
-    return make("WindowLine", fields, total=False)
+    # In the order of a line, which is the fastest to decode.
+    return make("Full", full, total=False), [*both.items(), ("like", count), ("counts", list[count]), ("rank", count)]

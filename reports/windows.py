@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from reports.order import Order
-from reports.short import Names
+from reports.short import Names, Short
 from reports.thinning import MOST, Thinned
 from validator.histogram import total
 from validator.run import Timed
@@ -34,15 +34,18 @@ class Windows:
         self._thinned: dict[str, Thinned] = {}
         self._names: dict[str, Names] = {}
 
-    def take(self, windows: Sequence[Line]) -> list[Line]:
+    def take(self, windows: Sequence[Line | Short]) -> list[Line | Short]:
         """Take in the windows that follow; return those that can't be read, because their names are not there."""
-        unread: list[Line] = []
-        caches = dict.fromkeys([window["cache"] for window in windows])
+        unread: list[Line | Short] = []
+        named = [window["cache"] if isinstance(window, dict) else window.cache for window in windows]
+        caches = dict.fromkeys(named)
         for cache in caches:
-            own = windows if len(caches) == 1 else [window for window in windows if window["cache"] == cache]
+            own: Sequence[Any] = windows
+            if len(caches) > 1:
+                own = [window for name, window in zip(named, windows, strict=True) if name == cache]
             self._thinned.setdefault(cache, Thinned(self._most))
             begin = 0
-            for like, together in groupby([window.get("like") for window in own]):
+            for like, together in groupby([None if isinstance(window, dict) else window.like for window in own]):
                 run = own[begin : begin + sum(1 for _ in together)]
                 begin += len(run)
                 unread += self._take_full(cache, run) if like is None else self._take_short(cache, like, run)
@@ -63,28 +66,24 @@ class Windows:
                 self.timed.append(_timed(latency))
                 if not self._with_latency:
                     del window["latency_ns"]
-            self._names[cache] = Names.of(window, self._names.get(cache))
-            self._thinned[cache].add(window)
+            self._names[cache] = names = Names.of(window, self._names.get(cache))
+            self._thinned[cache].add(window, names)
         return ()
 
-    def _take_short(self, cache: str, like: int, windows: Sequence[Line]) -> Sequence[Line]:
+    def _take_short(self, cache: str, like: int, windows: Sequence[Short]) -> Sequence[Short]:
         names = self._names.get(cache)
         if names is None or names.seq != like:
             return windows
-        unread: Sequence[Line] = ()
-        if {len(window["counts"]) for window in windows} != {len(names.names)}:
-            unread = [window for window in windows if len(window["counts"]) != len(names.names)]
-            windows = [window for window in windows if len(window["counts"]) == len(names.names)]
-        self._order.saw(cache, [window["seq"] for window in windows], [window["t_s"] for window in windows])
+        unread: Sequence[Short] = ()
+        if {len(window.counts) for window in windows} != {len(names.names)}:
+            unread = [window for window in windows if len(window.counts) != len(names.names)]
+            windows = [window for window in windows if len(window.counts) == len(names.names)]
+        self._order.saw(cache, [window.seq for window in windows], [window.t_s for window in windows])
         self._thinned[cache].add_short(windows, names)
         return unread
 
 
 def _timed(latency: dict[str, dict[str, int]]) -> Timed:
-    times, counts = {"control": 0.0, "candidate": 0.0}, {"control": 0, "candidate": 0}
-    for name, histogram in latency.items():
-        side = name.partition(".")[0]
-        if side in times:
-            times[side] += total(histogram)
-            counts[side] += sum(histogram.values())
-    return Timed(times["control"], times["candidate"], min(counts.values()))
+    sides = [[h for name, h in latency.items() if name.partition(".")[0] == side] for side in ("control", "candidate")]
+    (control_ns, n_control), (candidate_ns, n_candidate) = map(total, sides)
+    return Timed(control_ns, candidate_ns, min(n_control, n_candidate))

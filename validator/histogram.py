@@ -6,7 +6,8 @@ the mantissa, so each power of two has eight buckets. Values below 16 have a buc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from operator import mul
 
 BUCKETS = 512
@@ -32,9 +33,11 @@ def midpoint(index: int) -> float:
 _MIDPOINTS = {str(index): midpoint(index) for index in range(BUCKETS)}
 
 
-def total(counts: Mapping[str, int]) -> float:
-    """Return the sum of the counted durations, nanoseconds."""
-    return float(sum(map(mul, map(_MIDPOINTS.__getitem__, counts), counts.values())))
+def total(histograms: Sequence[Mapping[str, int]]) -> tuple[float, int]:
+    """Return the sum of the durations counted in some histograms, nanoseconds, and how many they are."""
+    counts = [*chain.from_iterable(histogram.values() for histogram in histograms)]
+    middles = map(_MIDPOINTS.__getitem__, chain.from_iterable(histograms))
+    return float(sum(map(mul, middles, counts))), sum(counts)
 
 
 def percentile(counts: Mapping[str, int], share: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,69 @@ def bare(seq: int, **changes: Any) -> Window:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "rank-0000.jsonl").read_text().splitlines()]
+
+
+def random_run(out: Path, generator: random.Random) -> tuple[list[Window], list[bytes]]:
+    """Windows of pairs that take turns, with names that change, and their lines; events stand between."""
+    pen = RunWriter.create(out, "r1", MANIFEST, evidence_limit_bytes=0)
+    tops = (3, 2000, 2**62)
+    names, seqs, windows = ["get.init", "get.wm", "set.recur"], {"collect": 0, "eval": 0}, []
+    for number in range(generator.choice((5, 70, 400))):
+        if generator.random() < 0.02:
+            generator.shuffle(names)
+            pen.event("reset")
+        for cache in generator.choice((["collect"], ["collect", "eval"])):
+            about: dict[str, Any] = {"cache": cache, "t_s": number * 1.5, "train_iter": number // 2 - 1}
+            least = int(generator.random() < 0.95)
+            about["ops"] = {name: generator.randrange(least, generator.choice(tops)) for name in names}
+            about["bytes_held"] = {"control": generator.randrange(1, 9), "candidate": 5}
+            windows.append((window if generator.random() < 0.02 else bare)(seqs[cache], **about))
+            pen.window(windows[-1])
+            seqs[cache] += 1
+    pen.close({})
+    return windows, (pen.path / "rank-0000.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def damaged(lines: list[bytes], generator: random.Random, times: int) -> list[bytes]:
+    """The lines with some of them changed, most so that they look sound."""
+    lines = list(lines)
+    for _ in range(times):
+        at = generator.randrange(len(lines))
+        other = generator.choice(lines)
+        number = b"%d" % generator.choice((-2, -1, 0, 2**53, 2**63 - 1, 2**63, 10**30))
+        lines[at : at + 1] = generator.choice(
+            (
+                [],
+                [lines[at], other],
+                [other],
+                [lines[at][:-1] + other],
+                [lines[at][: len(lines[at]) // 2] + b"\n", lines[at][len(lines[at]) // 2 :]],
+                [lines[at].replace(b",", b",\n", 1)],
+                [lines[at].replace(b",", b", ").replace(b":", b" :")],
+                [lines[at].replace(b'"like"', b'"lik\\u0065"')],
+                [lines[at].replace(b'"seq"', b'"sea"')],
+                [lines[at].replace(b'"harness_ns"', b'"unknown"')],
+                [lines[at].replace(b'"rank":0', b'"rank":0,"ops":{"get.init":1}')],
+                [lines[at].replace(b'"rank":0', b'"rank":0,"ops":7')],
+                [lines[at].replace(b'"rank":0', b'"rank":0,"\xff":7')],
+                [lines[at][:-1] + generator.choice((b",", b"x", b"}", b"\t", b"null")) + b"\n"],
+                [lines[at].replace(b'"rank":0', b'"rank":0,"seq":' + number)],
+                [lines[at].replace(b'"rank":0', b'"rank":' + number)],
+                [lines[at].replace(b'"rank":0', b'"rank":0,"counts":[]')],
+                [lines[at].replace(b"[", b"[" + number + b",").replace(b",0", b"", 1)],
+                [lines[at].replace(b"[", b"[[1],")],
+                [re.sub(rb"(?<=[:,\[])\d+(?=[,\]])", number, lines[at], count=generator.randrange(1, 12))],
+                [
+                    lines[at].replace(
+                        b"collect",
+                        generator.choice(
+                            (b"ev{l", b"ev\xc3\xa9l", b"ev\xffl", b"ev\xed\xa0\x80l", b"ev\tl", b"\\ud800", b"eval")
+                        ),
+                    )
+                ],
+            )
+        )
+    return lines
 
 
 class TestWritten:
@@ -121,6 +185,26 @@ class TestRead:
         assert run.windows[-1].bytes_held == windows[-1].bytes_held
 
     @pytest.mark.usefixtures("way")
+    def test_progress_that_the_host_does_not_say_is_that_said_before(self, tmp_path: Path) -> None:
+        windows = tuple(
+            bare(seq, train_iter=seq if seq < 39 else -1, env_step=seq if seq < 38 else -1) for seq in range(40)
+        )
+
+        run = read_run(write_run(tmp_path, windows=windows), most_windows=1)
+
+        assert [(one.seq, one.train_iter, one.env_step) for one in run.windows] == [(0, 31, 31), (32, 38, 37)]
+
+    @pytest.mark.usefixtures("way")
+    @pytest.mark.parametrize("at", [3, 126, 127, 128, 129, 130])
+    def test_a_clock_that_goes_backwards_shows(self, tmp_path: Path, at: int) -> None:
+        windows = tuple(bare(seq, t_s=seq - 1.5 * (seq >= at) + 1) for seq in range(140))
+
+        run = read_run(write_run(tmp_path, windows=windows))
+
+        said = f"from {windows[at - 1].t_s:g} s to {windows[at].t_s:g} s"
+        assert run.problems == [f"rank-0000.jsonl: the clock of 'world_model' goes backwards, {said}"]
+
+    @pytest.mark.usefixtures("way")
     def test_without_the_full_one_those_in_short_can_not_be_read(self, tmp_path: Path) -> None:
         path = write_run(tmp_path, windows=tuple(map(bare, range(FULL_EVERY + 2))))
         edit(path / "rank-0000.jsonl", lambda lines: [*lines[:2], b"{}\n", *lines[3:]])
@@ -144,7 +228,9 @@ class TestRead:
             ({"counts": [-1] * 15}, "-1 is no count"),
             ({"counts": [True] * 15}, "True is no count"),
             ({"counts": 7}, "not iterable"),
+            ({"divergences": {"value|rounding|candidate": 1}}, "tables beside counts"),
             ({"seq": 1.0}, "1.0 is no seq"),
+            ({"train_iter": -2}, "-2 is no train_iter"),
         ],
     )
     def test_one_in_short_that_can_not_be_added_is_no_window(
@@ -196,6 +282,27 @@ class TestRead:
                 found.append((lines.windows(), lines.problems(), lines.n_read, lines.close))
 
             assert found[0] == found[1], bytes(damaged)
+
+    @needs_msgspec
+    def test_both_ways_agree_on_random_runs_of_damaged_windows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        generator = random.Random(2)
+        for number in range(20):
+            written, whole = random_run(tmp_path / str(number), generator)
+            for damages in (0, 1, 3):
+                file = tmp_path / "rank-0000.jsonl"
+                file.write_bytes(b"".join(damaged(whole, generator, damages)))
+                found = []
+                for decoder in (TYPED, None):
+                    monkeypatch.setattr(reports.lines, "window_decoder", lambda chosen=decoder: chosen)
+                    lines = read_lines(file, 0, most=8)
+                    windows = lines.windows()
+                    told = (lines.problems(), lines.n_read, lines.close, lines.is_sealed, lines.cut_off, lines.events)
+                    found.append((windows, fold(windows), lines.timed, told))
+
+                assert found[0] == found[1], file.read_bytes()
+                assert damages or (found[0][1] == fold(written) and found[0][-1][0] == [])
 
     @needs_msgspec
     def test_every_window_that_a_writer_writes_is_decoded_the_fast_way(self, tmp_path: Path) -> None:
