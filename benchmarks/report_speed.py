@@ -23,6 +23,7 @@ from pathlib import Path
 from reports.reader import read_run
 from reports.short import Shortener
 from reports.writer import RunWriter
+from validator.histogram import is_due
 from validator.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window, to_json
 from validator.run import fold, summarise
 
@@ -100,10 +101,9 @@ def window_lines(count: int) -> Iterator[bytes]:
     rich = to_json(rich_window(0))
     bare = {**rich, "latency_ns": {}}
     for seq in range(count):
-        with_latency = seq % max(1, seq // 64) == 0
         about = {"seq": seq, "t_s": 5.0 * seq, "train_iter": seq * 10, "harness_ns": 2_500_000_000 + seq}
         about |= {"envs": {str(env): 700 + seq % (env + 2) for env in range(4)}}
-        line = shortener.line({**(rich if with_latency else bare), **about})
+        line = shortener.line({**(rich if is_due(seq) else bare), **about})
         yield json.dumps({"type": "window", **line, "rank": 0}, separators=(",", ":")).encode() + b"\n"
 
 

@@ -105,10 +105,6 @@ class Region:
         """Whether the tensors still lie in this memory."""
         return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
 
-    def packed(self) -> tuple[Any, ...]:
-        """Return the valid bytes of each buffer in order of sample, head, token, channel; see ``plain.pack``."""
-        return plain.pack(self.addresses, *self.layout.runs(self.size))
-
     def take(self, other: Region) -> None:
         """Copy the values of a region of the same layout here; the lengths of the entry are its caller's to set."""
         self.size = size = other.size

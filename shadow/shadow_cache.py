@@ -27,6 +27,7 @@ from shadow.operation import (
     Observation,
     Observer,
     Operation,
+    make,
 )
 from shadow.staging import Staging
 
@@ -34,7 +35,6 @@ LOOK_FIRST = 128  # operations around which all state of the process is looked a
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (Exception, SystemExit)
-_tuple: Any = tuple.__new__  # makes an Observation at half the price of its own constructor
 
 
 class ShadowCache:
@@ -214,7 +214,7 @@ class ShadowCache:
             else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
         )
         try:
-            observer.observed(_tuple(Observation, seen))
+            observer.observed(make(Observation, seen))
         except Exception as fault:
             observer.faulted(fault)
         observer.spent(perf_counter_ns() - began - own_ns)

@@ -14,6 +14,8 @@ from xxhash import xxh3_64_intdigest
 
 from shadow.entry import Leaf, leaves, readable, region
 from shadow.memory import Region
+from shadow.operation import make
+from shadow.plain import pack
 from validator.compare import valid
 
 
@@ -75,12 +77,13 @@ def digest_entry(entry: Any) -> Digest:
 
 def digest_region(plain: Region) -> Digest:
     """Digest a plain entry where it lies."""
-    layout, size = plain.layout, plain.size
-    return Digest(contents(plain), layout.described(size))
+    found: Digest = make(Digest, (contents(plain), plain.layout.described(plain.size)))
+    return found
 
 
 def contents(plain: Region) -> tuple[int, ...]:
     """Hash the valid bytes of each buffer of a plain entry."""
-    if not plain.size:
-        return (0,) * plain.layout.n_leaves
-    return tuple(map(xxh3_64_intdigest, plain.packed()))
+    size, layout = plain.size, plain.layout
+    if not size:
+        return (0,) * layout.n_leaves
+    return tuple(map(xxh3_64_intdigest, pack(plain.addresses, *layout.runs(size))))

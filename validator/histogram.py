@@ -13,6 +13,14 @@ from operator import mul
 BUCKETS = 512
 
 
+def is_due(window: int) -> bool:
+    """Tell whether a run's window of this ordinal brings histograms: each of the first 128, then 64 in every doubling.
+
+    They are nine tenths of a window on disk, and what one of them covers is never more than a 64th of the run.
+    """
+    return window % (1 << max(0, window.bit_length() - 7)) == 0
+
+
 def bucket(value: int) -> int:
     """Return the bucket of a whole number of nanoseconds."""
     if value < 16:

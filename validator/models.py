@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from shadow.interface import CachePolicy
-from shadow.operation import Pool
+from shadow.operation import Pool, make
 from validator.digest import Digest
 
 
@@ -262,7 +262,7 @@ def versions(stored: Stored | None, gone: Gone | None) -> tuple[Version, ...]:
     last = stored or (None if gone is None else gone.stored)
     if last is None:
         return ()
-    return (Version(last.digest, last.op_index, stored is not None), *last.previous[:7])
+    return (make(Version, (last.digest, last.op_index, stored is not None)), *last.previous[:7])
 
 
 def remember(gone: OrderedDict[int, Gone], item: Gone, capacity: int) -> None:

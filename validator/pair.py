@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from shadow.memory import Plain
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
+from validator import histogram
 from validator.audit import Auditor
 from validator.compare import Tolerance
 from validator.config import ValidationConfig
@@ -23,7 +24,6 @@ from validator.sets import Sets
 from validator.side import SideView, policies
 
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
-_LATENCY_SHARE = 64  # histograms come with every window of a short run, and with each 64th part of a long one
 
 
 class Sink(Protocol):
@@ -287,8 +287,7 @@ class Pair:
             size = getattr(side.cache, "nbytes", None)
             if isinstance(size, int):
                 held[side.name] = size
-        # Histograms are nine tenths of a window on disk.
-        with_latency = last or self.seq % max(1, self.seq // _LATENCY_SHARE) == 0
+        with_latency = last or histogram.is_due(self.seq)
         progress = self.sink.train_iter, self.sink.env_step
         self._drained_ns += self.counters.harness_ns
         window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)

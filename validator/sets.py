@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shadow.entry import Lent, leaves, readable, region
 from shadow.memory import Plain, Region
-from shadow.operation import Observation, Pool
+from shadow.operation import Observation, Pool, make
 from validator.digest import Digest, digest_region
 from validator.late import LateLooks
 from validator.ledger import Charge, Place
@@ -45,7 +45,7 @@ class Sets:
         self._pending = None
         own, copy = plain if pair.plain else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
-        self._pending = Pending(digest, (entry, own), (staged, copy))
+        self._pending = make(Pending, (digest, (entry, own), (staged, copy)))
         pair.referee.was_given(pair.secondary, staged, copy)
         if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
             pair.referee.was_given(pair.primary, entry, own)
@@ -65,7 +65,7 @@ class Sets:
             return
         pair = self._pair
         models = self._control.model.pool(pool, env_id), self._candidate.model.pool(pool, env_id)
-        stored = Stored(
+        fields = (
             key,
             pool,
             env_id,
@@ -77,6 +77,7 @@ class Sets:
             pair.weight_version,
             models[0].versions(key) or models[1].versions(key),
         )
+        stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from shadow.entry import Leaf, leaves, readable, region
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.memory import Region
-from shadow.operation import Pool
+from shadow.operation import Pool, make
 from validator.digest import Digest, digest
 from validator.models import SideModel, Stored
 
@@ -185,7 +185,8 @@ def memory_of(entry: Any, plain: Region | None = None) -> Given | None:
     """Return where the memory of an entry lies; None for one without any."""
     plain = plain or region(entry)
     if plain is not None:
-        return Given(weakref.ref(plain.tensors[0]), plain.addresses, plain.layout.leaf_nbytes)
+        found: Given = make(Given, (weakref.ref(plain.tensors[0]), plain.addresses, plain.layout.leaf_nbytes))
+        return found
     buffers = [leaf.tensor for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
     if not buffers:
         return None

@@ -17,6 +17,7 @@ import torch
 from shadow.entry import Cache, KeysValues, KVCache, Lent, leaves, lend, readable, region
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
+from shadow.plain import pack
 from shadow.pool import EvictionStrategy, KVCachePool
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 
@@ -374,7 +375,7 @@ def test_a_region_packs_the_valid_cells_in_order(size: int, dtype: torch.dtype, 
     found = region(entry)
     assert found is not None
     expected = [leaf.tensor[:, :, :size].contiguous().view(torch.uint8).numpy().tobytes() for leaf in leaves(entry)]
-    assert [bytes(part) for part in found.packed()] == expected
+    assert [bytes(part) for part in pack(found.addresses, *found.layout.runs(found.size))] == expected
 
 
 @pytest.mark.parametrize("sizes", [(162, 162), (162, 80), (8, 0)])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tests.reports.records_for_tests import window
 from validator.counters import Counters
+from validator.histogram import is_due
 from validator.run import fold
 
 
@@ -27,3 +30,12 @@ def test_bytes_held_of_a_pair_take_the_place_of_its_earlier_ones() -> None:
     ranks = [window(0, rank=0), window(0, rank=1), window(1, rank=0)]
 
     assert fold(ranks).bytes_held["control"] == 2 * 3_145_728
+
+
+def test_histograms_come_with_every_window_of_a_short_run_and_64_times_in_every_doubling_of_a_long_one() -> None:
+    due = [seq for seq in range(1 << 14) if is_due(seq)]
+
+    assert due[:128] == list(range(128))
+    for doubled in range(7, 14):
+        assert len([seq for seq in due if 1 << doubled <= seq < 2 << doubled]) == 64
+    assert all(after - before <= max(1, after / 64) for before, after in pairwise(due))
