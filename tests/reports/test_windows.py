@@ -213,10 +213,10 @@ class TestRead:
 
         assert [one.seq for one in run.windows] == [FULL_EVERY, FULL_EVERY + 1]
         assert run.problems[1] == (
-            "rank-0000.jsonl: lines 4, 5, 6, 7, 8 and 58 more: no window that can be understood without an earlier "
+            f"rank-0000.jsonl: lines 4, 5, 6, 7, 8 and {FULL_EVERY - 6} more: no window that can be understood without an earlier "
             "one, which can't be read"
         )
-        assert "rank-0000.jsonl: 64 windows of 'world_model' missing before its last" in run.problems
+        assert f"rank-0000.jsonl: {FULL_EVERY} windows of 'world_model' missing before its last" in run.problems
 
     @pytest.mark.usefixtures("way")
     @pytest.mark.parametrize(
