@@ -213,8 +213,8 @@ class TestRead:
 
         assert [one.seq for one in run.windows] == [FULL_EVERY, FULL_EVERY + 1]
         assert run.problems[1] == (
-            f"rank-0000.jsonl: lines 4, 5, 6, 7, 8 and {FULL_EVERY - 6} more: no window that can be understood without an earlier "
-            "one, which can't be read"
+            f"rank-0000.jsonl: lines 4, 5, 6, 7, 8 and {FULL_EVERY - 6} more: no window that can be understood without "
+            "an earlier one, which can't be read"
         )
         assert f"rank-0000.jsonl: {FULL_EVERY} windows of 'world_model' missing before its last" in run.problems
 
