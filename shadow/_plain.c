@@ -262,6 +262,40 @@ resize(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_NONE;
 }
 
+static int copied(PyObject *to, PyObject *source, const Runs *runs);
+
+PyDoc_STRVAR(refill_doc,
+"refill(layers, tensors, addresses, source, rows, step, n, size)\n--\n\n"
+"Fill an entry that lies there with the runs at other addresses, and give it that length; False if it lies elsewhere.");
+
+static PyObject *
+refill(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Runs runs;
+    if (nargs != 8) {
+        PyErr_SetString(PyExc_TypeError, "refill takes layers, tensors, addresses, source, rows, step, n and a length");
+        return NULL;
+    }
+    if (!both_tuples(args[1], args[2]) || !both_tuples(args[2], args[3]) || runs_of(args + 4, &runs) < 0)
+        return NULL;
+    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
+    if (layers == NULL)
+        return NULL;
+    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers);
+    int here = count && count == PyTuple_GET_SIZE(args[1]);
+    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
+        PyObject *cache = cache_at(layers, index);
+        here = cache == NULL ? -1 : lies(cache, PyTuple_GET_ITEM(args[1], index), PyTuple_GET_ITEM(args[2], index));
+        if (here > 0 && PyObject_SetAttr(cache, s_size, args[7]) < 0)
+            here = -1;
+        Py_XDECREF(cache);
+    }
+    Py_DECREF(layers);
+    if (here > 0 && copied(args[2], args[3], &runs) < 0)
+        here = -1;
+    return here < 0 ? NULL : PyBool_FromLong(here);
+}
+
 PyDoc_STRVAR(equal_doc,
 "equal(one, other, rows, step, n)\n--\n\n"
 "Tell whether all runs of the buffers at two tuples of addresses hold the same bytes.");
@@ -287,6 +321,19 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_TRUE;
 }
 
+static int
+copied(PyObject *to, PyObject *source, const Runs *runs)
+{
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(to); index++) {
+        char *p, *q;
+        if (address_at(to, index, &p) < 0 || address_at(source, index, &q) < 0)
+            return -1;
+        for (Py_ssize_t row = 0; row < runs->rows; row++)
+            memmove(p + row * runs->step, q + row * runs->step, runs->n);
+    }
+    return 0;
+}
+
 PyDoc_STRVAR(copy_doc,
 "copy(to, source, rows, step, n)\n--\n\n"
 "Copy all runs of the buffers at one tuple of addresses to another; the two do not overlap.");
@@ -299,15 +346,8 @@ copy(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "copy takes two tuples of addresses, rows, step and n");
         return NULL;
     }
-    if (!both_tuples(args[0], args[1]) || runs_of(args + 2, &runs) < 0)
+    if (!both_tuples(args[0], args[1]) || runs_of(args + 2, &runs) < 0 || copied(args[0], args[1], &runs) < 0)
         return NULL;
-    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(args[0]); index++) {
-        char *to, *from;
-        if (address_at(args[0], index, &to) < 0 || address_at(args[1], index, &from) < 0)
-            return NULL;
-        for (Py_ssize_t row = 0; row < runs.rows; row++)
-            memmove(to + row * runs.step, from + row * runs.step, runs.n);
-    }
     Py_RETURN_NONE;
 }
 
@@ -348,6 +388,7 @@ static PyMethodDef methods[] = {
     {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, survey_doc},
     {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, placed_doc},
     {"resize", (PyCFunction)(void (*)(void))resize, METH_FASTCALL, resize_doc},
+    {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, refill_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
     {"copy", (PyCFunction)(void (*)(void))copy, METH_FASTCALL, copy_doc},
     {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL, pack_doc},

@@ -76,6 +76,28 @@ def resize(layers: Sequence[Any], size: int) -> None:
         layer._k_cache._size = layer._v_cache._size = size
 
 
+def refill(
+    layers: Sequence[Any],
+    tensors: tuple[Any, ...],
+    addresses: tuple[int, ...],
+    source: tuple[int, ...],
+    rows: int,
+    step: int,
+    n: int,
+    size: int,
+) -> bool:
+    """Fill an entry that lies there with the runs at other addresses, and give it that length.
+
+    Returns:
+        False, and nothing is copied, if the entry lies elsewhere.
+    """
+    if placed(layers, tensors, addresses) == -1:
+        return False
+    copy(addresses, source, rows, step, n)
+    resize(layers, size)
+    return True
+
+
 def equal(one: tuple[int, ...], other: tuple[int, ...], rows: int, step: int, n: int) -> bool:
     """Tell whether all runs of the buffers at two tuples of addresses hold the same bytes.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readable, region
 from shadow.memory import Plain, Region
-from shadow.plain import placed, resize
+from shadow.plain import placed, refill
 
 _NOWHERE: Plain = (None, None)
 
@@ -67,15 +67,15 @@ class Staging:
                 except Exception:
                     return entry, _NOWHERE
         shell = self._copies.get(layout)
-        if shell is None or not (_intact(shell) or _put_together(shell)):
+        if plain is not None and shell is not None and _refilled(shell, plain):
+            return shell.staged, (plain, shell.plain)
+        if shell is None or not _put_together(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
             shell = self._copies[layout] = _shell(entry, source, plain)
             _restore(shell)
         if plain is not None:
-            assert shell.plain is not None
-            shell.plain.take(plain)
-            resize(shell.layers, plain.size)
+            _refilled(shell, plain)
             return shell.staged, (plain, shell.plain)
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
@@ -86,21 +86,25 @@ class Staging:
 def _put_together(shell: _Shell) -> bool:
     """Put a copy together again, as if a cache had taken it apart; False if its memory itself was replaced."""
     _restore(shell)
-    return shell.plain is None or _intact(shell)
+    return shell.plain is None or placed(shell.layers, shell.plain.tensors, shell.plain.addresses) != -1
 
 
-def _intact(shell: _Shell) -> bool:
-    """Tell whether a plain copy is as it was made."""
+def _refilled(shell: _Shell, plain: Region) -> bool:
+    """Fill a plain copy if it is as it was made, and tell whether it is."""
     staged, layers, _, own = shell
+    assert own is not None
+    size = plain.size
     try:
-        return (
-            own is not None
-            and staged._keys_values is layers
+        if not (
+            staged._keys_values is layers
             and (type(staged) is not KeysValues or staged._region is own)
-            and placed(layers, own.tensors, own.addresses) != -1
-        )
+            and refill(layers, own.tensors, own.addresses, plain.addresses, *plain.layout.runs(size), size)
+        ):
+            return False
     except (AttributeError, TypeError):  # whatever is missing was taken away
         return False
+    own.size = size
+    return True
 
 
 def _restore(shell: _Shell) -> None:

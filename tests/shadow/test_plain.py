@@ -185,3 +185,43 @@ def test_tuples_of_other_lengths_are_refused(work: ModuleType) -> None:
         work.equal(addresses(one), addresses(one, one), 1, 0, 8)
     with pytest.raises(ValueError, match=r".+"):
         work.copy(addresses(one), addresses(one, one), 1, 0, 8)
+
+
+def test_an_entry_that_lies_where_it_lay_is_refilled(work: ModuleType) -> None:
+    entry, other = make_entry(1, size=2), make_entry(2, size=3)
+    tensors, where = place(entry)
+    _, source = place(other)
+    batch, heads, tokens, width = tensors[0].shape
+    runs = (batch * heads, tokens * width * 4, 3 * width * 4)
+
+    assert work.refill(entry._keys_values, tensors, where, source, *runs, 3)
+
+    assert [leaf.size for leaf in leaves(entry)] == [3] * 4
+    for mine, theirs in zip(leaves(entry), leaves(other), strict=True):
+        assert torch.equal(mine.tensor[:, :, :3], theirs.tensor[:, :, :3])
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("change", ["buffer", "memory", "layers"])
+def test_an_entry_that_lies_elsewhere_is_not_refilled(work: ModuleType, change: str, layer: int) -> None:
+    entry, other = make_entry(1, size=2), make_entry(2, size=2)
+    tensors, where = place(entry)
+    before = [tensor.clone() for tensor in tensors]
+    cache = entry[layer]._v_cache
+    layers = entry._keys_values
+    if change == "buffer":
+        cache._cache = cache._cache[:]
+    elif change == "memory":
+        cache._cache.data = cache._cache.clone()
+    else:
+        layers = layers[:layer]
+
+    assert not work.refill(layers, tensors, where, place(other)[1], 1, 0, 8, 2)
+
+    assert all(torch.equal(one, two) for one, two in zip(map(bits, tensors), map(bits, before), strict=True))
+    with pytest.raises(AttributeError):
+        work.refill((object(), object()), tensors, where, where, 1, 0, 8, 2)
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.view(torch.int32)

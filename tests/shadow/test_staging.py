@@ -95,6 +95,21 @@ def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
     assert_equal_entries(staged_by(staging, make_entry(2)), make_entry(2))
 
 
+@pytest.mark.parametrize("what", ["layers", "layer", "cache", "memory"])
+def test_a_copy_that_a_cache_took_apart_is_put_together(what: str) -> None:
+    staging = Staging()
+    staged = staged_by(staging, make_entry(1))
+    if what == "layers":
+        staged._keys_values = staged._keys_values[::-1]
+    elif what == "layer":
+        del staged[1]._v_cache
+    elif what == "cache":
+        staged[0]._k_cache = staged[0]._v_cache
+    else:
+        staged[0]._k_cache._cache.data = torch.zeros(1, 2, 4, 2)
+    assert_equal_entries(staged_by(staging, make_entry(2)), make_entry(2))
+
+
 def test_cells_beyond_the_valid_length_are_not_read() -> None:
     entry = make_entry(1, size=2)  # NaN beyond
     staged = staged_by(Staging(), entry)
