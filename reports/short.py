@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 HELD = "bytes_held"
-FULL_EVERY = 256
+FULL_EVERY = 1024
 _TABLES = ("ops", "divergences", "coverage", "envs", "dropped", HELD)
 _NESTED = "lookups"
 _KEPT = ("t_s", "cache", "seq", "harness_ns", "train_iter", "env_step")
