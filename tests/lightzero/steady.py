@@ -8,10 +8,12 @@ the C library's (Linux), the second by a counter.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 _STILL_CLOCK = """
@@ -53,11 +55,9 @@ def seed_environments() -> None:
     seeding.np_random = lambda seed=None: seeded(next(numbers) if seed is None else seed)
 
 
-def weights(policy: object) -> str:
-    """Return a digest of every bit of the weights that a policy has learned."""
-    import hashlib
-
+def weights(policy: Any) -> str:
+    """Return a digest of every bit of the weights that a policy of LightZero has learned."""
     found = hashlib.blake2b(digest_size=8)
-    for name, value in policy._learn_model.state_dict().items():  # type: ignore[attr-defined]
+    for name, value in policy._learn_model.state_dict().items():
         found.update(name.encode() + value.cpu().numpy().tobytes())
     return found.hexdigest()

@@ -157,9 +157,6 @@ class InlineStore:
 
     def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
         """Return the slot object under a key without touching anything, or None."""
-        if pool == "recur":  # after every set, so without the helpers
-            slot = self.recur_dict.get(f"{cache_key:016x}" if self.text_keys else cache_key)
-            return None if slot is None else self.world_model.shared_pool_recur_infer[slot]
         slot = None if pool == "wm" else self._dict(pool, env_id).get(self._raw(cache_key))
         return None if slot is None else self._slots(pool, env_id)[slot]
 
