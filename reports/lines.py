@@ -12,7 +12,7 @@ from typing import Any
 from reports.disk import rank_file
 from reports.json_file import CHANGED
 from reports.seal import is_sealed, new_digest
-from reports.short import Short
+from reports.short import Full, Short
 from reports.thinning import MOST
 from reports.typed import window_decoder
 from reports.windows import Windows
@@ -81,12 +81,13 @@ class RankLines:
         """
         numbers = range(self._number + 1, self._number + len(raws) + 1)
         self._number += len(raws)
-        decode = window_decoder()
-        typed = decode(raws) if decode else [None] * len(raws)
-        if self.close is None and all(typed):
-            self._digest.update(b"".join(raws))
-            self._take_windows(typed, numbers)
+        decoder = window_decoder()
+        block = b"".join(raws)
+        if self.close is None and decoder and (in_short := decoder.block(block, len(raws))):
+            self._digest.update(block)
+            self._take_windows(in_short, numbers)
             return
+        typed = decoder.lines(raws) if decoder else [None] * len(raws)
         was_open = self.close is None
         windows: dict[int, Any] = {}
         parsed = iter(_batch([raw for raw, window in zip(raws, typed, strict=True) if window is None]))
@@ -111,7 +112,7 @@ class RankLines:
                     continue
                 self._note(_reason(fault), number)
         if was_open:
-            self._digest.update(b"".join(raws))
+            self._digest.update(block)
         self._take_windows([*windows.values()], [*windows])
 
     def windows(self) -> list[Window]:
@@ -141,7 +142,7 @@ class RankLines:
         kind = line.get("type")
         if kind == "window":
             _check_window(line)
-            return Short.of(line)
+            return Short.of(line) if "like" in line else Full.of(line)
         if kind == "divergence":
             try:
                 self.divergences.append(from_json(Divergence, {**line, "rank": self.rank}))

@@ -40,9 +40,28 @@ class Short:
     env_step: int = -1
 
     @classmethod
-    def of(cls, line: dict[str, Any]) -> Any:
-        """Return a window's line, which has been checked, as one in short, or as it is if it is in full."""
-        return cls(**{name: line[name] for name in cls.__slots__ if name in line}) if "like" in line else line
+    def of(cls, line: Line) -> Short:
+        """Return a window from a line in short, which has been checked."""
+        return cls(**{name: line[name] for name in cls.__slots__ if name in line})
+
+
+@dataclass(slots=True)
+class Full:
+    """A window in full.
+
+    Attributes:
+        line: All of it.
+        like: None: it needs no other's names.
+    """
+
+    cache: str
+    line: dict[str, Any]
+    like: None = None
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Full:
+        """Return a window from a line in full, which has been checked."""
+        return cls(line["cache"], line)
 
 
 @dataclass(frozen=True, slots=True)

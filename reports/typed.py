@@ -9,25 +9,41 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Annotated, Any, Literal, TypedDict
 
+from reports.short import Full
 from validator.histogram import BUCKETS
 from validator.records import Outcome
 
 _BEGIN = b'{"type":"window",'
+_END = b"}\n"
+_NEXT = _END + _BEGIN
 _NEEDED, _SHORT = {"cache", "seq", "t_s"}, {"like", "counts"}
 
-Decode = Callable[[Sequence[bytes]], list[Any]]
+
+@dataclass(frozen=True, slots=True)
+class WindowDecoder:
+    """Decodes windows.
+
+    Attributes:
+        block: From lines that all are sound windows in short, and from how many they are, these; None from any others.
+        lines: From each line a window, in short or in full; None from any that is no sound one.
+    """
+
+    block: Callable[[bytes, int], list[Any] | None]
+    lines: Callable[[Sequence[bytes]], list[Any]]
 
 
 @functools.cache
-def window_decoder() -> Decode | None:
-    """Return what turns lines into checked windows, in short or in full, and any that is no sound window into None.
+def window_decoder() -> WindowDecoder | None:
+    """Return what turns lines into checked windows.
 
     Imports msgspec when it is first called: a training process, which only writes, never does.
 
     Returns:
-        The function; None where msgspec is not installed.
+        The decoder; None where msgspec is not installed.
     """
     try:
         import msgspec
@@ -39,35 +55,36 @@ def window_decoder() -> Decode | None:
     short = msgspec.json.Decoder(msgspec.defstruct("Short", short_fields, forbid_unknown_fields=True, gc=False))
     refused = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+    def block(data: bytes, n_lines: int) -> list[Any] | None:
+        # There are neither tables nor newlines in a window in short: where a line ends and the next begins so does a
+        # window, and if there are as many of these as of lines, then none goes on in the next line.
+        if data.count(_NEXT) == n_lines - 1 and data.startswith(_BEGIN) and data.endswith(_END):
+            with contextlib.suppress(*refused):
+                windows: list[Any] = short.decode_lines(data)
+                return windows if len(windows) == n_lines else None
+        return None
+
     def one(decode: Callable[[bytes], Any], raw: bytes) -> Any:
         # A writer writes ASCII; in a field that it does not know msgspec would let pass what is no UTF-8.
         with contextlib.suppress(*refused):
             return decode(raw) if raw.isascii() else None
         return None
 
-    def all_short(raws: Sequence[bytes]) -> list[Any]:
-        # A window that began with such a line and went on in the next would hold the brace of that, which is refused.
-        with contextlib.suppress(*refused):
-            windows: list[Any] = short.decode_lines(b"".join(raws))
-            if len(windows) == len(raws):
-                return windows
-        return [one(short.decode, raw) for raw in raws]
-
-    def windows(raws: Sequence[bytes]) -> list[Any]:
-        found: list[Any] = [None] * len(raws)
-        begun = [at for at, raw in enumerate(raws) if raw.startswith(_BEGIN)]
-        if not begun:
-            return found
-        # In short are those with one brace, at their begin: there are no tables in them.
-        in_short = [at for at in begun if not raws[at].rfind(b"{")]
-        for at, window in zip(in_short, all_short([raws[at] for at in in_short]), strict=True):
-            found[at] = window
-        for at in begun if len(in_short) < len(begun) else ():
-            if found[at] is None and (line := one(full.decode, raws[at])):
-                found[at] = line if line.keys() >= _NEEDED and not line.keys() & _SHORT else None
+    def lines(raws: Sequence[bytes]) -> list[Any]:
+        found: list[Any] = []
+        for may_be_short, together in groupby(raws, lambda raw: raw.startswith(_BEGIN) and not raw.rfind(b"{")):
+            run = list(together)
+            if may_be_short:
+                found += block(b"".join(run), len(run)) or [one(short.decode, raw) for raw in run]
+            else:
+                found += [one(in_full, raw) if raw.startswith(_BEGIN) else None for raw in run]
         return found
 
-    return windows
+    def in_full(raw: bytes) -> Full | None:
+        line = full.decode(raw)
+        return Full.of(line) if line.keys() >= _NEEDED and not line.keys() & _SHORT else None
+
+    return WindowDecoder(block, lines)
 
 
 def _types(meta: Any) -> tuple[Any, list[tuple[str, Any]]]:

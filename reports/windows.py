@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from reports.order import Order
-from reports.short import Names, Short
+from reports.short import Full, Names, Short
 from reports.thinning import MOST, Thinned
 from validator.histogram import total
 from validator.run import Timed
 
 Line = dict[str, Any]
+_LIKE, _COUNTS = attrgetter("like"), attrgetter("counts")
 
 
 class Windows:
@@ -34,21 +36,21 @@ class Windows:
         self._thinned: dict[str, Thinned] = {}
         self._names: dict[str, Names] = {}
 
-    def take(self, windows: Sequence[Line | Short]) -> list[Line | Short]:
-        """Take in the windows that follow; return those that can't be read, because their names are not there."""
-        unread: list[Line | Short] = []
-        named = [window["cache"] if isinstance(window, dict) else window.cache for window in windows]
-        caches = dict.fromkeys(named)
-        for cache in caches:
-            own: Sequence[Any] = windows
-            if len(caches) > 1:
-                own = [window for name, window in zip(named, windows, strict=True) if name == cache]
+    def take(self, windows: Sequence[Any]) -> list[Any]:
+        """Take in the windows that follow, ``Full`` or like ``Short``; return those whose names are unknown."""
+        unread: list[Any] = []
+        caches = [window.cache for window in windows]
+        for cache in dict.fromkeys(caches):
+            own = windows
+            if caches.count(cache) < len(caches):
+                own = [window for window in windows if window.cache == cache]
             self._thinned.setdefault(cache, Thinned(self._most))
-            begin = 0
-            for like, together in groupby([None if isinstance(window, dict) else window.like for window in own]):
-                run = own[begin : begin + sum(1 for _ in together)]
-                begin += len(run)
-                unread += self._take_full(cache, run) if like is None else self._take_short(cache, like, run)
+            for like, together in groupby(own, _LIKE):
+                run = list(together)
+                if like is None:
+                    self._take_full(cache, run)
+                else:
+                    unread += self._take_short(cache, like, run)
         return unread
 
     def lines(self) -> list[Line]:
@@ -59,23 +61,23 @@ class Windows:
         """Name windows that are missing, repeated or out of order."""
         return self._order.gaps()
 
-    def _take_full(self, cache: str, windows: Sequence[Line]) -> Sequence[Line]:
+    def _take_full(self, cache: str, windows: Sequence[Full]) -> None:
         for window in windows:
-            self._order.saw(cache, [window["seq"]], [window["t_s"]])
-            if latency := window.get("latency_ns"):  # a window with latencies is never in short
+            line = window.line
+            self._order.saw(cache, [line["seq"]], [line["t_s"]])
+            if latency := line.get("latency_ns"):  # a window with latencies is never in short
                 self.timed.append(_timed(latency))
                 if not self._with_latency:
-                    del window["latency_ns"]
-            self._names[cache] = names = Names.of(window, self._names.get(cache))
-            self._thinned[cache].add(window, names)
-        return ()
+                    del line["latency_ns"]
+            self._names[cache] = names = Names.of(line, self._names.get(cache))
+            self._thinned[cache].add(line, names)
 
     def _take_short(self, cache: str, like: int, windows: Sequence[Short]) -> Sequence[Short]:
         names = self._names.get(cache)
         if names is None or names.seq != like:
             return windows
         unread: Sequence[Short] = ()
-        if {len(window.counts) for window in windows} != {len(names.names)}:
+        if set(map(len, map(_COUNTS, windows))) != {len(names.names)}:
             unread = [window for window in windows if len(window.counts) != len(names.names)]
             windows = [window for window in windows if len(window.counts) == len(names.names)]
         self._order.saw(cache, [window.seq for window in windows], [window.t_s for window in windows])

@@ -88,6 +88,8 @@ MUTATIONS = (
     ),
     m("typed windows: what is no ASCII is read slowly", "reports/typed", " if raw.isascii() else None", "", WINDOWS),
     m("typed windows: no short one with fields unknown", "reports/typed", "forbid_unknown_fields=True, ", "", WINDOWS),
+    m("typed windows: one to a line", "reports/typed", "data.count(_NEXT) == n_lines - 1 and ", "", WINDOWS),
+    m("typed windows: as many as lines", "reports/typed", " if len(windows) == n_lines else None", "", WINDOWS),
     m("typed windows: no full one with counts", "reports/typed", " and not line.keys() & _SHORT", "", WINDOWS),
     m(
         "windows added up: only under the same names",

@@ -304,10 +304,27 @@ class TestRead:
                 assert found[0] == found[1], file.read_bytes()
                 assert damages or (found[0][1] == fold(written) and found[0][-1][0] == [])
 
+    @pytest.mark.parametrize(("join", "part"), [(True, False), (False, True), (True, True)])
+    def test_a_window_is_one_line(self, tmp_path: Path, way: str, join: bool, part: bool) -> None:
+        path = write_run(tmp_path, windows=[bare(seq) for seq in range(400)])  # some are read at once
+        file = path / "rank-0000.jsonl"
+        raws = file.read_bytes().splitlines(keepends=True)
+        windows = [at for at, raw in enumerate(raws) if b'"counts"' in raw]
+        if join:
+            raws[windows[190]] = raws[windows[190]].rstrip()
+        if part:
+            raws[windows[195]] = raws[windows[195]].replace(b',"counts"', b',\n"counts"')
+        file.write_bytes(b"".join(raws))
+
+        lines = read_lines(file, 0)
+
+        assert fold(lines.windows()).ops["get.init"] == (400 - 2 * join - part) * bare(0).ops["get.init"]
+        assert "no JSON" in lines.problems()[0]
+
     @needs_msgspec
     def test_every_window_that_a_writer_writes_is_decoded_the_fast_way(self, tmp_path: Path) -> None:
         path = write_run(tmp_path, windows=(window(0), window(1), bare(2), bare(3)))
         raws = (path / "rank-0000.jsonl").read_bytes().splitlines(keepends=True)
 
         assert TYPED is not None
-        assert [found is not None for found in TYPED(raws)] == [b'"type":"window"' in raw for raw in raws]
+        assert [found is not None for found in TYPED.lines(raws)] == [b'"type":"window"' in raw for raw in raws]
