@@ -121,49 +121,57 @@ is_equal(PyObject *answer, PyObject *wanted)
     return equal;
 }
 
-PyDoc_STRVAR(survey_doc,
-"survey(layers, tensor_type, strided, any_size)\n--\n\n"
-"Look over the buffers of an entry: are they dense, in host memory, of one structure and length?\n\n"
-"Returns:\n    ``(shape, dtype, length, tensors, addresses)``, or None.");
+/* What the buffers of an entry have in common, and where they are; new references, or NULL. */
+typedef struct {
+    PyObject *shape, *dtype, *tensors, *addresses;
+    Py_ssize_t length;
+} Found;
 
-static PyObject *
-survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+static void
+forget(Found *found)
 {
-    if (nargs != 4) {
-        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, torch.strided and any_size");
-        return NULL;
-    }
-    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
+    Py_XDECREF(found->shape);
+    Py_XDECREF(found->dtype);
+    Py_XDECREF(found->tensors);
+    Py_XDECREF(found->addresses);
+}
+
+/* Look over the buffers of an entry: 1 if they are plain, of one structure and (unless it is of no interest) length, and,
+ * where a shape and a dtype are given, of these; 0 if not, -1 on an error. Forget what was found in any case. */
+static int
+look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, Found *found)
+{
+    PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
     if (layers == NULL)
-        return NULL;
-    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers), length = 0;
-    PyObject *shape = NULL, *dtype = NULL, *found = NULL;
-    PyObject *tensors = PyTuple_New(count), *addresses = PyTuple_New(count);
+        return -1;
+    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers);
+    PyObject *tensors = found->tensors = PyTuple_New(count);
+    PyObject *addresses = found->addresses = PyTuple_New(count);
     int fits = tensors == NULL || addresses == NULL ? -1 : count > 0;
     for (Py_ssize_t index = 0; fits > 0 && index < count; index++) {
         PyObject *cache = cache_at(layers, index);
         PyObject *tensor = cache == NULL ? NULL : PyObject_GetAttr(cache, s_cache);
-        fits = tensor == NULL ? -1 : Py_IS_TYPE(tensor, (PyTypeObject *)args[1]);
-        if (fits > 0 && args[3] != Py_True) {
+        fits = tensor == NULL ? -1 : Py_IS_TYPE(tensor, (PyTypeObject *)type);
+        if (fits > 0 && !any_size) {
             Py_ssize_t size = length_of(cache);
-            fits = size == -2 ? -1 : size >= 0 && (index == 0 || size == length);
-            length = size;
+            fits = size == -2 ? -1 : size >= 0 && (index == 0 || size == found->length);
+            found->length = size;
         }
         Py_XDECREF(cache);
-        if (fits > 0 && index == 0) {
-            shape = PyObject_GetAttr(tensor, s_shape);
-            dtype = shape == NULL ? NULL : PyObject_GetAttr(tensor, s_dtype);
-            fits = dtype == NULL ? -1 : 1;
+        if (fits > 0 && found->shape == NULL) {
+            found->shape = PyObject_GetAttr(tensor, s_shape);
+            found->dtype = found->shape == NULL ? NULL : PyObject_GetAttr(tensor, s_dtype);
+            fits = found->dtype == NULL ? -1 : 1;
         }
         else if (fits > 0) {
-            fits = is_equal(PyObject_GetAttr(tensor, s_shape), shape);
+            fits = is_equal(PyObject_GetAttr(tensor, s_shape), found->shape);
             if (fits > 0)
-                fits = is_same(PyObject_GetAttr(tensor, s_dtype), dtype);
+                fits = is_same(PyObject_GetAttr(tensor, s_dtype), found->dtype);
         }
         if (fits > 0)
             fits = is_true(PyObject_GetAttr(tensor, s_is_cpu));
         if (fits > 0)
-            fits = is_same(PyObject_GetAttr(tensor, s_layout), args[2]);
+            fits = is_same(PyObject_GetAttr(tensor, s_layout), strided);
         if (fits > 0)
             fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_contiguous));
         if (fits > 0) {
@@ -180,16 +188,31 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         }
         Py_XDECREF(tensor);
     }
-    if (fits > 0)
-        found = Py_BuildValue("(OOnOO)", shape, dtype, length, tensors, addresses);
-    else if (fits == 0)
-        found = Py_NewRef(Py_None);
     Py_DECREF(layers);
-    Py_XDECREF(shape);
-    Py_XDECREF(dtype);
-    Py_XDECREF(tensors);
-    Py_XDECREF(addresses);
-    return found;
+    return fits;
+}
+
+PyDoc_STRVAR(survey_doc,
+"survey(layers, tensor_type, strided, any_size)\n--\n\n"
+"Look over the buffers of an entry: are they dense, in host memory, of one structure and length?\n\n"
+"Returns:\n    ``(shape, dtype, length, tensors, addresses)``, or None.");
+
+static PyObject *
+survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Found found = {NULL};
+    PyObject *result = NULL;
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, torch.strided and any_size");
+        return NULL;
+    }
+    int fits = look_over(args[0], args[1], args[2], args[3] == Py_True, &found);
+    if (fits > 0)
+        result = Py_BuildValue("(OOnOO)", found.shape, found.dtype, found.length, found.tensors, found.addresses);
+    else if (fits == 0)
+        result = Py_NewRef(Py_None);
+    forget(&found);
+    return result;
 }
 
 PyDoc_STRVAR(placed_doc,
@@ -236,33 +259,41 @@ failed:
     return NULL;
 }
 
-PyDoc_STRVAR(resize_doc,
-"resize(layers, size)\n--\n\nGive every buffer of an entry the same valid length.");
-
-static PyObject *
-resize(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+static int
+copied(PyObject *to, PyObject *source, const Runs *runs)
 {
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "resize takes layers and a length");
-        return NULL;
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(to); index++) {
+        char *p, *q;
+        if (address_at(to, index, &p) < 0 || address_at(source, index, &q) < 0)
+            return -1;
+        for (Py_ssize_t row = 0; row < runs->rows; row++)
+            memmove(p + row * runs->step, q + row * runs->step, runs->n);
     }
-    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
-    if (layers == NULL)
-        return NULL;
-    for (Py_ssize_t index = 0; index < 2 * PySequence_Fast_GET_SIZE(layers); index++) {
-        PyObject *cache = cache_at(layers, index);
-        int failed = cache == NULL || PyObject_SetAttr(cache, s_size, args[1]) < 0;
-        Py_XDECREF(cache);
-        if (failed) {
-            Py_DECREF(layers);
-            return NULL;
-        }
-    }
-    Py_DECREF(layers);
-    Py_RETURN_NONE;
+    return 0;
 }
 
-static int copied(PyObject *to, PyObject *source, const Runs *runs);
+/* Fill an entry with the runs at other addresses and give it that length, if it lies there: 1, 0, -1 on an error. */
+static int
+refilled(PyObject *sequence, PyObject *tensors, PyObject *addresses, PyObject *source, const Runs *runs, PyObject *size)
+{
+    PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
+    if (layers == NULL)
+        return -1;
+    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers);
+    int here = count && count == PyTuple_GET_SIZE(tensors);
+    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
+        PyObject *cache = cache_at(layers, index);
+        here = cache == NULL ? -1 : lies(cache, PyTuple_GET_ITEM(tensors, index), PyTuple_GET_ITEM(addresses, index));
+        Py_XDECREF(cache);
+    }
+    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
+        PyObject *cache = cache_at(layers, index);
+        here = cache == NULL || PyObject_SetAttr(cache, s_size, size) < 0 ? -1 : 1;
+        Py_XDECREF(cache);
+    }
+    Py_DECREF(layers);
+    return here > 0 && copied(addresses, source, runs) < 0 ? -1 : here;
+}
 
 PyDoc_STRVAR(refill_doc,
 "refill(layers, tensors, addresses, source, rows, step, n, size)\n--\n\n"
@@ -278,22 +309,51 @@ refill(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     if (!both_tuples(args[1], args[2]) || !both_tuples(args[2], args[3]) || runs_of(args + 4, &runs) < 0)
         return NULL;
-    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
-    if (layers == NULL)
-        return NULL;
-    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers);
-    int here = count && count == PyTuple_GET_SIZE(args[1]);
-    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
-        PyObject *cache = cache_at(layers, index);
-        here = cache == NULL ? -1 : lies(cache, PyTuple_GET_ITEM(args[1], index), PyTuple_GET_ITEM(args[2], index));
-        if (here > 0 && PyObject_SetAttr(cache, s_size, args[7]) < 0)
-            here = -1;
-        Py_XDECREF(cache);
-    }
-    Py_DECREF(layers);
-    if (here > 0 && copied(args[2], args[3], &runs) < 0)
-        here = -1;
+    int here = refilled(args[0], args[1], args[2], args[3], &runs, args[7]);
     return here < 0 ? NULL : PyBool_FromLong(here);
+}
+
+PyDoc_STRVAR(restage_doc,
+"restage(layers, tensor_type, strided, structure, staged)\n--\n\n"
+"Copy a plain entry of a structure to a staged entry that lies where it lay, and give that its length.\n\n"
+"Returns:\n    ``(length, tensors, addresses)`` of the source; None, and nothing is copied, if either is not so.");
+
+static PyObject *
+restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *shape, *dtype, *layers, *tensors, *addresses;
+    Py_ssize_t rows, tokens, token_nbytes;
+    if (nargs != 5) {
+        PyErr_SetString(PyExc_TypeError, "restage takes layers, the class of tensors, torch.strided, a structure and "
+                                         "a staged entry");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args[3], "OOnnn", &shape, &dtype, &rows, &tokens, &token_nbytes) ||
+        !PyArg_ParseTuple(args[4], "OO!O!", &layers, &PyTuple_Type, &tensors, &PyTuple_Type, &addresses) ||
+        !both_tuples(tensors, addresses))
+        return NULL;
+    Found found = {Py_NewRef(shape), Py_NewRef(dtype)};
+    PyObject *size = NULL, *result = NULL;
+    Py_ssize_t count = PyTuple_GET_SIZE(tensors);
+    int here = look_over(args[0], args[1], args[2], 0, &found);
+    if (here > 0)
+        here = PyTuple_GET_SIZE(found.tensors) == count && found.length <= tokens;
+    for (Py_ssize_t index = 0; here > 0 && index < count; index++)
+        here = PyObject_IsTrue(PyTuple_GET_ITEM(found.addresses, index));
+    if (here > 0) {
+        Runs runs = {rows, tokens * token_nbytes, found.length * token_nbytes};
+        if (found.length == tokens)
+            runs = (Runs){1, 0, rows * tokens * token_nbytes};
+        size = PyLong_FromSsize_t(found.length);
+        here = size == NULL ? -1 : refilled(layers, tensors, addresses, found.addresses, &runs, size);
+    }
+    if (here > 0)
+        result = PyTuple_Pack(3, size, found.tensors, found.addresses);
+    else if (here == 0)
+        result = Py_NewRef(Py_None);
+    Py_XDECREF(size);
+    forget(&found);
+    return result;
 }
 
 PyDoc_STRVAR(equal_doc,
@@ -319,36 +379,6 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                 Py_RETURN_FALSE;
     }
     Py_RETURN_TRUE;
-}
-
-static int
-copied(PyObject *to, PyObject *source, const Runs *runs)
-{
-    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(to); index++) {
-        char *p, *q;
-        if (address_at(to, index, &p) < 0 || address_at(source, index, &q) < 0)
-            return -1;
-        for (Py_ssize_t row = 0; row < runs->rows; row++)
-            memmove(p + row * runs->step, q + row * runs->step, runs->n);
-    }
-    return 0;
-}
-
-PyDoc_STRVAR(copy_doc,
-"copy(to, source, rows, step, n)\n--\n\n"
-"Copy all runs of the buffers at one tuple of addresses to another; the two do not overlap.");
-
-static PyObject *
-copy(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
-{
-    Runs runs;
-    if (nargs != 5) {
-        PyErr_SetString(PyExc_TypeError, "copy takes two tuples of addresses, rows, step and n");
-        return NULL;
-    }
-    if (!both_tuples(args[0], args[1]) || runs_of(args + 2, &runs) < 0 || copied(args[0], args[1], &runs) < 0)
-        return NULL;
-    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(pack_doc,
@@ -387,10 +417,9 @@ pack(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 static PyMethodDef methods[] = {
     {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, survey_doc},
     {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, placed_doc},
-    {"resize", (PyCFunction)(void (*)(void))resize, METH_FASTCALL, resize_doc},
     {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, refill_doc},
+    {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, restage_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
-    {"copy", (PyCFunction)(void (*)(void))copy, METH_FASTCALL, copy_doc},
     {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL, pack_doc},
     {NULL, NULL, 0, NULL},
 };

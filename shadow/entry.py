@@ -82,7 +82,11 @@ def region(entry: Any) -> Region | None:
     ours = type(entry) is KeysValues
     try:
         layers = entry._keys_values
-        known: Region | None = entry._region if ours else _noted(entry)
+        if ours:
+            known: Region | None = entry._region
+        else:
+            noted = _foreign.get(id(entry))
+            known = noted[1] if noted is not None and noted[0]() is entry else None
         if known is not None:
             size = plain.placed(layers, known.tensors, known.addresses)
             if 0 <= size <= known.layout.tokens:
@@ -96,12 +100,6 @@ def region(entry: Any) -> Region | None:
     elif found is not None and found is not known:
         _note(entry, found)
     return found
-
-
-def _noted(entry: Any) -> Region | None:
-    """Return where an entry of another class lay when it was last looked over."""
-    noted = _foreign.get(id(entry))
-    return noted[1] if noted is not None and noted[0]() is entry else None
 
 
 def _note(entry: Any, found: Region) -> None:
@@ -492,14 +490,18 @@ class KeysValues:
 
     def take(self, source: Region) -> bool:
         """Take over values and lengths of a region if the buffers are of its layout, and tell whether they are."""
-        layers = self._keys_values
-        own = self._region
-        if own is None or plain.placed(layers, own.tensors, own.addresses) == -1:
+        own, layers, layout = self._region, self._keys_values, source.layout
+        origin, runs = source.addresses, layout.runs(source.size)
+        if not (
+            own is not None
+            and own.layout is layout
+            and plain.refill(layers, own.tensors, own.addresses, origin, *runs, source.size)
+        ):
             own = self._region = find(layers, own, any_size=True)
-        if own is None or own.layout is not source.layout:
-            return False
-        own.take(source)
-        plain.resize(layers, source.size)
+            if own is None or own.layout is not layout:
+                return False
+            plain.refill(layers, own.tensors, own.addresses, origin, *runs, source.size)
+        own.size = source.size
         return True
 
     def fits(self, source: list[Leaf]) -> bool:

@@ -38,9 +38,13 @@ class Layout:
         tokens: ``T``.
         leaf_nbytes: Bytes of one buffer.
         nbytes: Bytes of all.
+        structure: What ``shadow.plain.restage`` needs of it.
     """
 
-    __slots__ = ("_by_size", "_rows", "_token_nbytes", "dtype", "leaf_nbytes", "n_leaves", "nbytes", "shape", "tokens")
+    __slots__ = (
+        "_by_size", "_rows", "_token_nbytes", "dtype", "leaf_nbytes", "n_leaves", "nbytes", "shape", "structure",
+        "tokens",
+    )  # fmt: skip
 
     def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, n_leaves: int) -> None:
         batch, heads, self.tokens, head_dim = shape
@@ -51,19 +55,20 @@ class Layout:
         self._token_nbytes = head_dim * PLAIN[dtype]
         self.leaf_nbytes = math.prod(shape) * PLAIN[dtype]
         self.nbytes = n_leaves * self.leaf_nbytes
+        self.structure = (shape, dtype, self._rows, self.tokens, self._token_nbytes)
         self._by_size: dict[int, tuple[tuple[int, int, int], tuple[Any, ...]]] = {}
 
     def is_of(self, shape: tuple[int, ...], dtype: torch.dtype, n_leaves: int) -> bool:
         """Tell whether this is the layout of so many buffers of one structure."""
         return dtype is self.dtype and n_leaves == self.n_leaves and shape == self.shape
 
+    def at(self, size: int) -> tuple[tuple[int, int, int], tuple[Any, ...]]:
+        """Return ``runs`` at a valid length, and ``(shape, dtype, device, size)`` per buffer, one object per size."""
+        return self._by_size.get(size) or self._of_size(size)
+
     def runs(self, size: int) -> tuple[int, int, int]:
         """Return ``(rows, step, n)``: where in every buffer the valid bytes lie; see ``shadow.plain``."""
         return (self._by_size.get(size) or self._of_size(size))[0]
-
-    def described(self, size: int) -> tuple[Any, ...]:
-        """Return ``(shape, dtype, device, size)`` once per buffer: the same object for the same size."""
-        return (self._by_size.get(size) or self._of_size(size))[1]
 
     def _of_size(self, size: int) -> tuple[tuple[int, int, int], tuple[Any, ...]]:
         step = self.tokens * self._token_nbytes
@@ -104,12 +109,6 @@ class Region:
     def steady(self) -> bool:
         """Whether the tensors still lie in this memory."""
         return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
-
-    def take(self, other: Region) -> None:
-        """Copy the values of a region of the same layout here; the lengths of the entry are its caller's to set."""
-        self.size = size = other.size
-        if self.addresses != other.addresses:
-            plain.copy(self.addresses, other.addresses, *self.layout.runs(size))
 
 
 Plain = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are plain

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 try:
-    from shadow._plain import copy, equal, pack, placed, refill, resize, survey
+    from shadow._plain import equal, pack, placed, refill, restage, survey
 
     COMPILED = True
 except ImportError:
-    from shadow.plain_python import copy, equal, pack, placed, refill, resize, survey
+    from shadow.plain_python import equal, pack, placed, refill, restage, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "copy", "equal", "pack", "placed", "refill", "resize", "survey"]
+__all__ = ["COMPILED", "equal", "pack", "placed", "refill", "restage", "survey"]

@@ -70,7 +70,7 @@ def placed(layers: Sequence[Any], tensors: tuple[Any, ...], addresses: tuple[int
     return size if even else -2
 
 
-def resize(layers: Sequence[Any], size: int) -> None:
+def _resize(layers: Sequence[Any], size: int) -> None:
     """Give every buffer of an entry the same valid length."""
     for layer in layers:
         layer._k_cache._size = layer._v_cache._size = size
@@ -93,9 +93,43 @@ def refill(
     """
     if placed(layers, tensors, addresses) == -1:
         return False
-    copy(addresses, source, rows, step, n)
-    resize(layers, size)
+    _copy(addresses, source, rows, step, n)
+    _resize(layers, size)
     return True
+
+
+def restage(
+    layers: Iterable[Any],
+    tensor_type: type,
+    strided: Any,
+    structure: tuple[Any, Any, int, int, int],
+    staged: tuple[Sequence[Any], tuple[Any, ...], tuple[int, ...]],
+) -> tuple[int, tuple[Any, ...], tuple[int, ...]] | None:
+    """Copy a plain entry of a structure to a staged entry that lies where it lay, and give that its length.
+
+    Args:
+        layers: Layers of the entry.
+        tensor_type: ``torch.Tensor``.
+        strided: ``torch.strided``.
+        structure: Shape and dtype of every buffer, ``B * num_heads``, tokens, bytes of one token of one head.
+        staged: Layers of the copy, its tensors, and where they begin.
+
+    Returns:
+        ``(length, tensors, addresses)`` of the entry; None, and nothing is copied, if either is not so.
+    """
+    shape, dtype, rows, tokens, token_nbytes = structure
+    found = survey(layers, tensor_type, strided, False)
+    if found is None or found[:2] != (shape, dtype):
+        return None
+    _, _, size, tensors, source = found
+    copies, own, addresses = staged
+    if len(tensors) != len(own) or size > tokens or 0 in source:
+        return None
+    step = tokens * token_nbytes
+    runs = (1, 0, rows * step) if size == tokens else (rows, step, size * token_nbytes)
+    if not refill(copies, own, addresses, source, *runs, size):
+        return None
+    return size, tensors, source
 
 
 def equal(one: tuple[int, ...], other: tuple[int, ...], rows: int, step: int, n: int) -> bool:
@@ -113,7 +147,7 @@ def equal(one: tuple[int, ...], other: tuple[int, ...], rows: int, step: int, n:
     )
 
 
-def copy(to: tuple[int, ...], source: tuple[int, ...], rows: int, step: int, n: int) -> None:
+def _copy(to: tuple[int, ...], source: tuple[int, ...], rows: int, step: int, n: int) -> None:
     """Copy all runs of the buffers at one tuple of addresses to another."""
     for p, q in zip(to, source, strict=True):
         for row in range(rows):

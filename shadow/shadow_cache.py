@@ -31,7 +31,7 @@ from shadow.operation import (
 )
 from shadow.staging import Staging
 
-LOOK_FIRST = 128  # operations around which all state of the process is looked at, before that is done for one in:
+LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (Exception, SystemExit)

@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 
 from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readable, region
-from shadow.memory import Plain, Region
-from shadow.plain import placed, refill
+from shadow.memory import Plain, Region, find
+from shadow.plain import placed, restage
 
 _NOWHERE: Plain = (None, None)
 
 
 class _Shell(NamedTuple):
-    """A copy's objects: itself, its layers, per leaf the cache object and its buffer, and where these lie if plain."""
+    """A copy's objects.
+
+    Attributes:
+        staged: The copy.
+        layers: Its layers.
+        parts: Per leaf the cache object and its buffer.
+        plain: Where these lie; None for a copy that is not plain.
+    """
 
     staged: Any
     layers: tuple[Any, ...]
@@ -36,6 +43,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._copies: dict[Any, _Shell] = {}
+        self._latest: _Shell | None = None  # of a plain entry; the next one is mostly of the same layout
         self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
 
     def stage(self, entry: Any) -> tuple[Any, Plain]:
@@ -48,7 +56,9 @@ class Staging:
             The copy, good until the next entry of this layout is staged, and where the entry and the copy lie.
         """
         entry = readable(entry)
-        plain = region(entry)
+        if self._latest is not None and (lies := _restaged(self._latest, entry)):
+            return self._latest.staged, lies
+        plain = find(getattr(entry, "_keys_values", None))  # looked over as it is now, whatever is known of it
         source: list[Leaf] = []
         layout: Any
         if plain is not None:
@@ -67,16 +77,16 @@ class Staging:
                 except Exception:
                     return entry, _NOWHERE
         shell = self._copies.get(layout)
-        if plain is not None and shell is not None and _refilled(shell, plain):
-            return shell.staged, (plain, shell.plain)
         if shell is None or not _put_together(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
             shell = self._copies[layout] = _shell(entry, source, plain)
             _restore(shell)
         if plain is not None:
-            _refilled(shell, plain)
-            return shell.staged, (plain, shell.plain)
+            lies = _restaged(shell, entry)
+            assert lies is not None
+            self._latest = shell
+            return shell.staged, lies
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
@@ -89,22 +99,26 @@ def _put_together(shell: _Shell) -> bool:
     return shell.plain is None or placed(shell.layers, shell.plain.tensors, shell.plain.addresses) != -1
 
 
-def _refilled(shell: _Shell, plain: Region) -> bool:
-    """Fill a plain copy if it is as it was made, and tell whether it is."""
+def _restaged(shell: _Shell, entry: Any) -> Plain | None:
+    """Copy a plain entry if it is of the layout of a plain copy, and that as it was made; return where both lie."""
     staged, layers, _, own = shell
     assert own is not None
-    size = plain.size
+    layout, kind = own.layout, type(staged)
     try:
-        if not (
-            staged._keys_values is layers
-            and (type(staged) is not KeysValues or staged._region is own)
-            and refill(layers, own.tensors, own.addresses, plain.addresses, *plain.layout.runs(size), size)
+        if (
+            type(entry) is not kind
+            or staged._keys_values is not layers
+            or (kind is KeysValues and staged._region is not own)
         ):
-            return False
-    except (AttributeError, TypeError):  # whatever is missing was taken away
-        return False
-    own.size = size
-    return True
+            return None
+        copied = (layers, own.tensors, own.addresses)
+        found = restage(entry._keys_values, Tensor, torch.strided, layout.structure, copied)
+    except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):  # no plain entry, or taken apart
+        return None
+    if found is None:
+        return None
+    own.size, tensors, addresses = found
+    return Region(layout, tensors, addresses, own.size), own
 
 
 def _restore(shell: _Shell) -> None:
@@ -136,9 +150,8 @@ def _shell(entry: Any, source: list[Leaf], plain: Region | None) -> _Shell:
     blank = KeysValues.blank(plain.layout)
     own = region(blank)
     assert own is not None
-    return _Shell(
-        staged, layers, [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)], own
-    )
+    parts = [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)]
+    return _Shell(staged, layers, parts, own)
 
 
 def _empty_strided(tensor: Tensor) -> Tensor:

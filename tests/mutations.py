@@ -22,7 +22,7 @@ COMPARE, DIGEST, MODELS = V + "test_compare.py", V + "test_digest.py", V + "test
 TRAINING, AB, INFERIOR, RECORD = (V + f"test_{n}.py" for n in ("training_rule", "ab", "noninferiority", "record"))
 REFEREE, AUDIT, GATE, UNLISTED = (V + f"test_{n}.py" for n in ("referee", "audit", "gate", "unlisted_faults"))
 SHIPPED, TOO_LITTLE, WAIVERS = V + "test_shipped_policies.py", V + "test_looked_at_too_little.py", V + "test_waivers.py"
-DEFERRED = V + "test_deferred.py"
+DEFERRED, LIVE = V + "test_deferred.py", V + "test_live.py"
 RULES = "validator/rules/__init__"
 GATE_RULES = (
     *("some_runs", "nothing_unread", "no_divergence", "waivers_hold", "of_one_mind", "complete", "readable"),
@@ -625,9 +625,25 @@ MUTATIONS = (
     ),
     m("secondary gets a copy", "shadow/shadow_cache", "theirs = (*args[:-1], staged)", "pass", SHADOW),
     m(
-        "a copy that was taken apart is not just refilled",
+        "an entry is looked over as it is now",
         "shadow/staging",
-        "staged._keys_values is layers\n            and",
+        "find(getattr(entry, \"_keys_values\", None))",
+        "region(entry)",
+        STAGING,
+    ),
+    m(
+        "what was given once more is told by its tensor, not by where it lies",
+        "validator/referee",
+        " and last.first() is plain.tensors[0]",
+        "",
+        REFEREE,
+    ),
+    m("live figures: what waits is shown at the end", "validator/live", "not last and ", "", LIVE),
+    m("live figures: what waits is added up", "validator/live", "        del self._waiting[cache]\n", "", LIVE),
+    m(
+        "a copy that was taken apart is not just filled again",
+        "shadow/staging",
+        "            or staged._keys_values is not layers\n",
         "",
         STAGING,
         SHADOW,

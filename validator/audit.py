@@ -101,7 +101,9 @@ class Auditor:
         self._credit += self._pair.config.audit_share / self._every
         return self._sets <= _ALWAYS or self._credit >= 1
 
-    def arrival(self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool) -> Finding | None:
+    def arrival(
+        self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool, replaced: bool
+    ) -> Finding | None:
         """Look whether a set arrived as it was given, and as a copy.
 
         Args:
@@ -109,13 +111,13 @@ class Auditor:
             stored: The set; the side's model does not know of it yet.
             given: The very object the side was given.
             lies: Where it lay when it was given, if it is plain.
-            closely: Whether to compare contents and memory too. Contents always are where a key was set again, for a
-                side that ignored it would go on with what it held.
+            closely: Whether to compare contents and memory too.
+            replaced: Whether the key was set again, so that contents always are compared: a side that ignored it would
+                go on with what it held.
 
         Returns:
             What is wrong, or None.
         """
-        replaced = bool(stored.previous) and stored.previous[0].alive
         if not closely and not replaced and side.reads_copies:
             return None
         held = side.read(stored.pool, stored.env_id, stored.key)

@@ -51,8 +51,11 @@ class LegacyDictModel:
 
     def versions(self, key: int) -> tuple[Version, ...]:
         """Tell what a key holds and held, youngest first."""
-        stored = self.get(key)
-        return versions(stored if stored is not None and stored.key == key else None, self.gone.get(key))
+        slot, gone = self._slot_of.get(key), self.gone.get(key)
+        stored = None if slot is None else self._slots[slot]
+        if stored is not None and stored.key != key:
+            stored = None
+        return () if stored is None and gone is None else versions(stored, gone)
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what the side was found to hold under a live key."""

@@ -77,13 +77,8 @@ def digest_entry(entry: Any) -> Digest:
 
 def digest_region(plain: Region) -> Digest:
     """Digest a plain entry where it lies."""
-    found: Digest = make(Digest, (contents(plain), plain.layout.described(plain.size)))
+    layout, size = plain.layout, plain.size
+    runs, described = layout.at(size)
+    contents = tuple(map(xxh3_64_intdigest, pack(plain.addresses, *runs))) if size else (0,) * layout.n_leaves
+    found: Digest = make(Digest, (contents, described))
     return found
-
-
-def contents(plain: Region) -> tuple[int, ...]:
-    """Hash the valid bytes of each buffer of a plain entry."""
-    size, layout = plain.size, plain.layout
-    if not size:
-        return (0,) * layout.n_leaves
-    return tuple(map(xxh3_64_intdigest, pack(plain.addresses, *layout.runs(size))))

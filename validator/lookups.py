@@ -13,7 +13,7 @@ from shadow.entry import leaves, readable, region
 from shadow.operation import Observation
 from validator.compare import differences, equal, equal_regions
 from validator.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
-from validator.digest import contents
+from validator.digest import digest_region
 from validator.findings import pools_of
 from validator.ledger import Charge, Place
 from validator.models import Stored
@@ -105,9 +105,7 @@ class Lookups:
         here, there = (region(control), region(candidate)) if self._plain else (None, None)
         if here is not None and there is not None and equal_regions(here, there):
             if stored is not None and self.looks_at_digest():
-                known = stored.digest
-                same = contents(here) == known.contents and here.layout.described(here.size) == known.layout
-                self._suspect = not same
+                self._suspect = digest_region(here) != stored.digest
             return EQUAL
         try:
             mine, theirs = leaves(readable(control)), leaves(readable(candidate))

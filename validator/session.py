@@ -167,7 +167,7 @@ class Lockstep:
         self._writer.event(name, detail)
 
     def live(self, tb_logger: Any) -> None:
-        """Show every window from here on in the host's own TensorBoard writer, under ``KVLockstep/``."""
+        """Show what is counted from here on in the host's own TensorBoard writer, under ``KVLockstep/``."""
         self._live.append(LiveFigures(tb_logger))
 
     def totals(self) -> Totals:
@@ -282,7 +282,7 @@ class Lockstep:
         self._next_window[pair.name] = now + min(self.config.window_s, max(_FIRST_WINDOW_S, now * _WINDOW_SHARE))
         window = pair.drain(now, last=force)
         self._writer.window(window)
-        self._show(window)
+        self._show(window, last=force)
         # Kept folded: the memory of the harness must not grow with the length of the run.
         self._totals.add(window)
 
@@ -305,10 +305,10 @@ class Lockstep:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _show(self, window: Window) -> None:
+    def _show(self, window: Window, last: bool) -> None:
         for figures in list(self._live):
             try:
-                figures(window)
+                figures(window, last=last)
             except Exception as problem:  # a writer that was closed, say; what is on disk does not suffer
                 self._live.remove(figures)
                 self._writer.event("live_figures_stopped", f"{type(problem).__name__}: {problem}"[:400])

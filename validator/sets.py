@@ -37,6 +37,7 @@ class Sets:
         self._ledger = pair.ledger
         self._auditor = pair.auditor
         self._pending: Pending | None = None
+        self._given = pair.referee.given[pair.secondary.name]
         self._writes: dict[tuple[Pool, int | None], int] = {}
 
     def begin(self, entry: Any, staged: Any, plain: Plain) -> None:
@@ -46,7 +47,9 @@ class Sets:
         own, copy = plain if pair.plain else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
         self._pending = make(Pending, (digest, (entry, own), (staged, copy)))
-        pair.referee.was_given(pair.secondary, staged, copy)
+        # One staged copy after the other lies in the same memory: mostly that is known.
+        if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
+            pair.referee.was_given(pair.secondary, staged, copy)
         if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
             pair.referee.was_given(pair.primary, entry, own)
 
@@ -79,7 +82,8 @@ class Sets:
         )
         stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
-        if stored.previous and stored.previous[0].alive:
+        replaced = bool(stored.previous) and stored.previous[0].alive
+        if replaced:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
         closely = self._auditor.begin_set()
@@ -89,7 +93,7 @@ class Sets:
             if error is not None:
                 continue
             given, lies = pending.own if side is pair.primary else pending.staged
-            finding = self._auditor.arrival(side, stored, given, lies, closely)
+            finding = self._auditor.arrival(side, stored, given, lies, closely, replaced)
             if finding is not None and finding.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
                 # The side goes on as if nothing had been set, and so does its model.
                 charge = self._auditor.charge(side, stored, finding, operation.name)
@@ -97,7 +101,7 @@ class Sets:
                 self._ledger.force(pool, env_id, charge)
                 continue
             if model.set(key, stored) is not None:
-                coverage[f"evictions_{side.name}"] += 1
+                coverage[side.evictions] += 1
                 if side is self._candidate:
                     coverage["evictions"] += 1
             if finding is not None:
@@ -105,8 +109,12 @@ class Sets:
                 if finding.dimension is not Dimension.ISOLATION:
                     other = self._candidate if side is self._control else self._control
                     settle(self._ledger, side, other, pair.primary.name, pool, env_id, key, stored, charge)
-        self._count_wrap(pool, env_id, models[0].capacity)
-        self._auditor.end_set()
+        place = (pool, env_id)
+        self._writes[place] = writes = self._writes.get(place, 0) + 1
+        if not writes % models[0].capacity:
+            coverage["ring_wraps"] += 1
+        if closely:
+            self._auditor.end_set()
 
     def _digest(self, staged: Any) -> Digest:
         """Digest what is about to be stored; the first entry on a device begins the late looks."""
@@ -132,9 +140,3 @@ class Sets:
         self._pair.charge(charge, Place.of(seen), errors=errors)
         self._ledger.part(side.name, pool, env_id, key, charge)
         self._ledger.force(pool, env_id, charge)
-
-    def _count_wrap(self, pool: Pool, env_id: int | None, capacity: int) -> None:
-        writes = self._writes.get((pool, env_id), 0) + 1
-        self._writes[(pool, env_id)] = writes
-        if writes % capacity == 0:
-            self._counters.coverage["ring_wraps"] += 1

@@ -49,6 +49,7 @@ class SideView:
         self.may_ask = policy.kind != "lru"
         self.digest: Callable[[Sequence[Leaf]], Digest] = digest  # ``validator.late`` brings another one
         self.label = f"{name} ({type(cache).__name__})"
+        self.evictions = f"evictions_{name}"  # what its evictions are counted under
 
     @property
     def reads_copies(self) -> bool:

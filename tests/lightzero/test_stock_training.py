@@ -131,7 +131,7 @@ def test_live_figures_stand_in_the_host_s_own_tensorboard(stock: Any) -> None:
     }
     for outcome, count in run.totals.outcomes().items():
         assert sum(point.value for point in shown[f"lookups/{outcome}"]) == count
-    assert [point.value for point in shown["hit_rate/candidate"]] == [1.0] * len(run.windows)
+    assert {point.value for point in shown["hit_rate/candidate"]} == {1.0}
     assert sum(point.value for point in shown["divergences"]) == 0
     assert all(0 < point.value < 1 for point in shown["overhead_share_of_wall"])
     assert all(point.value > 0 for point in shown["latency_us_p50/control.set.recur"])

@@ -134,14 +134,6 @@ def test_what_has_no_layers_raises(work: ModuleType) -> None:
     entry = make_entry(1, layers=1)
     with pytest.raises(AttributeError):
         work.placed((object(),), *place(entry))
-    with pytest.raises(AttributeError):
-        work.resize((object(),), 1)
-
-
-def test_every_buffer_gets_the_length(work: ModuleType) -> None:
-    entry = make_entry(1, size=3)
-    work.resize(entry._keys_values, 1)
-    assert [leaf.size for leaf in leaves(entry)] == [1] * 4
 
 
 @pytest.mark.parametrize("at", [0, 5, 8, 13, 16, 21])
@@ -153,15 +145,6 @@ def test_only_runs_count(work: ModuleType, at: int) -> None:
     other[1, at] += 1
     assert work.equal(*where, 3, 8, 5) == (at % 8 >= 5)
     assert not work.equal(*where, 1, 0, 24)
-
-
-def test_runs_are_copied_and_nothing_else_is(work: ModuleType) -> None:
-    source = torch.arange(24, dtype=torch.uint8)
-    to = torch.full((24,), 99, dtype=torch.uint8)
-    work.copy(addresses(to), addresses(source), 3, 8, 5)
-    assert to.tolist() == [value if value % 8 < 5 else 99 for value in range(24)]
-    work.copy(addresses(to), addresses(source), 1, 0, 24)
-    assert torch.equal(to, source)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -183,8 +166,6 @@ def test_tuples_of_other_lengths_are_refused(work: ModuleType) -> None:
     one = torch.zeros(8, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r".+"):
         work.equal(addresses(one), addresses(one, one), 1, 0, 8)
-    with pytest.raises(ValueError, match=r".+"):
-        work.copy(addresses(one), addresses(one, one), 1, 0, 8)
 
 
 def test_an_entry_that_lies_where_it_lay_is_refilled(work: ModuleType) -> None:
@@ -221,6 +202,95 @@ def test_an_entry_that_lies_elsewhere_is_not_refilled(work: ModuleType, change: 
     assert all(torch.equal(one, two) for one, two in zip(map(bits, tensors), map(bits, before), strict=True))
     with pytest.raises(AttributeError):
         work.refill((object(), object()), tensors, where, where, 1, 0, 8, 2)
+
+
+def restage(work: ModuleType, entry: Any, staged: Any, where: Any = None) -> Any:
+    tensors, lay = where or place(staged)
+    batch, heads, tokens, width = tensors[0].shape
+    structure = (tuple(tensors[0].shape), tensors[0].dtype, batch * heads, tokens, width * 4)
+    copy = (staged._keys_values, tensors, lay)
+    return work.restage(entry._keys_values, torch.Tensor, torch.strided, structure, copy)
+
+
+@pytest.mark.parametrize("size", [0, 3, 4])
+def test_an_entry_is_copied_to_a_staged_one(work: ModuleType, size: int) -> None:
+    staged, entry = make_entry(1, size=2, max_tokens=4), make_entry(2, size=size, max_tokens=4)
+    before = [tensor.clone() for tensor in place(staged)[0]]
+
+    length, tensors, lie = restage(work, entry, staged)
+
+    assert (length, lie) == (size, place(entry)[1])
+    assert all(one is other for one, other in zip(tensors, place(entry)[0], strict=True))
+    assert [leaf.size for leaf in leaves(staged)] == [size] * 4
+    for mine, theirs, old in zip(leaves(staged), leaves(entry), before, strict=True):
+        assert torch.equal(mine.tensor[:, :, :size], theirs.tensor[:, :, :size])
+        assert torch.equal(bits(mine.tensor[:, :, size:]), bits(old[:, :, size:]))
+
+
+def untouched(staged: Any, before: list[torch.Tensor]) -> bool:
+    return all(torch.equal(bits(one), bits(two)) for one, two in zip(place(staged)[0], before, strict=True))
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("change", ["buffer", "memory"])
+def test_a_staged_entry_that_lies_elsewhere_is_not_filled(work: ModuleType, change: str, layer: int) -> None:
+    staged, entry = make_entry(1, size=2), make_entry(2, size=2)
+    where, before = place(staged), [tensor.clone() for tensor in place(staged)[0]]
+    cache = staged[layer]._v_cache
+    if change == "buffer":
+        cache._cache = cache._cache[:]
+    else:
+        cache._cache.data = cache._cache.clone()
+
+    assert restage(work, entry, staged, where) is None
+
+    assert untouched(staged, before)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("what", [*NOT_PLAIN, "length", "no memory"])
+def test_only_a_plain_entry_of_the_structure_is_copied(work: ModuleType, what: str, layer: int) -> None:
+    staged, entry = make_entry(1, size=2), make_entry(2, size=2)
+    before = [tensor.clone() for tensor in place(staged)[0]]
+    cache = entry[layer]._k_cache
+    if what == "length":
+        cache._size = 1
+    elif what == "no memory":
+        cache._cache.untyped_storage().resize_(0)
+    else:
+        cache._cache = NOT_PLAIN[what](cache._cache)
+
+    assert restage(work, entry, staged) is None
+
+    assert untouched(staged, before)
+
+
+@pytest.mark.parametrize("what", ["all too long", "all of another shape", "other layers"])
+def test_an_entry_of_another_structure_is_not_copied(work: ModuleType, what: str) -> None:
+    staged, entry = make_entry(1, size=2, max_tokens=4), make_entry(2, size=2, max_tokens=4)
+    before = [tensor.clone() for tensor in place(staged)[0]]
+    if what == "all too long":
+        for layer in entry:
+            layer._k_cache._size = layer._v_cache._size = 5
+    elif what == "all of another shape":
+        entry = make_entry(2, size=2, max_tokens=5)
+    else:
+        entry._keys_values = entry._keys_values[:1]
+
+    assert restage(work, entry, staged) is None
+
+    assert untouched(staged, before)
+
+
+def test_what_has_no_layers_is_not_staged(work: ModuleType) -> None:
+    staged, none = make_entry(1, size=2), make_entry(2, size=2)
+    none._keys_values = (object(), object())
+    with pytest.raises(AttributeError):
+        restage(work, none, staged)
+    where = place(staged)
+    staged._keys_values = (object(), object())
+    with pytest.raises(AttributeError):
+        restage(work, make_entry(2, size=2), staged, where)
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -197,3 +197,15 @@ def test_a_length_beyond_the_buffer_is_copied_as_it_is() -> None:
     entry._k_cache._size = 99
     staged = staged_by(Staging(), KeysValues.from_layers([entry]))
     assert leaves(staged)[0].size == 99
+
+
+def test_an_entry_turned_around_in_place_is_staged_as_it_is_now() -> None:
+    staging, entry = Staging(), make_entry(1, size=4, heads=2, head_dim=2)
+    for made in (entry, entry):
+        staging.stage(made)
+    entry[0]._k_cache._cache.transpose_(1, 3)  # the same tensor at the same address
+
+    staged, _ = staging.stage(entry)
+
+    for mine, theirs in zip(leaves(staged), leaves(entry), strict=True):
+        assert torch.equal(mine.tensor, theirs.tensor)

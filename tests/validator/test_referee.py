@@ -561,7 +561,10 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
     run.cache.set_init_cache(0, 1, given)
     assert run.pair.referee.lives_in_input(run.pair.primary, leaves(given))
     del given
-    assert not run.pair.referee.lives_in_input(run.pair.primary, leaves(over(2)))
+    again = over(2)
+    assert not run.pair.referee.lives_in_input(run.pair.primary, leaves(again))
+    run.cache.set_init_cache(0, 2, again)
+    assert run.pair.referee.lives_in_input(run.pair.primary, leaves(again))
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import thread_time
 from typing import Any
 
-from shadow import plain
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.caches import entry
@@ -28,7 +27,8 @@ class _Meter(Trial):
         self._bare = (LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
         self._made = entry("CartPole", 1.0)
         self._empty = entry("CartPole", 1.0)
-        plain.resize(self._empty._keys_values, 0)
+        for layer in self._empty:
+            layer._k_cache._size = layer._v_cache._size = 0
         self._key = 0
 
     def play_one(self, kind: str, shadowed: bool, count: int = 200, empty: bool = False) -> int:

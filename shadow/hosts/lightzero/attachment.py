@@ -10,6 +10,7 @@ from shadow.hosts.lightzero.inline import COPY_INIT, COPY_RECUR, ROOTS, SEARCH, 
 from shadow.hosts.lightzero.taps import Answer, AnsweringPool, PendingCopy, Tap
 
 ATTRIBUTE = "_kv_lockstep"
+_HEX_DIGITS = "0123456789abcdef"
 
 
 class InlineAttachment:
@@ -176,7 +177,8 @@ class InlineAttachment:
         return self.shadow
 
     def _copying(self, entry: Any, copy_entry: Callable[[Any], int]) -> PendingCopy | int:
-        self._settle()
+        if self._pending is not None:
+            self._settle()
         if not self._intact():
             return copy_entry(entry)
         self._pending = PendingCopy(entry, copy_entry)
@@ -219,12 +221,11 @@ class InlineAttachment:
 
     def _number(self, key: Any) -> int | None:
         if isinstance(key, str):
-            try:
+            # Of no two texts the same number: the store turns it into the text again.
+            if len(key) == 16 and not key.strip(_HEX_DIGITS):
                 number = int(key, 16)
-            except ValueError:
-                number = -1
-            if f"{number:016x}" == key:
                 self.store.text_keys = True
+                self.store.named = number, key
                 return number
         elif hasattr(key, "__index__"):
             return int(key)

@@ -45,6 +45,7 @@ class InlineStore:
         self.copy_init: Callable[[Any, int], int] = getattr(world_model, COPY_INIT)
         self.copy_recur: Callable[[Any], int] = getattr(world_model, COPY_RECUR)
         self.text_keys = False  # 0.2.0 hashes to 16 hex digits, main to whole numbers
+        self.named: tuple[int, str] = (-1, "")  # the last key that came as text, as a number and as it came
         self.has_reverse_map = hasattr(world_model, "pool_idx_to_key_map_init_envs")
         self.raises_on_miss = _raises_on_miss(world_model)
         # Set for one lookup of the model's: it goes on from the slot number, so where it was found is kept, and only
@@ -157,7 +158,9 @@ class InlineStore:
 
     def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
         """Return the slot object under a key without touching anything, or None."""
-        slot = None if pool == "wm" else self._dict(pool, env_id).get(self._raw(cache_key))
+        if pool == "wm":
+            return None
+        slot = self._dict(pool, env_id).get(self._raw(cache_key))
         return None if slot is None else self._slots(pool, env_id)[slot]
 
     @property
@@ -190,7 +193,10 @@ class InlineStore:
             reverse[write_index] = self._raw(cache_key)
 
     def _raw(self, key: int) -> Any:
-        return f"{key:016x}" if self.text_keys else key
+        if not self.text_keys:
+            return key
+        number, text = self.named
+        return text if number == key else f"{key:016x}"
 
 
 def env_wm(world_model: Any, env_num: int) -> int:

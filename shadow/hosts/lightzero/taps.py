@@ -80,6 +80,8 @@ class PendingCopy:
         copy: LightZero's routine, bound to everything but the entry.
     """
 
+    __slots__ = ("_copy", "_slot", "done", "entry")
+
     def __init__(self, entry: Any, copy: Callable[[Any], int]) -> None:
         self.entry = entry
         self.done = False
