@@ -627,7 +627,7 @@ MUTATIONS = (
     m(
         "an entry is looked over as it is now",
         "shadow/staging",
-        "find(getattr(entry, \"_keys_values\", None))",
+        'find(getattr(entry, "_keys_values", None))',
         "region(entry)",
         STAGING,
     ),

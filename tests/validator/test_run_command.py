@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import kv_lockstep
 from validator.script import ScriptMissing, run_script
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,8 +53,7 @@ def stand_in(root: Path, **changed: str) -> Path:
 def run(cwd: Path, *args: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
     paths = [str(ROOT)] if site is None else [str(site), str(ROOT)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "validator.cli", "run", *args]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return kv_lockstep("run", *args, cwd=cwd, environment=environment)
 
 
 def script(tmp_path: Path, text: str) -> str:

@@ -1,0 +1,70 @@
+"""Runs ``kv-lockstep`` in processes of their own that begin where torch is imported already: 0.5 s instead of 4 s.
+
+One process imports; each command is a fork of it that goes on as ``python -m validator.cli`` would, to its own end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+_MAIN = """
+import json, os, runpy, sys
+import gc, torch, validator.commands.run
+gc.freeze()  # what is there already is neither looked at nor copied by the children
+for line in sys.stdin:
+    asked = json.loads(line)
+    if not (child := os.fork()):
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+for number, file in enumerate([os.devnull, *asked["files"]]):
+    os.dup2(os.open(file, os.O_RDWR), number)
+os.environ.clear()
+os.environ.update(asked["environment"])
+os.chdir(asked["cwd"])
+sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
+sys.argv = ["-m", *asked["arguments"]]
+runpy.run_module("validator.cli", run_name="__main__", alter_sys=True)
+"""
+
+
+@cache
+def _process() -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _MAIN]
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process
+
+
+def kv_lockstep(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run one command.
+
+    Args:
+        arguments: What follows ``kv-lockstep``.
+        cwd: Working directory.
+        environment: All of it, with a ``PYTHONPATH``.
+
+    Returns:
+        Its exit code and what it printed.
+    """
+    process = _process()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+        asked = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
+        process.stdin.write(json.dumps({**asked, "files": [out.name, err.name]}) + "\n")
+        process.stdin.flush()
+        code = int(process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
