@@ -490,19 +490,16 @@ class KeysValues:
 
     def take(self, source: Region) -> bool:
         """Take over values and lengths of a region if the buffers are of its layout, and tell whether they are."""
-        own, layers, layout = self._region, self._keys_values, source.layout
-        origin, runs = source.addresses, layout.runs(source.size)
-        if not (
-            own is not None
-            and own.layout is layout
-            and plain.refill(layers, own.tensors, own.addresses, origin, *runs, source.size)
-        ):
-            own = self._region = find(layers, own, any_size=True)
-            if own is None or own.layout is not layout:
-                return False
-            plain.refill(layers, own.tensors, own.addresses, origin, *runs, source.size)
-        own.size = source.size
-        return True
+        layers, layout, size = self._keys_values, source.layout, source.size
+        for _ in range(2):  # where they were found last, or where they are found now
+            own = self._region
+            if own is not None and own.layout is layout:
+                runs = layout.runs(size)
+                if plain.refill(layers, own.tensors, own.addresses, source.addresses, *runs, size):
+                    own.size = size
+                    return True
+            self._region = find(layers, own, any_size=True)
+        return False
 
     def fits(self, source: list[Leaf]) -> bool:
         """Tell whether the buffers match the given leaves in number, shape, dtype and device."""
