@@ -10,7 +10,6 @@ import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Annotated, Any, Literal, TypedDict
 
 from reports.short import Full
@@ -71,13 +70,17 @@ def window_decoder() -> WindowDecoder | None:
         return None
 
     def lines(raws: Sequence[bytes]) -> list[Any]:
-        found: list[Any] = []
-        for may_be_short, together in groupby(raws, lambda raw: raw.startswith(_BEGIN) and not raw.rfind(b"{")):
-            run = list(together)
-            if may_be_short:
-                found += block(b"".join(run), len(run)) or [one(short.decode, raw) for raw in run]
-            else:
-                found += [one(in_full, raw) if raw.startswith(_BEGIN) else None for raw in run]
+        found: list[Any] = [None] * len(raws)
+        begun = [at for at, raw in enumerate(raws) if raw.startswith(_BEGIN)]
+        # In short are those with one brace, at their begin: there are no tables in them.
+        in_short = [at for at in begun if not raws[at].rfind(b"{")]
+        their_raws = [raws[at] for at in in_short]
+        windows = block(b"".join(their_raws), len(in_short)) or [one(short.decode, raw) for raw in their_raws]
+        for at, window in zip(in_short, windows, strict=True):
+            found[at] = window
+        for at in begun if len(in_short) < len(begun) else ():
+            if found[at] is None:
+                found[at] = one(in_full, raws[at])
         return found
 
     def in_full(raw: bytes) -> Full | None:
