@@ -342,8 +342,6 @@ restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         here = PyObject_IsTrue(PyTuple_GET_ITEM(found.addresses, index));
     if (here > 0) {
         Runs runs = {rows, tokens * token_nbytes, found.length * token_nbytes};
-        if (found.length == tokens)
-            runs = (Runs){1, 0, rows * tokens * token_nbytes};
         size = PyLong_FromSsize_t(found.length);
         here = size == NULL ? -1 : refilled(layers, tensors, addresses, found.addresses, &runs, size);
     }

@@ -125,9 +125,7 @@ def restage(
     copies, own, addresses = staged
     if len(tensors) != len(own) or size > tokens or 0 in source:
         return None
-    step = tokens * token_nbytes
-    runs = (1, 0, rows * step) if size == tokens else (rows, step, size * token_nbytes)
-    if not refill(copies, own, addresses, source, *runs, size):
+    if not refill(copies, own, addresses, source, rows, tokens * token_nbytes, size * token_nbytes, size):
         return None
     return size, tensors, source
 
