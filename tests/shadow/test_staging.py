@@ -168,6 +168,15 @@ def test_foreign_classes_keep_their_class_and_attributes(container: type) -> Non
     assert not addresses(staged) & addresses(entry)
 
 
+def test_entries_of_two_classes_by_turns_keep_theirs() -> None:
+    staging = Staging()
+    for number in (1, 2):
+        for made in (make_entry(number), ForeignEntry(2, number)):
+            staged = staged_by(staging, made)
+            assert type(staged) is type(made)
+            assert_equal_entries(staged, make_entry(number))
+
+
 def test_lengths_of_k_and_v_and_of_layers_are_each_their_own() -> None:
     entry = make_entry(1)
     entry[0]._v_cache._size, entry[1]._k_cache._size = 1, 0

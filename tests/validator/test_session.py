@@ -140,6 +140,26 @@ def test_a_run_that_is_not_closed_is_inconclusive(tmp_path: Path) -> None:
     assert lockstep.verdict.verdict is Verdict.PASS, reasons(lockstep)
 
 
+def test_the_host_s_own_writer_is_shown_every_lookup_by_the_close(tmp_path: Path) -> None:
+    shown: dict[str, float] = {}
+
+    class Board:
+        def add_scalar(self, tag: str, value: float, step: int) -> None:
+            shown[tag] = shown.get(tag, 0) + value
+
+    lockstep = open_session(tmp_path, window_ops=1)
+    lockstep.live(Board())
+    cache = lockstep.shadow(control=legacy(), candidate=manager(), name="c")
+    for _ in range(2):
+        exercise(lockstep, cache)
+        for pair in lockstep.pairs:
+            lockstep.window(pair, force=False)
+    lockstep.close()
+
+    totals = read_run(lockstep.run_dir).totals
+    assert sum(value for tag, value in shown.items() if "/lookups/" in tag) == totals.n_lookups > 0
+
+
 def test_a_second_close_changes_nothing(tmp_path: Path) -> None:
     lockstep = open_session(tmp_path)
     lockstep.close()

@@ -254,6 +254,17 @@ def test_a_slot_number_from_elsewhere_is_entered_and_said(tmp_path: Path) -> Non
     assert watched.closed().totals.dropped["harness faults"] == 1
 
 
+@pytest.mark.parametrize("key", ["00000000000000FF", "0x000000000000ff", "000000000000_0ff", "ff", "no hex digits at"])
+def test_a_text_that_is_no_key_of_lightzero_s_is_looked_up_as_it_is_and_said(tmp_path: Path, key: str) -> None:
+    watched = Watched(tmp_path, Release020)
+    watched.model.past_kv_cache_recurrent_infer.raw[key] = 3
+
+    assert watched.model.past_kv_cache_recurrent_infer.get(key) == 3
+
+    del watched.model.past_kv_cache_recurrent_infer.raw[key]
+    assert watched.closed().totals.dropped["harness faults"] == 1
+
+
 def test_replaced_dicts_are_noticed(tmp_path: Path) -> None:
     watched = Watched(tmp_path, Release020)
     watched.model.past_kv_cache_recurrent_infer = {}
