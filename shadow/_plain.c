@@ -11,6 +11,85 @@
 static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_data_ptr;
 static PyObject *s_shape, *s_dtype, *s_layout, *s_is_cpu, *s_is_contiguous, *s_is_neg;
 
+/* A tensor as DLPack describes it, and the head of the table in which torch offers to do so without an allocation
+ * (github.com/dmlc/dlpack, version 1; torch 2.10 and later). One such call answers what takes seven attributes. */
+typedef struct {
+    void *data;
+    int32_t device_type, device_id;
+    int32_t ndim;
+    struct {
+        uint8_t code, bits;
+        uint16_t lanes;
+    } dtype;
+    int64_t *shape, *strides;
+    uint64_t byte_offset;
+} View;
+
+typedef struct {
+    uint32_t major, minor;
+    void *older;
+    void *allocate, *managed_from_object, *managed_to_object;
+    int (*view_from_object)(void *tensor, View *view);
+    void *stream;
+} Exchange;
+
+static int (*view_from_object)(void *tensor, View *view);
+
+#define ON_CPU 1
+#define MOST_DIMS 8
+
+/* What the buffers of an entry have in common. */
+typedef struct {
+    int32_t ndim;
+    int64_t shape[MOST_DIMS];
+    uint8_t code, bits;
+    uint16_t lanes;
+} Structure;
+
+/* View a tensor: 1 if it is dense and contiguous in host memory, 0 if not. Whatever else torch can't say in a view (a
+ * sparse layout, a quantised type) is no plain buffer either. */
+static int
+viewed(PyObject *tensor, View *view)
+{
+    if (view_from_object(tensor, view) != 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    if (view->device_type != ON_CPU || view->ndim > MOST_DIMS)
+        return 0;
+    int64_t wanted = 1;
+    for (int32_t dim = view->ndim - 1; dim >= 0; dim--) {
+        if (view->shape[dim] != 1 && view->strides[dim] != wanted)
+            return 0;
+        wanted *= view->shape[dim];
+    }
+    return 1;
+}
+
+static char *
+begin_of(const View *view)
+{
+    return (char *)view->data + view->byte_offset;
+}
+
+static void
+describe(const View *view, Structure *structure)
+{
+    structure->ndim = view->ndim;
+    memcpy(structure->shape, view->shape, view->ndim * sizeof(int64_t));
+    structure->code = view->dtype.code;
+    structure->bits = view->dtype.bits;
+    structure->lanes = view->dtype.lanes;
+}
+
+static int
+is_of(const View *view, const Structure *structure)
+{
+    return view->ndim == structure->ndim && view->dtype.code == structure->code &&
+           view->dtype.bits == structure->bits && view->dtype.lanes == structure->lanes &&
+           memcmp(view->shape, structure->shape, view->ndim * sizeof(int64_t)) == 0;
+}
+
 /* Runs of valid bytes: `rows` of them in every buffer, `step` bytes apart, `n` bytes long. */
 typedef struct {
     Py_ssize_t rows, step, n;
@@ -62,7 +141,15 @@ cache_at(PyObject *layers, Py_ssize_t index)
     return cache;
 }
 
-/* Look at one Cache: 1 if its buffer is this tensor at this address, 0 if not, -1 on an error. */
+/* Whether a question to a tensor, asked of an attribute or of a method, is answered by True: 1, 0, -1 on an error. */
+static int
+is_true(PyObject *answer)
+{
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : answer == Py_True;
+}
+
+/* Look at one Cache: 1 if its buffer is this tensor, contiguous at this address, 0 if not, -1 on an error. */
 static int
 lies(PyObject *cache, PyObject *tensor, PyObject *address)
 {
@@ -70,10 +157,18 @@ lies(PyObject *cache, PyObject *tensor, PyObject *address)
     if (buffer == NULL)
         return -1;
     int same = buffer == tensor;
-    if (same) {
+    if (same && view_from_object != NULL) {
+        View view;
+        same = viewed(buffer, &view) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
+        if (PyErr_Occurred())
+            same = -1;
+    }
+    else if (same) {
         PyObject *now = PyObject_CallMethodNoArgs(buffer, s_data_ptr);
         same = now == NULL ? -1 : PyObject_RichCompareBool(now, address, Py_EQ);
         Py_XDECREF(now);
+        if (same > 0)
+            same = is_true(PyObject_CallMethodNoArgs(buffer, s_is_contiguous));
     }
     Py_DECREF(buffer);
     return same;
@@ -96,14 +191,6 @@ length_of(PyObject *cache)
     }
     Py_DECREF(size);
     return found;
-}
-
-/* Whether a question to a tensor, asked of an attribute or of a method, is answered by True: 1, 0, -1 on an error. */
-static int
-is_true(PyObject *answer)
-{
-    Py_XDECREF(answer);
-    return answer == NULL ? -1 : answer == Py_True;
 }
 
 static int
@@ -136,10 +223,35 @@ forget(Found *found)
     Py_XDECREF(found->addresses);
 }
 
-/* Look over the buffers of an entry: 1 if they are plain, of one structure and (unless it is of no interest) length, and,
- * where a shape and a dtype are given, of these; 0 if not, -1 on an error. Forget what was found in any case. */
+/* Look at one buffer without a view of it: 1 if it is plain and of the shape and dtype found so far, 0, -1. */
 static int
-look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, Found *found)
+asked(PyObject *tensor, PyObject *strided, Found *found)
+{
+    int fits = 1;
+    if (found->shape == NULL) {
+        found->shape = PyObject_GetAttr(tensor, s_shape);
+        found->dtype = found->shape == NULL ? NULL : PyObject_GetAttr(tensor, s_dtype);
+        fits = found->dtype == NULL ? -1 : 1;
+    }
+    else {
+        fits = is_equal(PyObject_GetAttr(tensor, s_shape), found->shape);
+        if (fits > 0)
+            fits = is_same(PyObject_GetAttr(tensor, s_dtype), found->dtype);
+    }
+    if (fits > 0)
+        fits = is_true(PyObject_GetAttr(tensor, s_is_cpu));
+    if (fits > 0)
+        fits = is_same(PyObject_GetAttr(tensor, s_layout), strided);
+    if (fits > 0)
+        fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_contiguous));
+    return fits;
+}
+
+/* Look over the buffers of an entry: 1 if they are plain, of one structure and (unless it is of no interest) length, and,
+ * where one is given, of this structure or of this shape and dtype; 0 if not, -1 on an error. Forget what was found in
+ * any case. */
+static int
+look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, const Structure *wanted, Found *found)
 {
     PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
     if (layers == NULL)
@@ -148,6 +260,7 @@ look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, F
     PyObject *tensors = found->tensors = PyTuple_New(count);
     PyObject *addresses = found->addresses = PyTuple_New(count);
     int fits = tensors == NULL || addresses == NULL ? -1 : count > 0;
+    Structure first;
     for (Py_ssize_t index = 0; fits > 0 && index < count; index++) {
         PyObject *cache = cache_at(layers, index);
         PyObject *tensor = cache == NULL ? NULL : PyObject_GetAttr(cache, s_cache);
@@ -158,28 +271,23 @@ look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, F
             found->length = size;
         }
         Py_XDECREF(cache);
-        if (fits > 0 && found->shape == NULL) {
-            found->shape = PyObject_GetAttr(tensor, s_shape);
-            found->dtype = found->shape == NULL ? NULL : PyObject_GetAttr(tensor, s_dtype);
-            fits = found->dtype == NULL ? -1 : 1;
+        View view;
+        if (fits > 0 && view_from_object == NULL)
+            fits = asked(tensor, strided, found);
+        else if (fits > 0 && (fits = viewed(tensor, &view)) > 0) {
+            if (wanted == NULL) {
+                describe(&view, &first);
+                wanted = &first;
+            }
+            fits = is_of(&view, wanted);
         }
-        else if (fits > 0) {
-            fits = is_equal(PyObject_GetAttr(tensor, s_shape), found->shape);
-            if (fits > 0)
-                fits = is_same(PyObject_GetAttr(tensor, s_dtype), found->dtype);
-        }
-        if (fits > 0)
-            fits = is_true(PyObject_GetAttr(tensor, s_is_cpu));
-        if (fits > 0)
-            fits = is_same(PyObject_GetAttr(tensor, s_layout), strided);
-        if (fits > 0)
-            fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_contiguous));
         if (fits > 0) {
             fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_neg));
             fits = fits < 0 ? fits : !fits;
         }
         if (fits > 0) {
-            PyObject *address = PyObject_CallMethodNoArgs(tensor, s_data_ptr);
+            PyObject *address = view_from_object == NULL ? PyObject_CallMethodNoArgs(tensor, s_data_ptr)
+                                                         : PyLong_FromVoidPtr(begin_of(&view));
             fits = address == NULL ? -1 : 1;
             if (address != NULL) {
                 PyTuple_SET_ITEM(tensors, index, Py_NewRef(tensor));
@@ -206,7 +314,13 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, torch.strided and any_size");
         return NULL;
     }
-    int fits = look_over(args[0], args[1], args[2], args[3] == Py_True, &found);
+    int fits = look_over(args[0], args[1], args[2], args[3] == Py_True, NULL, &found);
+    if (fits > 0 && found.shape == NULL) {
+        PyObject *first = PyTuple_GET_ITEM(found.tensors, 0);
+        found.shape = PyObject_GetAttr(first, s_shape);
+        found.dtype = found.shape == NULL ? NULL : PyObject_GetAttr(first, s_dtype);
+        fits = found.dtype == NULL ? -1 : 1;
+    }
     if (fits > 0)
         result = Py_BuildValue("(OOnOO)", found.shape, found.dtype, found.length, found.tensors, found.addresses);
     else if (fits == 0)
@@ -313,6 +427,21 @@ refill(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return here < 0 ? NULL : PyBool_FromLong(here);
 }
 
+/* Return 1 and the structure of entries of this shape and of the type of these tensors, 0 if there is none. */
+static int
+structure_of(PyObject *shape, PyObject *tensors, Structure *structure)
+{
+    View view;
+    if (!PyTuple_GET_SIZE(tensors) || !viewed(PyTuple_GET_ITEM(tensors, 0), &view) || !PyTuple_Check(shape) ||
+        PyTuple_GET_SIZE(shape) != view.ndim)
+        return 0;
+    describe(&view, structure);
+    for (int32_t dim = 0; dim < view.ndim; dim++)
+        structure->shape[dim] = PyLong_AsLongLong(PyTuple_GET_ITEM(shape, dim));
+    PyErr_Clear();
+    return 1;
+}
+
 PyDoc_STRVAR(restage_doc,
 "restage(layers, tensor_type, strided, structure, staged)\n--\n\n"
 "Copy a plain entry of a structure to a staged entry that lies where it lay, and give that its length.\n\n"
@@ -335,7 +464,10 @@ restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Found found = {Py_NewRef(shape), Py_NewRef(dtype)};
     PyObject *size = NULL, *result = NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(tensors);
-    int here = look_over(args[0], args[1], args[2], 0, &found);
+    Structure wanted;
+    int here = view_from_object == NULL || structure_of(shape, tensors, &wanted);
+    if (here > 0)
+        here = look_over(args[0], args[1], args[2], 0, view_from_object == NULL ? NULL : &wanted, &found);
     if (here > 0)
         here = PyTuple_GET_SIZE(found.tensors) == count && found.length <= tokens;
     for (Py_ssize_t index = 0; here > 0 && index < count; index++)
@@ -379,46 +511,166 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_RETURN_TRUE;
 }
 
-PyDoc_STRVAR(pack_doc,
-"pack(addresses, rows, step, n)\n--\n\n"
-"Return the runs of each buffer one behind the other; where there is one only, the memory itself, read-only.");
+/* A hash of bytes, in whatever runs they come: four chains of folded 64-bit products over blocks of 64 bytes, as in wyhash
+ * (github.com/wangyi-fudan/wyhash). A product that comes to nothing would wipe its chain out, so what the chain held is
+ * kept beside it. The last block is filled up with zeros, and the length goes in at the end. */
+#define BLOCK 64
+
+typedef struct {
+    uint64_t chain[4], length;
+    size_t n_rest;
+    unsigned char rest[BLOCK];
+} Hash;
+
+static const uint64_t keys[4] = {
+    0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0x1f83d9abfb41bd6b,
+};
+
+static uint64_t
+folded(uint64_t a, uint64_t b)
+{
+    __extension__ unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t
+chained(uint64_t chain, const unsigned char *bytes, uint64_t key)
+{
+    uint64_t words[2];
+    memcpy(words, bytes, sizeof words);
+    return folded(words[0] ^ key, words[1] ^ chain) ^ (chain << 29 | chain >> 35);
+}
+
+static void
+hash_blocks(Hash *hash, const unsigned char *bytes, size_t n)
+{
+    uint64_t a = hash->chain[0], b = hash->chain[1], c = hash->chain[2], d = hash->chain[3];
+    for (; n >= BLOCK; bytes += BLOCK, n -= BLOCK) {
+        a = chained(a, bytes, keys[0]);
+        b = chained(b, bytes + 16, keys[1]);
+        c = chained(c, bytes + 32, keys[2]);
+        d = chained(d, bytes + 48, keys[3]);
+    }
+    hash->chain[0] = a, hash->chain[1] = b, hash->chain[2] = c, hash->chain[3] = d;
+}
+
+static void
+hash_run(Hash *hash, const char *from, size_t n)
+{
+    const unsigned char *bytes = (const unsigned char *)from;
+    hash->length += n;
+    if (hash->n_rest) {
+        size_t room = BLOCK - hash->n_rest, some = n < room ? n : room;
+        memcpy(hash->rest + hash->n_rest, bytes, some);
+        hash->n_rest += some;
+        bytes += some;
+        n -= some;
+        if (hash->n_rest < BLOCK)
+            return;
+        hash_blocks(hash, hash->rest, BLOCK);
+        hash->n_rest = 0;
+    }
+    hash_blocks(hash, bytes, n);
+    hash->n_rest = n % BLOCK;
+    memcpy(hash->rest, bytes + (n - n % BLOCK), hash->n_rest);
+}
+
+/* Return the hash of everything taken in: 0 for nothing at all, and for that alone. */
+static uint64_t
+hash_end(Hash *hash)
+{
+    if (!hash->length)
+        return 0;
+    if (hash->n_rest) {
+        memset(hash->rest + hash->n_rest, 0, BLOCK - hash->n_rest);
+        hash_blocks(hash, hash->rest, BLOCK);
+    }
+    uint64_t *chain = hash->chain;
+    uint64_t one = folded(chain[0] ^ keys[1], chain[1] ^ hash->length);
+    uint64_t other = folded(chain[2] ^ keys[2], chain[3] ^ keys[0]);
+    uint64_t found = folded(one ^ keys[3], other ^ keys[1]) ^ one ^ (other << 32 | other >> 32);
+    return found ? found : 1;
+}
+
+static const Hash nothing = {{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89}};
+
+PyDoc_STRVAR(hash_doc,
+"hash(contents)\n--\n\n"
+"Return the 64-bit hash of contiguous bytes, 0 for none.");
 
 static PyObject *
-pack(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+hash(PyObject *module, PyObject *contents)
+{
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(contents, &buffer, PyBUF_SIMPLE) < 0)
+        return NULL;
+    Hash state = nothing;
+    hash_run(&state, buffer.buf, (size_t)buffer.len);
+    PyBuffer_Release(&buffer);
+    return PyLong_FromUnsignedLongLong(hash_end(&state));
+}
+
+PyDoc_STRVAR(hashes_doc,
+"hashes(addresses, rows, step, n)\n--\n\n"
+"Return the 64-bit hash of the runs of each buffer, one behind the other, 0 for none.");
+
+static PyObject *
+hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Runs runs;
     if (nargs != 4 || !PyTuple_CheckExact(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "pack takes a tuple of addresses, rows, step and n");
+        PyErr_SetString(PyExc_TypeError, "hashes takes a tuple of addresses, rows, step and n");
         return NULL;
     }
     if (runs_of(args + 1, &runs) < 0)
         return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(args[0]);
-    PyObject *parts = PyTuple_New(count);
-    for (Py_ssize_t index = 0; parts != NULL && index < count; index++) {
+    PyObject *found = PyTuple_New(count);
+    for (Py_ssize_t index = 0; found != NULL && index < count; index++) {
         char *from;
-        PyObject *part = NULL;
-        if (address_at(args[0], index, &from) == 0)
-            part = runs.rows == 1 ? PyMemoryView_FromMemory(from, runs.n, PyBUF_READ)
-                                  : PyBytes_FromStringAndSize(NULL, runs.rows * runs.n);
-        if (part == NULL) {
-            Py_CLEAR(parts);
-            break;
+        PyObject *one = NULL;
+        if (address_at(args[0], index, &from) == 0) {
+            Hash state = nothing;
+            for (Py_ssize_t row = 0; row < runs.rows; row++)
+                hash_run(&state, from + row * runs.step, (size_t)runs.n);
+            one = PyLong_FromUnsignedLongLong(hash_end(&state));
         }
-        for (Py_ssize_t row = 0; runs.rows > 1 && row < runs.rows; row++)
-            memcpy(PyBytes_AS_STRING(part) + row * runs.n, from + row * runs.step, runs.n);
-        PyTuple_SET_ITEM(parts, index, part);
+        if (one == NULL)
+            Py_CLEAR(found);
+        else
+            PyTuple_SET_ITEM(found, index, one);
     }
-    return parts;
+    return found;
+}
+
+PyDoc_STRVAR(connect_doc,
+"connect(capsule)\n--\n\n"
+"Look at tensors through torch's DLPack exchange table from now on; through their attributes again for None.\n\n"
+"Returns:\n    Whether the table is of a kind that is known.");
+
+static PyObject *
+connect(PyObject *module, PyObject *capsule)
+{
+    view_from_object = NULL;
+    if (capsule == Py_None)
+        Py_RETURN_FALSE;
+    Exchange *table = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
+    if (table == NULL)
+        return NULL;
+    if (table->major == 1)
+        view_from_object = table->view_from_object;
+    return PyBool_FromLong(view_from_object != NULL);
 }
 
 static PyMethodDef methods[] = {
+    {"connect", connect, METH_O, connect_doc},
     {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, survey_doc},
     {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, placed_doc},
     {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, refill_doc},
     {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, restage_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
-    {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL, pack_doc},
+    {"hash", hash, METH_O, hash_doc},
+    {"hashes", (PyCFunction)(void (*)(void))hashes, METH_FASTCALL, hashes_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -9,6 +9,8 @@ import ctypes
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from xxhash import xxh3_64_intdigest
+
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _memcmp.restype = ctypes.c_int
@@ -52,8 +54,8 @@ def survey(
 def placed(layers: Sequence[Any], tensors: tuple[Any, ...], addresses: tuple[int, ...]) -> int:
     """Tell whether the buffers of an entry still lie there, and how much of them is valid.
 
-    Buffers are compared by identity and address: a host may put another tensor into a cache, or other memory under a
-    tensor, at any time.
+    Buffers are compared by identity and address: a host may put another tensor into a cache, other memory under a
+    tensor, or turn it around in place, at any time.
 
     Returns:
         -1 if they lie elsewhere; -2 if they lie there but are not of one length; else that length.
@@ -62,7 +64,7 @@ def placed(layers: Sequence[Any], tensors: tuple[Any, ...], addresses: tuple[int
         return -1
     caches = [cache for layer in layers for cache in (layer._k_cache, layer._v_cache)]
     for cache, tensor, address in zip(caches, tensors, addresses, strict=True):
-        if cache._cache is not tensor or tensor.data_ptr() != address:
+        if cache._cache is not tensor or tensor.data_ptr() != address or not tensor.is_contiguous():
             return -1
     sizes = [cache._size for cache in caches]
     size = sizes[0]
@@ -152,11 +154,15 @@ def _copy(to: tuple[int, ...], source: tuple[int, ...], rows: int, step: int, n:
             ctypes.memmove(p + row * step, q + row * step, n)
 
 
-def pack(addresses: tuple[int, ...], rows: int, step: int, n: int) -> tuple[Any, ...]:
-    """Return the runs of each buffer one behind the other: bytes.
+def hash(contents: Any) -> int:
+    """Return the 64-bit hash of contiguous bytes, 0 for none.
 
-    Where there is one run only, that is the memory itself, read-only and good until somebody writes to it.
+    Another hash than the compiled one: digests are held against each other within one process only.
     """
-    if rows == 1:
-        return tuple(memoryview((ctypes.c_char * n).from_address(p)).cast("B").toreadonly() for p in addresses)
-    return tuple(b"".join(ctypes.string_at(p + row * step, n) for row in range(rows)) for p in addresses)
+    view = memoryview(contents)
+    return xxh3_64_intdigest(view) if view.nbytes else 0
+
+
+def hashes(addresses: tuple[int, ...], rows: int, step: int, n: int) -> tuple[int, ...]:
+    """Return the 64-bit hash of the runs of each buffer, one behind the other, 0 for none."""
+    return tuple([hash(b"".join([ctypes.string_at(p + row * step, n) for row in range(rows)])) for p in addresses])

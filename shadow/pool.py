@@ -145,7 +145,9 @@ class KVCachePool:
             return None
         if self.stats is not None:
             self.stats.hits += 1
-        lent = lend(self._stored(index))
+        slot = self._slots[index]
+        assert slot is not None  # a key never points to a slot that was not written
+        lent = lend(slot)
         if self.eviction_strategy is EvictionStrategy.LRU:
             self._key_to_index.move_to_end(cache_key)
         else:
@@ -209,7 +211,7 @@ class KVCachePool:
     def peek(self, cache_key: int) -> KeysValues | None:
         """Return the stored entry itself without counting a lookup or touching an age: read it, never write it."""
         index = self._key_to_index.get(cache_key)
-        return None if index is None else self._stored(index)
+        return None if index is None else self._slots[index]
 
     def live_keys(self) -> list[int]:
         """List the keys that are held; under FIFO and LRU the next to give way comes first."""
@@ -228,11 +230,6 @@ class KVCachePool:
 
     def __repr__(self) -> str:
         return f"KVCachePool({self.name!r}, {len(self)}/{self.pool_size}, {self.eviction_strategy.value})"
-
-    def _stored(self, index: int) -> KeysValues:
-        slot = self._slots[index]
-        assert slot is not None  # a key never points to a slot that was not written
-        return slot
 
     def _write(self, index: int, source: list[Leaf] | Region, key: int | None) -> KeysValues | None:
         """Fill a slot that holds a key, or is free for None; return what may be handed out of it again, if anything."""

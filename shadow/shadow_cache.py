@@ -165,60 +165,54 @@ class ShadowCache:
     def _run(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
         with self._lock:
             try:
-                value, error = self._both(operation, env_id, key, args)
+                began = perf_counter_ns()
+                observer = self._observer
+                staged = entry = None
+                plain: Plain = (None, None)
+                theirs = args
+                try:
+                    if operation.kind == "set":
+                        entry = args[-1]
+                        staged, plain = self._staging.stage(entry)
+                        theirs = (*args[:-1], staged)
+                        if self._staging.device is not None and self._call is called:
+                            self._call = DeviceClock(self._staging.device).called
+                    observer.before(operation, env_id, key, entry, staged, plain)
+                except Exception as fault:
+                    observer.faulted(fault)
+                    if entry is not None and staged is None:  # the secondary must not see the host's own
+                        theirs = copy.deepcopy(args)
+                index = self._index
+                self._index = index + 1
+                # Looking at the process's state costs more than all else here; both calls share the look in between.
+                looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
+                call = self._looked_at if looked else self._call
+                self._surroundings = None
+                method = operation.method
+                if self._draw() < 0.5:
+                    own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
+                    other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
+                else:
+                    other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
+                    own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
+                if other_error is not None and not isinstance(other_error, Exception):
+                    other_error = RuntimeError(f"tried to end the process: {other_error!r}")
+                seen = (
+                    (index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
+                    if self._control_is_primary
+                    else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
+                )
+                try:
+                    observer.observed(make(Observation, seen))
+                except Exception as fault:
+                    observer.faulted(fault)
+                observer.spent(perf_counter_ns() - began - own_ns)
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
                 raise
-        if error is not None:
-            raise error
-        return value
-
-    def _both(
-        self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
-    ) -> tuple[Any, Exception | None]:
-        began = perf_counter_ns()
-        observer = self._observer
-        staged = entry = None
-        plain: Plain = (None, None)
-        theirs = args
-        try:
-            if operation.kind == "set":
-                entry = args[-1]
-                staged, plain = self._staging.stage(entry)
-                theirs = (*args[:-1], staged)
-                if self._staging.device is not None and self._call is called:
-                    self._call = DeviceClock(self._staging.device).called
-            observer.before(operation, env_id, key, entry, staged, plain)
-        except Exception as fault:
-            observer.faulted(fault)
-            if entry is not None and staged is None:  # the secondary must not see the host's own
-                theirs = copy.deepcopy(args)
-        index = self._index
-        self._index = index + 1
-        # Looking at the process's state costs more than everything else here; the two calls share the look in between.
-        looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
-        call = self._looked_at if looked else self._call
-        self._surroundings = None
-        method = operation.method
-        if self._draw() < 0.5:
-            own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
-            other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
-        else:
-            other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
-            own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
-        if other_error is not None and not isinstance(other_error, Exception):
-            other_error = RuntimeError(f"tried to end the process: {other_error!r}")
-        seen = (
-            (index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
-            if self._control_is_primary
-            else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
-        )
-        try:
-            observer.observed(make(Observation, seen))
-        except Exception as fault:
-            observer.faulted(fault)
-        observer.spent(perf_counter_ns() - began - own_ns)
-        return own, own_error
+        if own_error is not None:
+            raise own_error
+        return own
 
     def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
         """Call one side, and look whether it changed what the whole process stands on."""

@@ -6,7 +6,7 @@ and close, and a rotating share of them in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shadow.entry import region
@@ -102,7 +102,7 @@ class Auditor:
         return self._sets <= _ALWAYS or self._credit >= 1
 
     def arrival(
-        self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool, replaced: bool
+        self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool, renewed: bool
     ) -> Finding | None:
         """Look whether a set arrived as it was given, and as a copy.
 
@@ -112,18 +112,16 @@ class Auditor:
             given: The very object the side was given.
             lies: Where it lay when it was given, if it is plain.
             closely: Whether to compare contents and memory too.
-            replaced: Whether the key was set again, so that contents always are compared: a side that ignored it would
-                go on with what it held.
+            renewed: Whether the key held something else, so that contents always are compared: a side that ignored the
+                set would go on with what it held.
 
         Returns:
             What is wrong, or None.
         """
-        if not closely and not replaced and side.reads_copies:
-            return None
         held = side.read(stored.pool, stored.env_id, stored.key)
         if held is None:
             return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
-        if not closely and (not replaced or self._replaced_by(stored, lies, held)):
+        if not closely and (not renewed or _lies_there_too(lies, held)):
             return None
         given_leaves, found = entry_leaves(given), entry_leaves(held)
         late = self._pair.late
@@ -145,15 +143,6 @@ class Auditor:
         if self._pair.referee.lossy(given_leaves, found):
             return None
         return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
-
-    def _replaced_by(self, stored: Stored, lies: Region | None, held: Any) -> bool:
-        """Tell whether a key plainly holds what it was set to again; False says nothing."""
-        if lies is None:
-            return False
-        if stored.previous[0].digest == stored.digest:
-            return True  # with or without this set
-        there = region(held)
-        return there is not None and there.addresses != lies.addresses and bool(equal_regions(lies, there))
 
     def end_set(self) -> None:
         """Audit the next entries of the rotation."""
@@ -257,11 +246,8 @@ class Auditor:
                 continue
             for _, _, model in side.model.pools():
                 for stored in model.live():
-                    entry = side.read(stored.pool, stored.env_id, stored.key)
-                    for leaf in (entry_leaves(entry) or ()) if entry is not None else ():
-                        if not leaf.tensor.numel():
-                            continue
-                        owner = owners.setdefault(leaf.tensor.data_ptr(), (side, stored))
+                    for address in _begins(side.read(stored.pool, stored.env_id, stored.key)):
+                        owner = owners.setdefault(address, (side, stored))
                         if owner[1] is stored and owner[0] is side:
                             continue
                         self._charge_sharing(owner[0], owner[1], side, stored)
@@ -329,6 +315,22 @@ class Auditor:
 
     def _sides(self) -> tuple[SideView, SideView]:
         return self._pair.control, self._pair.candidate
+
+
+def _lies_there_too(lies: Region | None, held: Any) -> bool:
+    """Tell whether what lies somewhere is plainly held as well, in memory of its own; False says nothing."""
+    if lies is None:
+        return False
+    there = region(held)
+    return there is not None and there.addresses != lies.addresses and bool(equal_regions(lies, there))
+
+
+def _begins(entry: Any) -> Sequence[int]:
+    """List the addresses at which the buffers of an entry begin; none for what is no entry."""
+    plain = region(entry)
+    if plain is not None:
+        return plain.addresses
+    return [leaf.tensor.data_ptr() for leaf in entry_leaves(entry) or () if leaf.tensor.numel()]
 
 
 def _plainly(entry: Any, stored: Stored) -> bool:

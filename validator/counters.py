@@ -40,10 +40,11 @@ class Counters:
     def __init__(self) -> None:
         self._histograms: dict[str, list[Any]] = {name: [_zeros(), _zeros()] for name in _NAMES}
         self.times: dict[str, list[int]] = {name: [] for name in _NAMES}
+        self._sorted_in = dict.fromkeys(_NAMES, 0)
         self._start()
 
     def _start(self) -> None:
-        self._ops = dict.fromkeys(_NAMES, 0)  # of those that are sorted in
+        self._before = self._ops_ever()
         self.lookups = {pool: [0] * len(OUTCOMES) for pool in _LOOKED_UP}
         self.divergences: dict[str, int] = defaultdict(int)
         self.coverage: dict[str, int] = defaultdict(int)
@@ -55,12 +56,16 @@ class Counters:
     @property
     def ops(self) -> dict[str, int]:
         """Operations by ``kind.pool``."""
-        return {name: count + len(self.times[name]) // 2 for name, count in self._ops.items()}
+        before = self._before
+        return {name: count - before[name] for name, count in self._ops_ever().items()}
+
+    def _ops_ever(self) -> dict[str, int]:
+        return {name: count + len(self.times[name]) // 2 for name, count in self._sorted_in.items()}
 
     def sort_in(self, name: str) -> None:
         """Count the times of one kind of operation in its histograms."""
         times = self.times[name]
-        self._ops[name] += len(times) // 2
+        self._sorted_in[name] += len(times) // 2
         both = buckets(np.array(times, dtype=np.int64).reshape(-1, 2))
         for side, histogram in enumerate(self._histograms[name]):
             histogram += np.bincount(both[:, side], minlength=BUCKETS)
@@ -78,10 +83,10 @@ class Counters:
     ) -> Window:
         """Return everything counted since the last time as a window, and start anew; latencies may wait for a later."""
         latency: dict[str, dict[str, int]] = {}
-        for name, histograms in self._histograms.items():
+        for name, histograms in self._histograms.items() if with_latency else ():
             if self.times[name]:
                 self.sort_in(name)
-            if with_latency and any(histogram.any() for histogram in histograms):
+            if any(histogram.any() for histogram in histograms):
                 for side, histogram in zip(("control", "candidate"), histograms, strict=True):
                     latency[f"{side}.{name}"] = {str(i): int(histogram[i]) for i in np.flatnonzero(histogram)}
                     histogram[:] = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from validator.models import Gone, Reason, Stored, Version, remember, versions
+from validator.models import Gone, Reason, Stored, Version, remember, remember_cleared, versions
 
 
 class LegacyDictModel:
@@ -45,8 +45,7 @@ class LegacyDictModel:
 
     def clear(self, op_index: int) -> None:
         """Empty the dict; slots and write index survive."""
-        for stored in self.live():
-            remember(self.gone, Gone(stored, Reason.CLEARED, op_index), self.capacity)
+        remember_cleared(self.gone, self.live(), op_index, self.capacity)
         self._slot_of.clear()
 
     def versions(self, key: int) -> tuple[Version, ...]:

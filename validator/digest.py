@@ -1,4 +1,4 @@
-"""Order-sensitive digests of what an entry holds: one 64-bit hash (xxh3) per key and value tensor, valid region only.
+"""Order-sensitive digests of what an entry holds: one 64-bit hash per key and value tensor, valid region only.
 
 Norms and XOR sums are blind to permuted tokens and swapped heads. Structure is part of the digest: the same bytes in
 another shape, dtype or length are another entry.
@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from xxhash import xxh3_64_intdigest
 
 from shadow.entry import Leaf, leaves, readable, region
 from shadow.memory import Region
 from shadow.operation import make
-from shadow.plain import pack
+from shadow.plain import hash, hashes
 from validator.compare import valid
 
 
@@ -34,9 +33,10 @@ class Digest(NamedTuple):
     def layers(self) -> int:
         """Layers, or 0 if a key or value tensor of one holds nothing."""
         contents = self.contents
+        if type(contents) is tuple:
+            return len(contents) // 2 if all(contents) else 0
         # Hashes that are still on their way are not waited for.
-        held = contents if type(contents) is tuple else [size and 0 not in shape for shape, _, _, size in self.layout]
-        return len(contents) // 2 if all(held) else 0
+        return len(contents) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
 
 
 def digest(entry_leaves: Sequence[Leaf]) -> Digest:
@@ -60,8 +60,7 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
             region = region.contiguous()
         if region.dtype == torch.bfloat16:  # NumPy has no such type; only the bytes matter
             region = region.view(torch.int16)
-        array: Any = region.numpy()  # xxhash takes any contiguous buffer; its stubs are too narrow
-        contents.append(xxh3_64_intdigest(array) if region.numel() else 0)
+        contents.append(hash(region.numpy()))
     return Digest(tuple(contents), tuple(layout))
 
 
@@ -77,8 +76,6 @@ def digest_entry(entry: Any) -> Digest:
 
 def digest_region(plain: Region) -> Digest:
     """Digest a plain entry where it lies."""
-    layout, size = plain.layout, plain.size
-    runs, described = layout.at(size)
-    contents = tuple(map(xxh3_64_intdigest, pack(plain.addresses, *runs))) if size else (0,) * layout.n_leaves
-    found: Digest = make(Digest, (contents, described))
+    runs, described = plain.layout.at(plain.size)
+    found: Digest = make(Digest, (hashes(plain.addresses, *runs), described))
     return found

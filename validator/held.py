@@ -78,16 +78,13 @@ class HeldResults:
         self._answers = 0
         self._held: deque[tuple[Snapshot, Digest, Stored]] = deque()
         self.watched: Watch | None = None
-        self._answered: dict[int, None] = {}  # ordinals of sets, the oldest first
+        self._answered: deque[int] = deque(maxlen=_MOST_ANSWERED)  # ordinals of sets
 
     def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
         """See a right answer of both sides."""
         self._answers += 1
         if self._live:
-            answered = self._answered
-            answered[stored.op_index] = None
-            if len(answered) > _MOST_ANSWERED:
-                del answered[next(iter(answered))]
+            self._answered.append(stored.op_index)
         early = self._answers <= _WATCH_FIRST
         if not early and self._answers % _EACH:
             return

@@ -143,13 +143,13 @@ class BoundedModel:
 
     def clear(self, op_index: int) -> None:
         """Forget everything."""
-        for stored in self._entries.values():
-            remember(self.gone, Gone(stored, Reason.CLEARED, op_index), self.capacity)
+        remember_cleared(self.gone, self._entries.values(), op_index, self.capacity)
         self._entries.clear()
 
     def versions(self, key: int) -> tuple[Version, ...]:
         """Tell what a key holds and held, youngest first."""
-        return versions(self.peek(key), self.gone.get(key))
+        stored, gone = self._entries.get(key), self.gone.get(key)
+        return () if stored is None and gone is None else versions(stored, gone)
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what the side was found to hold under a live key."""
@@ -216,10 +216,7 @@ class LegacyRingModel:
 
     def clear(self, op_index: int) -> None:
         """Empty the dict; reverse map and write index survive."""
-        for slot in self._slot_of.values():
-            stored = self._slots[slot]
-            assert stored is not None
-            remember(self.gone, Gone(stored, Reason.CLEARED, op_index), self.capacity)
+        remember_cleared(self.gone, self.live(), op_index, self.capacity)
         self._slot_of.clear()
         self._right.clear()
         self._epoch += 1
@@ -271,6 +268,16 @@ def remember(gone: OrderedDict[int, Gone], item: Gone, capacity: int) -> None:
     gone.pop(key, None)
     gone[key] = item
     if len(gone) > 2 * capacity + 16:
+        gone.popitem(last=False)
+
+
+def remember_cleared(gone: OrderedDict[int, Gone], live: Iterable[Stored], op_index: int, capacity: int) -> None:
+    """Add what was alive when a pool was cleared, in this order."""
+    for stored in live:
+        key = stored.key
+        gone.pop(key, None)
+        gone[key] = make(Gone, (stored, Reason.CLEARED, op_index))
+    for _ in range(len(gone) - (2 * capacity + 16)):
         gone.popitem(last=False)
 
 

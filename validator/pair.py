@@ -87,6 +87,7 @@ class Pair:
         tolerance = None if config.rtol is None or config.atol is None else Tolerance(config.rtol, config.atol)
         self.referee = Referee(self.control, self.candidate, tolerance)
         self.counters = Counters()
+        self._times = self.counters.times
         self.ledger = Ledger(self.counters, config.history)
         self.auditor = Auditor(self)
         self._held = self.auditor.held
@@ -121,19 +122,19 @@ class Pair:
     def observed(self, seen: Observation) -> None:
         """Count and judge one operation."""
         op_index, operation, env_id, _, _, _, _, _, control_ns, candidate_ns = seen
-        counters = self.counters
-        if self.late is None or not self.late.timed(operation.name, control_ns, candidate_ns):
-            times = counters.times[operation.name]
+        _, kind, _, name = operation
+        if self.late is None or not self.late.timed(name, control_ns, candidate_ns):
+            times = self._times[name]
             times += (control_ns, candidate_ns)
             if len(times) >= BATCH:
-                counters.sort_in(operation.name)
+                self.counters.sort_in(name)
         if self._held.watched is not None:
             self._held.after_operation(op_index)
         if env_id is not None and not 0 <= env_id < self.env_num:
             self._bad_env(seen)
-        elif operation.kind == "get":
+        elif kind == "get":
             self.lookups.got(seen)
-        elif operation.kind == "set":
+        elif kind == "set":
             self._last_clear = None
             self.sets.was_set(seen)
         else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from shadow.entry import Leaf
 from shadow.memory import Region
-from shadow.operation import Observation
+from shadow.operation import Observation, make
 from validator.compare import Tolerance, differences
 from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
 from validator.findings import Finding, pools_of, wrong_value
@@ -47,13 +48,14 @@ class Referee:
         Most hosts store from one scratch entry, and so does the staging: that is remembered once.
         """
         given = self.given[side.name]
-        if plain is not None and given:
-            last = given[-1]
-            if last.addresses == plain.addresses and last.first() is plain.tensors[0]:
-                return
-        memory = memory_of(entry, plain)
-        if memory is not None:
-            given.append(memory)
+        if plain is None:
+            memory = memory_of(entry)
+            if memory is not None:
+                given.append(memory)
+            return
+        first, addresses = plain.tensors[0], plain.addresses
+        if not given or given[-1].addresses != addresses or given[-1].first() is not first:
+            given.append(make(Given, (weakref.ref(first), addresses, plain.layout.leaf_nbytes)))
 
     def suspects(self, side: SideView) -> tuple[Clear, ...]:
         """Return the clears that may have taken what a side lacks.

@@ -10,7 +10,7 @@ from shadow.operation import Observation, Pool, make
 from validator.digest import Digest, digest_region
 from validator.late import LateLooks
 from validator.ledger import Charge, Place
-from validator.models import Stored
+from validator.models import PoolModel, Stored
 from validator.records import Cause, Dimension, Fault
 from validator.settle import settle
 
@@ -26,6 +26,23 @@ class Pending(NamedTuple):
     staged: tuple[Any, Region | None]
 
 
+class _Place:
+    """One pool as it is written to.
+
+    Attributes:
+        models: Of it the control's and the candidate's.
+        capacity: What it may hold.
+        writes: Sets so far.
+    """
+
+    __slots__ = ("capacity", "models", "writes")
+
+    def __init__(self, control: PoolModel, candidate: PoolModel) -> None:
+        self.models = control, candidate
+        self.capacity = control.capacity
+        self.writes = 0
+
+
 class Sets:
     """What a pair makes of its sets."""
 
@@ -38,7 +55,7 @@ class Sets:
         self._auditor = pair.auditor
         self._pending: Pending | None = None
         self._given = pair.referee.given[pair.secondary.name]
-        self._writes: dict[tuple[Pool, int | None], int] = {}
+        self._places: dict[tuple[Pool, int | None], _Place] = {}
 
     def begin(self, entry: Any, staged: Any, plain: Plain) -> None:
         """Digest what is about to be stored, and remember whose memory it is."""
@@ -67,7 +84,8 @@ class Sets:
         if pending is None:
             return
         pair = self._pair
-        models = self._control.model.pool(pool, env_id), self._candidate.model.pool(pool, env_id)
+        place = self._places.get((pool, env_id)) or self._place(pool, env_id)
+        models = place.models
         fields = (
             key,
             pool,
@@ -82,9 +100,10 @@ class Sets:
         )
         stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
-        replaced = bool(stored.previous) and stored.previous[0].alive
-        if replaced:
+        renewed = False
+        if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
+            renewed = stored.previous[0].digest != pending.digest
         self._counters.layers[pending.digest.layers] += 1
         closely = self._auditor.begin_set()
         for side, model, error in zip(
@@ -93,7 +112,9 @@ class Sets:
             if error is not None:
                 continue
             given, lies = pending.own if side is pair.primary else pending.staged
-            finding = self._auditor.arrival(side, stored, given, lies, closely, replaced)
+            finding = None
+            if closely or renewed or side.shows_nothing(pool, env_id, key):
+                finding = self._auditor.arrival(side, stored, given, lies, closely, renewed)
             if finding is not None and finding.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
                 # The side goes on as if nothing had been set, and so does its model.
                 charge = self._auditor.charge(side, stored, finding, operation.name)
@@ -109,12 +130,16 @@ class Sets:
                 if finding.dimension is not Dimension.ISOLATION:
                     other = self._candidate if side is self._control else self._control
                     settle(self._ledger, side, other, pair.primary.name, pool, env_id, key, stored, charge)
-        place = (pool, env_id)
-        self._writes[place] = writes = self._writes.get(place, 0) + 1
-        if not writes % models[0].capacity:
+        place.writes += 1
+        if not place.writes % place.capacity:
             coverage["ring_wraps"] += 1
         if closely:
             self._auditor.end_set()
+
+    def _place(self, pool: Pool, env_id: int | None) -> _Place:
+        models = self._control.model.pool(pool, env_id), self._candidate.model.pool(pool, env_id)
+        place = self._places[pool, env_id] = _Place(*models)
+        return place
 
     def _digest(self, staged: Any) -> Digest:
         """Digest what is about to be stored; the first entry on a device begins the late looks."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from shadow.entry import Leaf, leaves, readable, region
+from shadow.entry import Leaf, leaves, readable
 from shadow.interface import CacheCapacities, CachePolicy
-from shadow.memory import Region
-from shadow.operation import Pool, make
+from shadow.operation import Pool
 from validator.digest import Digest, digest
 from validator.models import SideModel, Stored
 
@@ -73,6 +72,10 @@ class SideView:
                 return found
         return self.ask(pool, env_id, key)
 
+    def shows_nothing(self, pool: Pool, env_id: int | None, key: int) -> bool:
+        """Tell whether a side that can be looked into holds nothing under a key."""
+        return self._peek is not None and self._peek(pool, env_id, key) is None
+
     def ask(self, pool: Pool, env_id: int | None, key: int) -> Any:
         """Return what the side answers to a host's lookup, or None where asking would change it."""
         if not self.may_ask:
@@ -96,9 +99,12 @@ class SideView:
         """Tell whether the side's model still holds this very set."""
         return self.model.pool(stored.pool, stored.env_id).peek(stored.key) is stored
 
-    def keys(self, pool: Pool, env_id: int | None) -> list[int] | None:
+    def keys(self, pool: Pool, env_id: int | None) -> Collection[int] | None:
         """List the keys a pool holds, or None if the side can't tell."""
-        return None if self._live_keys is None else list(self._live_keys(pool, env_id))
+        if self._live_keys is None:
+            return None
+        found: Any = self._live_keys(pool, env_id)
+        return found if hasattr(found, "__len__") else list(found)
 
 
 def entry_leaves(entry: Any) -> list[Leaf] | None:
@@ -182,12 +188,8 @@ class Given(NamedTuple):
     nbytes: int
 
 
-def memory_of(entry: Any, plain: Region | None = None) -> Given | None:
-    """Return where the memory of an entry lies; None for one without any."""
-    plain = plain or region(entry)
-    if plain is not None:
-        found: Given = make(Given, (weakref.ref(plain.tensors[0]), plain.addresses, plain.layout.leaf_nbytes))
-        return found
+def memory_of(entry: Any) -> Given | None:
+    """Return where the memory of an entry that is not plain lies; None for one without any."""
     buffers = [leaf.tensor for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
     if not buffers:
         return None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
+import math
+import struct
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +22,25 @@ try:
 except ImportError:
     _plain = None  # type: ignore[assignment]
 
-BOTH = [
-    pytest.param(plain_python, id="python"),
-    pytest.param(
-        _plain, id="C", marks=pytest.mark.skipif(_plain is None, reason="shadow._plain was not compiled here")
-    ),
-]
-pytestmark = pytest.mark.parametrize("work", BOTH)
+NEEDS_C = pytest.mark.skipif(_plain is None, reason="shadow._plain was not compiled here")
+VIEWS = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
+NEEDS_VIEWS = pytest.mark.skipif(VIEWS is None, reason="this torch offers no views of tensors")
+
+
+@pytest.fixture(
+    params=[
+        "python",
+        pytest.param("C, attributes", marks=NEEDS_C),
+        pytest.param("C, views", marks=[NEEDS_C, NEEDS_VIEWS]),
+    ]
+)
+def work(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    if request.param == "python":
+        yield plain_python
+        return
+    _plain.connect(VIEWS if request.param == "C, views" else None)
+    yield _plain
+    _plain.connect(VIEWS)
 
 
 def place(entry: Any) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
@@ -148,18 +165,70 @@ def test_only_runs_count(work: ModuleType, at: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_runs_are_packed_buffer_by_buffer(work: ModuleType, rows: int) -> None:
-    source = torch.arange(48, dtype=torch.uint8).reshape(2, 24)
-    found = work.pack(addresses(source[0], source[1]), rows, 8, 5)
-    expected = [bytes(24 * index + 8 * row + i for row in range(rows) for i in range(5)) for index in range(2)]
-    assert [bytes(part) for part in found] == expected
-    assert all(memoryview(part).readonly for part in found)
+@pytest.mark.parametrize("n", [1, 5, 15, 16, 63, 64, 65, 200])
+def test_runs_hash_as_the_bytes_one_behind_the_other(work: ModuleType, rows: int, n: int) -> None:
+    source = torch.randint(0, 256, (2, rows, 208), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+    found = work.hashes(addresses(source[0], source[1]), rows, 208, n)
+    assert found == tuple(work.hash(each[:, :n].contiguous().numpy()) for each in source)
+    assert all(0 < number < 2**64 for number in found)
 
 
-def test_no_runs_are_equal_and_nothing(work: ModuleType) -> None:
+@pytest.mark.parametrize("n", [1, 8, 63, 64, 65, 129, 1000])
+def test_every_byte_counts_in_its_place(work: ModuleType, n: int) -> None:
+    whole = bytes(range(1, 256)) * 4
+    hashes = {work.hash(whole[:n]), work.hash(whole[:n][::-1]), work.hash(whole[:n] + b"\0"), work.hash(bytes(n))}
+    for at in range(n):
+        for bit in (1, 128):
+            changed = bytearray(whole[:n])
+            changed[at] ^= bit
+            hashes.add(work.hash(changed))
+    assert len(hashes) == 2 * n + (4 if n > 1 else 2)  # of one byte alone the reverse is the same, and 1 ^ 1 is 0
+
+
+def test_blocks_that_change_places_hash_otherwise(work: ModuleType) -> None:
+    blocks = [bytes([number]) * 16 for number in range(12)]
+    plain = work.hash(b"".join(blocks))
+    for one, other in itertools.combinations(range(12), 2):
+        swapped = blocks[:]
+        swapped[one], swapped[other] = blocks[other], blocks[one]
+        assert work.hash(b"".join(swapped)) != plain
+
+
+def test_hashes_of_numbers_that_hardly_differ_are_spread_evenly(work: ModuleType) -> None:
+    # 64 bits, each of them set in half of all hashes; 6 sigma of a fair coin that is thrown 20,000 times.
+    hashes = [work.hash(struct.pack("<4f", 1.0, number, 0.0, -0.0)) for number in range(20_000)]
+    assert len(set(hashes)) == len(hashes)
+    for bit in range(64):
+        assert abs(sum(found >> bit & 1 for found in hashes) - 10_000) < 6 * 71
+    assert len({found & 0xFFFF for found in hashes}) > 0.9 * 65536 * (1 - math.exp(-20_000 / 65536))
+
+
+def test_no_runs_are_equal_and_hash_to_nothing(work: ModuleType) -> None:
     one, other = torch.zeros(8, dtype=torch.uint8), torch.ones(8, dtype=torch.uint8)
     assert work.equal(addresses(one), addresses(other), 2, 4, 0)
-    assert [bytes(part) for part in work.pack(addresses(one), 2, 4, 0)] == [b""]
+    assert work.hashes(addresses(one), 2, 4, 0) == (0,)
+    assert work.hash(b"") == 0
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_a_buffer_turned_around_in_place_lies_elsewhere(work: ModuleType, index: int) -> None:
+    entry = make_entry(1, size=2, heads=4, max_tokens=4)
+    tensors, where = place(entry)
+    assert work.placed(entry._keys_values, tensors, where) == 2
+    tensors[index].transpose_(1, 2)
+    assert work.placed(entry._keys_values, tensors, where) == -1
+
+
+def test_a_table_of_another_kind_is_not_used() -> None:
+    if _plain is None or VIEWS is None:
+        pytest.skip("nothing to connect")
+    try:
+        assert _plain.connect(VIEWS) is True
+        assert _plain.connect(None) is False
+        with pytest.raises(ValueError, match="PyCapsule_GetPointer"):
+            _plain.connect(datetime.datetime_CAPI if hasattr(datetime, "datetime_CAPI") else object())
+    finally:
+        _plain.connect(VIEWS)
 
 
 def test_tuples_of_other_lengths_are_refused(work: ModuleType) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from shadow.entry import leaves
@@ -149,12 +149,9 @@ class InlineStore:
         kind: PolicyKind = "legacy_ring" if self.has_reverse_map else "legacy_dict"
         return CachePolicy(kind, self._capacities, live_results=True, fixed_slots=True)
 
-    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
+    def live_keys(self, pool: str, env_id: int | None = None) -> Collection[int]:
         """List the keys that a dict holds; none for ``wm``."""
-        if pool == "wm":
-            return []
-        keys = self._dict(pool, env_id)
-        return [int(key, 16) for key in keys] if self.text_keys else [int(key) for key in keys]
+        return () if pool == "wm" else _Numbers(self._dict(pool, env_id), 16 if self.text_keys else 0)
 
     def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
         """Return the slot object under a key without touching anything, or None."""
@@ -197,6 +194,23 @@ class InlineStore:
             return key
         number, text = self.named
         return text if number == key else f"{key:016x}"
+
+
+class _Numbers(Collection[int]):
+    """The keys of a dict as numbers; mostly somebody only wants to know how many there are."""
+
+    def __init__(self, keys: Any, base: int) -> None:
+        self._keys = keys
+        self._base = base
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([int(key, self._base) if self._base else int(key) for key in self._keys])
+
+    def __contains__(self, number: object) -> bool:
+        return number in list(self)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def env_wm(world_model: Any, env_num: int) -> int:
