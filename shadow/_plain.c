@@ -334,6 +334,30 @@ PyDoc_STRVAR(placed_doc,
 "Tell whether the buffers of an entry still lie there, and how much of them is valid.\n\n"
 "Returns:\n    -1 if they lie elsewhere; -2 if they lie there but are not of one length; else that length.");
 
+/* Return what `placed` does, -3 on an error. */
+static Py_ssize_t
+length_there(PyObject *sequence, PyObject *tensors, PyObject *addresses)
+{
+    PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
+    if (layers == NULL)
+        return -3;
+    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers), length = -1;
+    int here = count && count == PyTuple_GET_SIZE(tensors), even = 1;
+    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
+        PyObject *cache = cache_at(layers, index);
+        here = cache == NULL ? -1 : lies(cache, PyTuple_GET_ITEM(tensors, index), PyTuple_GET_ITEM(addresses, index));
+        Py_ssize_t size = here > 0 ? length_of(cache) : 0;
+        Py_XDECREF(cache);
+        if (size == -2)
+            here = -1;
+        if (index == 0)
+            length = size;
+        even &= size >= 0 && size == length;
+    }
+    Py_DECREF(layers);
+    return here < 0 ? -3 : !here ? -1 : even ? length : -2;
+}
+
 static PyObject *
 placed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -342,35 +366,8 @@ placed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             PyErr_SetString(PyExc_TypeError, "placed takes layers, tensors and addresses");
         return NULL;
     }
-    PyObject *layers = PySequence_Fast(args[0], "layers must be a sequence");
-    if (layers == NULL)
-        return NULL;
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(layers), length = -1, result = -1;
-    if (2 * count != PyTuple_GET_SIZE(args[1]) || !count)
-        goto done;
-    int even = 1;
-    for (Py_ssize_t index = 0; index < 2 * count; index++) {
-        PyObject *cache = cache_at(layers, index);
-        if (cache == NULL)
-            goto failed;
-        int here = lies(cache, PyTuple_GET_ITEM(args[1], index), PyTuple_GET_ITEM(args[2], index));
-        Py_ssize_t size = here > 0 ? length_of(cache) : 0;
-        Py_DECREF(cache);
-        if (here < 0 || size == -2)
-            goto failed;
-        if (!here)
-            goto done;
-        if (index == 0)
-            length = size;
-        even &= size >= 0 && size == length;
-    }
-    result = even ? length : -2;
-done:
-    Py_DECREF(layers);
-    return PyLong_FromSsize_t(result);
-failed:
-    Py_DECREF(layers);
-    return NULL;
+    Py_ssize_t length = length_there(args[0], args[1], args[2]);
+    return length == -3 ? NULL : PyLong_FromSsize_t(length);
 }
 
 static int
@@ -490,6 +487,21 @@ PyDoc_STRVAR(equal_doc,
 "equal(one, other, rows, step, n)\n--\n\n"
 "Tell whether all runs of the buffers at two tuples of addresses hold the same bytes.");
 
+/* Whether all runs of the buffers at two tuples of addresses hold the same bytes: 1, 0, -1 on an error. */
+static int
+same_bytes(PyObject *one, PyObject *other, const Runs *runs)
+{
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(one); index++) {
+        char *p, *q;
+        if (address_at(one, index, &p) < 0 || address_at(other, index, &q) < 0)
+            return -1;
+        for (Py_ssize_t row = 0; row < runs->rows; row++)
+            if (memcmp(p + row * runs->step, q + row * runs->step, runs->n))
+                return 0;
+    }
+    return 1;
+}
+
 static PyObject *
 equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -500,15 +512,8 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     if (!both_tuples(args[0], args[1]) || runs_of(args + 2, &runs) < 0)
         return NULL;
-    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(args[0]); index++) {
-        char *p, *q;
-        if (address_at(args[0], index, &p) < 0 || address_at(args[1], index, &q) < 0)
-            return NULL;
-        for (Py_ssize_t row = 0; row < runs.rows; row++)
-            if (memcmp(p + row * runs.step, q + row * runs.step, runs.n))
-                Py_RETURN_FALSE;
-    }
-    Py_RETURN_TRUE;
+    int same = same_bytes(args[0], args[1], &runs);
+    return same < 0 ? NULL : PyBool_FromLong(same);
 }
 
 /* A hash of bytes, in whatever runs they come: four chains of folded 64-bit products over blocks of 64 bytes, as in wyhash
@@ -615,24 +620,17 @@ PyDoc_STRVAR(hashes_doc,
 "Return the 64-bit hash of the runs of each buffer, one behind the other, 0 for none.");
 
 static PyObject *
-hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+hashes_of(PyObject *addresses, const Runs *runs)
 {
-    Runs runs;
-    if (nargs != 4 || !PyTuple_CheckExact(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "hashes takes a tuple of addresses, rows, step and n");
-        return NULL;
-    }
-    if (runs_of(args + 1, &runs) < 0)
-        return NULL;
-    Py_ssize_t count = PyTuple_GET_SIZE(args[0]);
+    Py_ssize_t count = PyTuple_GET_SIZE(addresses);
     PyObject *found = PyTuple_New(count);
     for (Py_ssize_t index = 0; found != NULL && index < count; index++) {
         char *from;
         PyObject *one = NULL;
-        if (address_at(args[0], index, &from) == 0) {
+        if (address_at(addresses, index, &from) == 0) {
             Hash state = nothing;
-            for (Py_ssize_t row = 0; row < runs.rows; row++)
-                hash_run(&state, from + row * runs.step, (size_t)runs.n);
+            for (Py_ssize_t row = 0; row < runs->rows; row++)
+                hash_run(&state, from + row * runs->step, (size_t)runs->n);
             one = PyLong_FromUnsignedLongLong(hash_end(&state));
         }
         if (one == NULL)
@@ -641,6 +639,54 @@ hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             PyTuple_SET_ITEM(found, index, one);
     }
     return found;
+}
+
+static PyObject *
+hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Runs runs;
+    if (nargs != 4 || !PyTuple_CheckExact(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "hashes takes a tuple of addresses, rows, step and n");
+        return NULL;
+    }
+    return runs_of(args + 1, &runs) < 0 ? NULL : hashes_of(args[0], &runs);
+}
+
+PyDoc_STRVAR(agreed_doc,
+"agreed(one, other, structure, hashed)\n--\n\n"
+"Tell what two entries of a structure hold that lie where they lay, if that is the same.\n\n"
+"Returns:\n    ``(length, hashes)``, without hashes unless asked for; None if either is not so.");
+
+static PyObject *
+agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *layers[2], *tensors[2], *addresses[2], *shape, *dtype;
+    Py_ssize_t rows, tokens, token_nbytes, length[2];
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "agreed takes two entries, their structure and whether to hash");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args[2], "OOnnn", &shape, &dtype, &rows, &tokens, &token_nbytes))
+        return NULL;
+    for (int side = 0; side < 2; side++) {
+        if (!PyArg_ParseTuple(args[side], "OO!O!", &layers[side], &PyTuple_Type, &tensors[side], &PyTuple_Type,
+                              &addresses[side]) ||
+            !both_tuples(tensors[side], addresses[side]))
+            return NULL;
+        length[side] = length_there(layers[side], tensors[side], addresses[side]);
+        if (length[side] == -3)
+            return NULL;
+    }
+    if (!both_tuples(addresses[0], addresses[1]))
+        return NULL;
+    if (length[0] != length[1] || length[0] < 0 || length[0] > tokens)
+        Py_RETURN_NONE;
+    Runs runs = {rows, tokens * token_nbytes, length[0] * token_nbytes};
+    int same = same_bytes(addresses[0], addresses[1], &runs);
+    if (same <= 0)
+        return same < 0 ? NULL : Py_NewRef(Py_None);
+    PyObject *found = args[3] == Py_True ? hashes_of(addresses[0], &runs) : Py_NewRef(Py_None);
+    return found == NULL ? NULL : Py_BuildValue("(nN)", length[0], found);
 }
 
 PyDoc_STRVAR(connect_doc,
@@ -669,6 +715,7 @@ static PyMethodDef methods[] = {
     {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, refill_doc},
     {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, restage_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
+    {"agreed", (PyCFunction)(void (*)(void))agreed, METH_FASTCALL, agreed_doc},
     {"hash", hash, METH_O, hash_doc},
     {"hashes", (PyCFunction)(void (*)(void))hashes, METH_FASTCALL, hashes_doc},
     {NULL, NULL, 0, NULL},

@@ -79,14 +79,9 @@ def region(entry: Any) -> Region | None:
     """
     if type(entry) is Lent:
         entry = entry._origin
-    ours = type(entry) is KeysValues
     try:
         layers = entry._keys_values
-        if ours:
-            known: Region | None = entry._region
-        else:
-            noted = _foreign.get(id(entry))
-            known = noted[1] if noted is not None and noted[0]() is entry else None
+        known = _known(entry)
         if known is not None:
             size = plain.placed(layers, known.tensors, known.addresses)
             if 0 <= size <= known.layout.tokens:
@@ -95,11 +90,48 @@ def region(entry: Any) -> Region | None:
         found = find(layers, known)
     except (AttributeError, TypeError):  # no entry
         return None
-    if ours:
+    if type(entry) is KeysValues:
         entry._region = found
     elif found is not None and found is not known:
         _note(entry, found)
     return found
+
+
+def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, tuple[int, ...] | None] | None:
+    """Tell what two plain entries hold, if that is the same to the bit; None says nothing.
+
+    Args:
+        one: An entry. A ``Lent`` stays as it is.
+        other: Another.
+        hashed: Whether to hash what they hold, buffer by buffer.
+
+    Returns:
+        Their layout, their valid length, and the hashes if they were asked for.
+    """
+    if type(one) is Lent:
+        one = one._origin
+    if type(other) is Lent:
+        other = other._origin
+    try:
+        for place in (_known, region):  # where they were found last, or where they are found now
+            here, there = place(one), place(other)
+            if here is not None and there is not None and here.layout is there.layout:
+                one_there = (one._keys_values, here.tensors, here.addresses)
+                other_there = (other._keys_values, there.tensors, there.addresses)
+                found = plain.agreed(one_there, other_there, here.layout.structure, hashed)
+                if found is not None:
+                    return here.layout, *found
+    except (AttributeError, TypeError):  # no entry
+        pass
+    return None
+
+
+def _known(entry: Any) -> Region | None:
+    """Return where an entry lay when it was last looked at; that it still does has to be made sure of."""
+    if type(entry) is KeysValues:
+        return entry._region
+    noted = _foreign.get(id(entry))
+    return noted[1] if noted is not None and noted[0]() is entry else None
 
 
 def _note(entry: Any, found: Region) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 
 try:
-    from shadow._plain import connect, equal, hash, hashes, placed, refill, restage, survey
+    from shadow._plain import agreed, connect, equal, hash, hashes, placed, refill, restage, survey
 
     COMPILED = True
     connect(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None))  # since torch 2.10
 except ImportError:
-    from shadow.plain_python import equal, hash, hashes, placed, refill, restage, survey
+    from shadow.plain_python import agreed, equal, hash, hashes, placed, refill, restage, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "equal", "hash", "hashes", "placed", "refill", "restage", "survey"]
+__all__ = ["COMPILED", "agreed", "equal", "hash", "hashes", "placed", "refill", "restage", "survey"]

@@ -166,3 +166,30 @@ def hash(contents: Any) -> int:
 def hashes(addresses: tuple[int, ...], rows: int, step: int, n: int) -> tuple[int, ...]:
     """Return the 64-bit hash of the runs of each buffer, one behind the other, 0 for none."""
     return tuple([hash(b"".join([ctypes.string_at(p + row * step, n) for row in range(rows)])) for p in addresses])
+
+
+def agreed(
+    one: tuple[Any, tuple[Any, ...], tuple[int, ...]],
+    other: tuple[Any, tuple[Any, ...], tuple[int, ...]],
+    structure: tuple[Any, Any, int, int, int],
+    hashed: bool,
+) -> tuple[int, tuple[int, ...] | None] | None:
+    """Tell what two entries of a structure hold that lie where they lay, if that is the same.
+
+    Args:
+        one: Layers of one entry, its tensors, and where they begin.
+        other: The same of the other.
+        structure: As for ``restage``.
+        hashed: Whether to hash what they hold.
+
+    Returns:
+        ``(length, hashes)``, without hashes unless asked for; None if either lies elsewhere or they do not agree.
+    """
+    _, _, rows, tokens, token_nbytes = structure
+    size = placed(*one)
+    if not 0 <= size <= tokens or placed(*other) != size:
+        return None
+    runs = (rows, tokens * token_nbytes, size * token_nbytes)
+    if not equal(one[2], other[2], *runs):
+        return None
+    return size, hashes(one[2], *runs) if hashed else None

@@ -9,11 +9,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from shadow.entry import leaves, readable, region
+from shadow.entry import agreement, leaves, readable
 from shadow.operation import Observation
-from validator.compare import differences, equal, equal_regions
+from validator.compare import differences, equal
 from validator.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
-from validator.digest import digest_region
 from validator.findings import pools_of
 from validator.ledger import Charge, Place
 from validator.models import Stored
@@ -102,10 +101,12 @@ class Lookups:
 
     def _compare(self, control: Any, candidate: Any, stored: Stored | None) -> int:
         """Return the outcome of a lookup that both sides answered; suspect it if nobody stored what they agree on."""
-        here, there = (region(control), region(candidate)) if self._plain else (None, None)
-        if here is not None and there is not None and equal_regions(here, there):
-            if stored is not None and self.looks_at_digest():
-                self._suspect = digest_region(here) != stored.digest
+        hashed = stored is not None and self.looks_at_digest()
+        agreed = agreement(control, candidate, hashed) if self._plain else None
+        if agreed is not None:
+            if stored is not None and hashed:
+                layout, size, hashes = agreed
+                self._suspect = stored.digest != (hashes, layout.at(size)[1])
             return EQUAL
         try:
             mine, theirs = leaves(readable(control)), leaves(readable(candidate))
@@ -118,7 +119,7 @@ class Lookups:
             if tolerance is None or differences(mine, theirs, tolerance):
                 return DIFFER
             self._counters.coverage["equal only within tolerance"] += 1
-        elif stored is not None and self.looks_at_digest():
+        elif stored is not None and hashed:
             self._suspect = self._control.digest(mine) != stored.digest
         return EQUAL
 

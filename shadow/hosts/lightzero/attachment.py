@@ -135,24 +135,24 @@ class InlineAttachment:
         pending, self._pending = self._pending, None
         self._second = None
         number = self._number(key)
-        if not self._intact():
-            tap.raw[key] = slot if pending is None else pending.make(pending.entry)
-            return
         if pending is None or slot is not pending or number is None:
             if pending is not None:
                 pending.make(pending.entry)
             tap.raw[key] = slot.__index__() if isinstance(slot, PendingCopy) else slot
-            self._fault(f"a slot number came into a dict of {type(self.model).__name__} without a copy before it")
+            if self._intact():
+                self._fault(f"a slot number came into a dict of {type(self.model).__name__} without a copy before it")
             return
+        # That the taps are in their places was made sure of when the copy was put off, a moment ago.
         shadow = self.shadow if self.shadow is not None else self._awake()
-        self.store.hosts_copy = pending.make
+        store = self.store
+        store.hosts_copy = pending.make
         try:
             if tap.env_id is None:
                 shadow.set_recur_cache(number, pending.entry)
             else:
                 shadow.set_init_cache(tap.env_id, number, pending.entry)
         finally:
-            self.store.hosts_copy = None
+            store.hosts_copy = None
 
     def cleared(self, tap: Tap) -> None:
         """Run one clear of the model."""
