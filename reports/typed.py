@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 from reports.short import Full
@@ -22,22 +21,9 @@ _NEXT = _END + _BEGIN
 _NEEDED, _SHORT = {"cache", "seq", "t_s"}, {"like", "counts"}
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDecoder:
-    """Decodes windows.
-
-    Attributes:
-        block: From lines that all are sound windows in short, and from how many they are, these; None from any others.
-        lines: From each line a window, in short or in full; None from any that is no sound one.
-    """
-
-    block: Callable[[bytes, int], list[Any] | None]
-    lines: Callable[[Sequence[bytes]], list[Any]]
-
-
 @functools.cache
-def window_decoder() -> WindowDecoder | None:
-    """Return what turns lines into checked windows.
+def window_decoder() -> Callable[[Sequence[bytes]], list[Any]] | None:
+    """Return what makes of each line a checked window, like ``Short`` or ``Full``, and None of any that is none.
 
     Imports msgspec when it is first called: a training process, which only writes, never does.
 
@@ -87,7 +73,7 @@ def window_decoder() -> WindowDecoder | None:
         line = full.decode(raw)
         return Full.of(line) if line.keys() >= _NEEDED and not line.keys() & _SHORT else None
 
-    return WindowDecoder(block, lines)
+    return lines
 
 
 def _types(meta: Any) -> tuple[Any, list[tuple[str, Any]]]:
