@@ -50,6 +50,8 @@ class Windows:
         """
         unread: list[int] = []
         for numbers, own in _in_order(tables, others):
+            if own.cache not in self._thinned:
+                self._thinned[own.cache] = Thinned(self._most)
             if isinstance(own, Full):
                 self._take_full(own.cache, own.line)
             elif not self._take_short(own):
@@ -71,7 +73,7 @@ class Windows:
             if not self._with_latency:
                 del line["latency_ns"]
         self._names[cache] = names = Names.of(line, self._names.get(cache))
-        self._thinned.setdefault(cache, Thinned(self._most)).add(line, names)
+        self._thinned[cache].add(line, names)
 
     def _take_short(self, windows: Columns) -> bool:
         names = self._names.get(windows.cache)

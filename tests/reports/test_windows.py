@@ -203,6 +203,15 @@ class TestRead:
         assert run.windows[-1].bytes_held == windows[-1].bytes_held
 
     @pytest.mark.usefixtures("way")
+    def test_other_names_are_added_up_as_what_they_are(self, tmp_path: Path) -> None:
+        windows = tuple(bare(seq, ops={"get.wm" if seq < 12 else "set.recur": seq + 1}) for seq in range(24))
+
+        run = read_run(write_run(tmp_path, windows=windows), most_windows=1)
+
+        assert [one.seq for one in run.windows] == [0, 16]
+        assert run.totals == fold(windows)
+
+    @pytest.mark.usefixtures("way")
     def test_progress_that_the_host_does_not_say_is_that_said_before(self, tmp_path: Path) -> None:
         windows = tuple(
             bare(seq, train_iter=seq if seq < 39 else -1, env_step=seq if seq < 38 else -1) for seq in range(40)
@@ -221,6 +230,32 @@ class TestRead:
 
         said = f"from {windows[at - 1].t_s:g} s to {windows[at].t_s:g} s"
         assert run.problems == [f"rank-0000.jsonl: the clock of 'world_model' goes backwards, {said}"]
+
+    @pytest.mark.usefixtures("way")
+    def test_windows_after_the_close_do_not_count(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, windows=tuple(map(bare, range(30))))
+        edit(path / "rank-0000.jsonl", lambda lines: [*lines[:20], lines[-1], *lines[20:-1]])
+
+        lines = read_lines(path / "rank-0000.jsonl", 0)
+
+        n = len(lines.windows())
+        assert [one.seq for one in lines.windows()] == list(range(n))
+        more = f"lines 22, 23, 24, 25, 26 and {30 - n - 5} more: after the close of the run; ignored"
+        assert f"rank-0000.jsonl: {more}" in lines.problems()
+
+    @pytest.mark.usefixtures("way")
+    def test_gaps_are_named_in_the_order_of_the_pairs(self, tmp_path: Path) -> None:
+        windows = [
+            bare(seq, cache=name) for seq in range(40) for name in ("train", "eval") if (name, seq) != ("eval", 9)
+        ]
+        windows = [one for one in windows if (one.cache, one.seq) != ("train", 30)]
+
+        problems = read_lines(write_run(tmp_path, windows=tuple(windows)) / "rank-0000.jsonl", 0).problems()
+
+        assert [problem.split("of ")[1] for problem in problems] == [
+            "'train' missing before its last",
+            "'eval' missing before its last",
+        ]
 
     @pytest.mark.usefixtures("way")
     def test_without_the_full_one_those_in_short_can_not_be_read(self, tmp_path: Path) -> None:
