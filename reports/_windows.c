@@ -53,7 +53,7 @@ progress(const char **at, int64_t *value)
 {
     if (text(at, "-1")) {
         *value = -1;
-        return **at == ',';
+        return 1;
     }
     return number(at, value);
 }
@@ -63,9 +63,7 @@ name_of(const char **at, Window *window)
 {
     window->name = *at;
     for (; **at != '"'; ++*at) {
-        if (**at == '\\')
-            ++*at; /* what is escaped does not end the name */
-        if (**at < ' ' || **at > '~')
+        if (**at < ' ' || **at > '~' || **at == '\\')
             return 0;
     }
     window->name_length = *at - window->name;
@@ -137,7 +135,7 @@ PyDoc_STRVAR(read_doc,
 "Read windows in short: the first sound one in these places of a list of lines, and all others there of the same pair,\n"
 "that mean the same full one and have as many counts.\n\n"
 "Returns:\n"
-"    None if there is none. Else its name as it stands in the line, like, how many counts it has, all counts as 64-bit\n"
+"    None if there is none. Else its name, like, how many counts it has, all counts as 64-bit\n"
 "    integers, window by window, and lists of places, seq, t_s, harness_ns, train_iter, env_step, places left.");
 
 enum { PLACES, SEQ, T_S, HARNESS_NS, TRAIN_ITER, ENV_STEP, LEFT, N_LISTS };
@@ -196,7 +194,7 @@ read_windows(PyObject *module, PyObject *args)
             goto done;
     }
     if (n_taken)
-        result = Py_BuildValue("y#Lny#O", first.name, first.name_length, (long long)first.like, first.n_counts,
+        result = Py_BuildValue("s#Lny#O", first.name, first.name_length, (long long)first.like, first.n_counts,
                                (const char *)counts, n_taken * first.n_counts * (Py_ssize_t)sizeof *counts, lists);
     else
         result = Py_NewRef(Py_None);

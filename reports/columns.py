@@ -8,7 +8,6 @@ word.
 from __future__ import annotations
 
 import contextlib
-import json
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,16 +108,11 @@ def in_columns(raws: list[bytes], first: int) -> tuple[list[Columns], list[int]]
         The windows, and the places of the lines that are left.
     """
     found: list[Columns] = []
-    left, refused = [*range(len(raws))], []
+    left = [*range(len(raws))]
     for _ in range(_MOST_TABLES if _windows else 0):
         if not (read := _windows.read(raws, left)):
             break
-        name, like, n_names, counts, (places, seq, t_s, harness_ns, train_iter, env_step, left) = read
-        try:
-            cache = json.loads(b'"%b"' % name)
-        except ValueError:  # an escape that there is not
-            refused += places
-        else:
-            about = memoryview(counts).cast("q"), [first + place for place in places], seq, t_s
-            found.append(Columns(cache, like, n_names, *about, harness_ns, train_iter, env_step))
-    return found, sorted(left + refused)
+        cache, like, n_names, counts, (places, seq, t_s, harness_ns, train_iter, env_step, left) = read
+        about = memoryview(counts).cast("q"), [first + place for place in places], seq, t_s
+        found.append(Columns(cache, like, n_names, *about, harness_ns, train_iter, env_step))
+    return found, left

@@ -120,7 +120,6 @@ MUTATIONS = (
         WINDOWS,
     ),
     m("many windows: held is what was held last", "reports/columns", "if any(last):", "if False:", WINDOWS),
-    m("many windows: names that are no JSON", "reports/columns", "except ValueError:", "except KeyError:", WINDOWS),
     m("faults in the order of their lines", "reports/lines", "in sorted(faults)", "in faults", WINDOWS),
     m("gaps in the order of their pairs", "reports/order", "[*self._latest_s]", "sorted(self._latest_s)", WINDOWS),
     m("short windows: without tables", "reports/sound", "            if tables:\n", "            if False:\n", WINDOWS),

@@ -186,6 +186,18 @@ class TestRead:
         assert sorted(run.windows, key=lambda one: (one.cache != "eval", one.seq)) == by_pair
 
     @pytest.mark.usefixtures("way")
+    @pytest.mark.parametrize("other", ["oval", "evaluate", "ev", 'ev"al\\é\n'])
+    def test_pairs_alike_are_not_taken_for_each_other(self, tmp_path: Path, other: str) -> None:
+        windows = [bare(seq, cache=name, t_s=seq + 0.5) for seq in range(40) for name in ("eval", other, other[:-1])]
+
+        run = read_run(write_run(tmp_path, windows=tuple(windows)))
+
+        assert run.problems == []
+        assert sorted(run.windows, key=lambda one: (one.seq, one.cache)) == sorted(
+            windows, key=lambda one: (one.seq, one.cache)
+        )
+
+    @pytest.mark.usefixtures("way")
     def test_very_many_are_added_up_and_nothing_is_lost(self, tmp_path: Path) -> None:
         windows = tuple(
             bare(seq, ops={"get.init": seq % 7 + 1}, bytes_held={"control": seq + 1, "candidate": 2}, t_s=seq / 2)
