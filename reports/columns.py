@@ -1,6 +1,6 @@
 """Windows in short, many at once: what they have of one kind in one list, all their counts in one block of memory.
 
-``_windows.c`` reads them so from their lines, five times as fast as any decoder of JSON, and may only be stricter than
+``_windows.c`` reads them so from their lines, a few times as fast as a decoder of JSON, and may only be stricter than
 ``reports.sound``. What it leaves, all where it is not built, is decoded and checked line by line, which has the last
 word.
 """
@@ -8,10 +8,8 @@ word.
 from __future__ import annotations
 
 import contextlib
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from reports.short import Short
 
@@ -32,13 +30,13 @@ class Columns:
         like: Ordinal of the full window that has their names.
         n_names: How many counts each has.
         numbers: Numbers of their lines, ascending.
-        counts: Their counts, window by window, as 64-bit integers.
+        counts: Their counts, window by window: a list of each, or of all one after the other in 64 bits each.
     """
 
     cache: str
     like: int
     n_names: int
-    counts: memoryview
+    counts: memoryview | list[list[int]]
     numbers: list[int]
     seq: list[int]
     t_s: list[float]
@@ -50,12 +48,11 @@ class Columns:
     def of(cls, by_number: Mapping[int, Short]) -> Columns:
         """Return windows, by the numbers of their lines: of one pair, like one full one, with equally many counts."""
         windows = [*by_number.values()]
-        counts = memoryview(array("q", chain.from_iterable([one.counts for one in windows])))
         return cls(
             windows[0].cache,
             windows[0].like,
             len(windows[0].counts),
-            counts,
+            [one.counts for one in windows],
             [*by_number],
             [one.seq for one in windows],
             [one.t_s for one in windows],
@@ -66,11 +63,12 @@ class Columns:
 
     def part(self, begin: int, end: int) -> Columns:
         """Return some of them."""
+        each = 1 if isinstance(self.counts, list) else self.n_names
         return Columns(
             self.cache,
             self.like,
             self.n_names,
-            self.counts[begin * self.n_names : end * self.n_names],
+            self.counts[begin * each : end * each],
             self.numbers[begin:end],
             self.seq[begin:end],
             self.t_s[begin:end],
@@ -81,17 +79,19 @@ class Columns:
 
     def sums(self) -> list[int]:
         """Add up the counts of each name."""
+        if isinstance(self.counts, list):
+            return [*map(sum, zip(*self.counts, strict=True))]
         with contextlib.suppress(OverflowError):
-            if _windows and self.n_names:
-                return _windows.sums(self.counts, self.n_names)
+            return _windows.sums(self.counts, self.n_names)
         counts = self.counts.tolist()
         return [sum(counts[place :: self.n_names]) for place in range(self.n_names)]
 
     def last(self, places: Sequence[int]) -> list[int]:
         """Return the counts in these places of the last window that has any there, else zeros."""
         last = [0] * len(places)
-        for window in reversed(range(len(self.seq))) if places else ():
-            last = [self.counts[window * self.n_names + place] for place in places]
+        for end in range(len(self.seq), 0, -1) if places else ():
+            counts = self.part(end - 1, end).sums()
+            last = [counts[place] for place in places]
             if any(last):
                 break
         return last

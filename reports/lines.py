@@ -103,8 +103,9 @@ class RankLines:
         tables, left = in_columns(raws, first) if was_open else ([], [*range(len(raws))])
         windows: dict[int, Full | Short] = {}
         faults: list[tuple[int, str]] = []
-        for place, window, line in _decoded([raws[place] for place in left], left):
-            raw, number = raws[place], first + place
+        others = [raws[place] for place in left] if tables else raws
+        for place, raw, (window, line) in zip(left, others, _decoded(others), strict=True):
+            number = first + place
             try:
                 if window is None:
                     window = self._take(json.loads(raw.decode()) if line is None else line)
@@ -193,15 +194,19 @@ def read_lines(path: Path, rank: int, most: int = MOST, with_latency: bool = Tru
     return found
 
 
-def _decoded(raws: Sequence[bytes], places: Sequence[int]) -> Iterator[tuple[int, Any, Any]]:
-    """Yield the place of each line with the checked window that it is, or else with what json makes of it, or None."""
+def _decoded(raws: Sequence[bytes]) -> Iterator[tuple[Any, Any]]:
+    """Yield for each line the checked window that it is, or else what json makes of it, or None."""
     decoder = window_decoder()
     for begin in range(0, len(raws), _DECODED_AT_ONCE):
         some = raws[begin : begin + _DECODED_AT_ONCE]
         windows = decoder(some) if decoder else [None] * len(some)
-        parsed = iter(_parsed([raw for raw, window in zip(some, windows, strict=True) if window is None]))
-        for place, window in zip(places[begin : begin + _DECODED_AT_ONCE], windows, strict=True):
-            yield place, window, None if window is not None else next(parsed)
+        others = [raw for raw, window in zip(some, windows, strict=True) if window is None]
+        parsed = _parsed(others)
+        if len(parsed) == len(some):
+            yield from zip(windows, parsed, strict=True)
+        else:
+            rest = iter(parsed)
+            yield from [(window, None if window is not None else next(rest)) for window in windows]
 
 
 def _parsed(raws: Sequence[bytes]) -> list[Any]:
