@@ -12,7 +12,7 @@ class Order:
     def __init__(self) -> None:
         self._following: dict[str, int] = {}
         self._n_missing: dict[str, int] = {}
-        self._disordered: dict[str, None] = {}
+        self._disordered: set[str] = set()
         self._latest_s: dict[str, float] = {}
         self._backwards: dict[str, str] = {}
 
@@ -39,16 +39,24 @@ class Order:
         if seq == expected:
             self._following[cache] = seq + 1
         elif seq < expected:
-            self._disordered[cache] = None
+            self._disordered.add(cache)
         else:
             self._n_missing[cache] = self._n_missing.get(cache, 0) + seq - expected
             self._following[cache] = seq + 1
 
     def gaps(self) -> list[str]:
         """Name windows that are missing, repeated or out of order."""
+        caches = [*self._latest_s]  # in the order of their first windows, whatever was noted first
         gaps = [
             f"{count} window{'s' * (count != 1)} of {cache!r:.60} missing before its last"
-            for cache, count in self._n_missing.items()
+            for cache in caches
+            if (count := self._n_missing.get(cache))
         ]
-        gaps += [f"the clock of {cache!r:.60} goes backwards, {how}" for cache, how in self._backwards.items()]
-        return gaps + [f"windows of {cache!r:.60} are repeated or out of order" for cache in self._disordered]
+        gaps += [
+            f"the clock of {cache!r:.60} goes backwards, {self._backwards[cache]}"
+            for cache in caches
+            if cache in self._backwards
+        ]
+        return gaps + [
+            f"windows of {cache!r:.60} are repeated or out of order" for cache in caches if cache in self._disordered
+        ]

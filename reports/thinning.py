@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import add
 from typing import Any
 
-from reports.short import HELD, Names, Short
+from reports.columns import Columns
+from reports.short import HELD, Names
 from validator.run import add_counts
 
 MOST = 1024
@@ -42,16 +42,15 @@ class _Sum:
         return cls({name: line[name] for name in _KEPT if name in line}, names, counts)
 
     @classmethod
-    def of_short(cls, windows: Sequence[Short], names: Names) -> _Sum:
+    def of_short(cls, windows: Columns, names: Names) -> _Sum:
         """Return the sum of windows in short."""
-        rows = [window.counts for window in windows]
-        counts = [*map(sum, zip(*rows, strict=True))]
-        for place in names.held:
-            counts[place] = rows[-1][place]
-        line = {"cache": windows[0].cache, "seq": windows[0].seq, "t_s": max([window.t_s for window in windows])}
-        line["harness_ns"] = sum([window.harness_ns for window in windows])
-        line["train_iter"] = next((window.train_iter for window in reversed(windows) if window.train_iter >= 0), -1)
-        line["env_step"] = next((window.env_step for window in reversed(windows) if window.env_step >= 0), -1)
+        line = {"cache": windows.cache, "seq": windows.seq[0], "t_s": max(windows.t_s)}
+        line["harness_ns"] = sum(windows.harness_ns)
+        line["train_iter"] = next((number for number in reversed(windows.train_iter) if number >= 0), -1)
+        line["env_step"] = next((number for number in reversed(windows.env_step) if number >= 0), -1)
+        counts = windows.sums()
+        for place, count in zip(names.held, windows.last(names.held), strict=True):
+            counts[place] = count
         return cls(line, names, counts)
 
     def whole(self) -> Line:
@@ -61,9 +60,11 @@ class _Sum:
     def add(self, after: _Sum) -> None:
         """Add windows that follow."""
         if self.names and after.names and self.names.names is after.names.names:
+            held = after if any(after.counts[place] for place in self.names.held) else self
+            last = [held.counts[place] for place in self.names.held]
             self.counts = [*map(add, self.counts, after.counts)]
-            for place in self.names.held:
-                self.counts[place] = after.counts[place]
+            for place, count in zip(self.names.held, last, strict=True):
+                self.counts[place] = count
             _merge(self.line, after.line)
         else:
             self.line, self.names = self.whole(), None
@@ -87,13 +88,13 @@ class Thinned:
         """Add the line of one window, whose counts have been checked, and which has these names."""
         self._add(_Sum.of_full(line, names), 1)
 
-    def add_short(self, windows: Sequence[Short], names: Names) -> None:
-        """Add windows in short, which follow each other."""
+    def add_short(self, windows: Columns, names: Names) -> None:
+        """Add windows in short."""
         done = 0
-        while done < len(windows):
-            part = windows[done : done + (self._each - self._in_last or self._each)]
-            self._add(_Sum.of_short(part, names), len(part))
-            done += len(part)
+        while done < len(windows.seq):
+            part = windows.part(done, done + (self._each - self._in_last or self._each))
+            self._add(_Sum.of_short(part, names), len(part.seq))
+            done += len(part.seq)
 
     def lines(self) -> list[Line]:
         """Return the windows so far."""

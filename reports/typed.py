@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypedDict
 
 from reports.short import Full
@@ -17,27 +16,12 @@ from validator.histogram import BUCKETS
 from validator.records import Outcome
 
 _BEGIN = b'{"type":"window",'
-_END = b"}\n"
-_NEXT = _END + _BEGIN
 _NEEDED, _SHORT = {"cache", "seq", "t_s"}, {"like", "counts"}
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDecoder:
-    """Decodes windows.
-
-    Attributes:
-        block: From lines that all are sound windows in short, and from how many they are, these; None from any others.
-        lines: From each line a window, in short or in full; None from any that is no sound one.
-    """
-
-    block: Callable[[bytes, int], list[Any] | None]
-    lines: Callable[[Sequence[bytes]], list[Any]]
-
-
 @functools.cache
-def window_decoder() -> WindowDecoder | None:
-    """Return what turns lines into checked windows.
+def window_decoder() -> Callable[[Sequence[bytes]], list[Any]] | None:
+    """Return what makes of each line a checked window, like ``Short`` or ``Full``, and None of any that is none.
 
     Imports msgspec when it is first called: a training process, which only writes, never does.
 
@@ -54,14 +38,12 @@ def window_decoder() -> WindowDecoder | None:
     short = msgspec.json.Decoder(msgspec.defstruct("Short", short_fields, forbid_unknown_fields=True, gc=False))
     refused = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-    def block(data: bytes, n_lines: int) -> list[Any] | None:
-        # There are neither tables nor newlines in a window in short: where a line ends and the next begins so does a
-        # window, and if there are as many of these as of lines, then none goes on in the next line.
-        if data.count(_NEXT) == n_lines - 1 and data.startswith(_BEGIN) and data.endswith(_END):
-            with contextlib.suppress(*refused):
-                windows: list[Any] = short.decode_lines(data)
-                return windows if len(windows) == n_lines else None
-        return None
+    def in_short(raws: Sequence[bytes]) -> list[Any]:
+        with contextlib.suppress(*refused):
+            windows: list[Any] = short.decode_lines(b"".join(raws))
+            if len(windows) == len(raws):
+                return windows
+        return [one(short.decode, raw) for raw in raws]
 
     def one(decode: Callable[[bytes], Any], raw: bytes) -> Any:
         # A writer writes ASCII; in a field that it does not know msgspec would let pass what is no UTF-8.
@@ -72,13 +54,11 @@ def window_decoder() -> WindowDecoder | None:
     def lines(raws: Sequence[bytes]) -> list[Any]:
         found: list[Any] = [None] * len(raws)
         begun = [at for at, raw in enumerate(raws) if raw.startswith(_BEGIN)]
-        # In short are those with one brace, at their begin: there are no tables in them.
-        in_short = [at for at in begun if not raws[at].rfind(b"{")]
-        their_raws = [raws[at] for at in in_short]
-        windows = block(b"".join(their_raws), len(in_short)) or [one(short.decode, raw) for raw in their_raws]
-        for at, window in zip(in_short, windows, strict=True):
+        # In short are those with one brace, at their begin: there are no tables in them, and none goes on in the next.
+        short_ones = [at for at in begun if not raws[at].rfind(b"{")]
+        for at, window in zip(short_ones, in_short([raws[at] for at in short_ones]), strict=True):
             found[at] = window
-        for at in begun if len(in_short) < len(begun) else ():
+        for at in begun if len(short_ones) < len(begun) else ():
             if found[at] is None:
                 found[at] = one(in_full, raws[at])
         return found
@@ -87,7 +67,7 @@ def window_decoder() -> WindowDecoder | None:
         line = full.decode(raw)
         return Full.of(line) if line.keys() >= _NEEDED and not line.keys() & _SHORT else None
 
-    return WindowDecoder(block, lines)
+    return lines
 
 
 def _types(meta: Any) -> tuple[Any, list[tuple[str, Any]]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any
 
+from reports.columns import Columns
 from reports.order import Order
 from reports.short import Full, Names, Short
 from reports.thinning import MOST, Thinned
@@ -14,7 +16,7 @@ from validator.histogram import total
 from validator.run import Timed
 
 Line = dict[str, Any]
-_LIKE, _COUNTS = attrgetter("like"), attrgetter("counts")
+Lines = tuple[list[int], Columns | Full]  # their numbers, and what stands in them
 
 
 class Windows:
@@ -36,22 +38,25 @@ class Windows:
         self._thinned: dict[str, Thinned] = {}
         self._names: dict[str, Names] = {}
 
-    def take(self, windows: Sequence[Any]) -> list[Any]:
-        """Take in the windows that follow, ``Full`` or like ``Short``; return those whose names are unknown."""
-        unread: list[Any] = []
-        caches = [window.cache for window in windows]
-        for cache in dict.fromkeys(caches):
-            own = windows
-            if caches.count(cache) < len(caches):
-                own = [window for window in windows if window.cache == cache]
-            self._thinned.setdefault(cache, Thinned(self._most))
-            for like, together in groupby(own, _LIKE):
-                run = list(together)
-                if like is None:
-                    self._take_full(cache, run)
-                else:
-                    unread += self._take_short(cache, like, run)
-        return unread
+    def take(self, tables: Sequence[Columns], others: Mapping[int, Full | Short]) -> list[int]:
+        """Take in the windows that follow.
+
+        Args:
+            tables: Windows in short, many at once.
+            others: Others between them, by the numbers of their lines.
+
+        Returns:
+            The numbers of the lines that mean names which are unknown, ascending.
+        """
+        unread: list[int] = []
+        for numbers, own in _in_order(tables, others):
+            if own.cache not in self._thinned:
+                self._thinned[own.cache] = Thinned(self._most)
+            if isinstance(own, Full):
+                self._take_full(own.cache, own.line)
+            elif not self._take_short(own):
+                unread += numbers
+        return sorted(unread)
 
     def lines(self) -> list[Line]:
         """Return the windows so far; neighbours added up where they are very many."""
@@ -61,28 +66,57 @@ class Windows:
         """Name windows that are missing, repeated or out of order."""
         return self._order.gaps()
 
-    def _take_full(self, cache: str, windows: Sequence[Full]) -> None:
-        for window in windows:
-            line = window.line
-            self._order.saw(cache, [line["seq"]], [line["t_s"]])
-            if latency := line.get("latency_ns"):  # a window with latencies is never in short
-                self.timed.append(_timed(latency))
-                if not self._with_latency:
-                    del line["latency_ns"]
-            self._names[cache] = names = Names.of(line, self._names.get(cache))
-            self._thinned[cache].add(line, names)
+    def _take_full(self, cache: str, line: Line) -> None:
+        self._order.saw(cache, [line["seq"]], [line["t_s"]])
+        if latency := line.get("latency_ns"):  # a window with latencies is never in short
+            self.timed.append(_timed(latency))
+            if not self._with_latency:
+                del line["latency_ns"]
+        self._names[cache] = names = Names.of(line, self._names.get(cache))
+        self._thinned[cache].add(line, names)
 
-    def _take_short(self, cache: str, like: int, windows: Sequence[Short]) -> Sequence[Short]:
-        names = self._names.get(cache)
-        if names is None or names.seq != like:
-            return windows
-        unread: Sequence[Short] = ()
-        if set(map(len, map(_COUNTS, windows))) != {len(names.names)}:
-            unread = [window for window in windows if len(window.counts) != len(names.names)]
-            windows = [window for window in windows if len(window.counts) == len(names.names)]
-        self._order.saw(cache, [window.seq for window in windows], [window.t_s for window in windows])
-        self._thinned[cache].add_short(windows, names)
-        return unread
+    def _take_short(self, windows: Columns) -> bool:
+        names = self._names.get(windows.cache)
+        if names is None or names.seq != windows.like or len(names.names) != windows.n_names:
+            return False
+        self._order.saw(windows.cache, windows.seq, windows.t_s)
+        self._thinned[windows.cache].add_short(windows, names)
+        return True
+
+
+def _in_order(tables: Sequence[Columns], others: Mapping[int, Full | Short]) -> list[Lines]:
+    """Put windows in the order of their lines; windows between which another one of their pair stands are parted."""
+    found: dict[str, list[Lines]] = defaultdict(list)
+    for table in tables:
+        found[table.cache].append((table.numbers, table))
+    alike: dict[tuple[str, int, int], dict[int, Short]] = defaultdict(dict)
+    for number, one in others.items():
+        if isinstance(one, Full):
+            found[one.cache].append(([number], one))
+        else:
+            alike[one.cache, one.like, len(one.counts)][number] = one
+    for (cache, _, _), windows in alike.items():
+        found[cache].append(([*windows], Columns.of(windows)))
+    parts: list[Lines] = []
+    for own in found.values():
+        own.sort(key=_first)
+        apart = all(before[-1] < after[0] for (before, _), (after, _) in pairwise(own))
+        parts += own if apart else _parted(own)
+    return sorted(parts, key=_first)
+
+
+def _first(lines: Lines) -> int:
+    return lines[0][0]
+
+
+def _parted(windows: Sequence[Lines]) -> Iterator[Lines]:
+    done = [0] * len(windows)
+    lines = sorted((number, which) for which, (numbers, _) in enumerate(windows) for number in numbers)
+    for which, together in groupby(lines, itemgetter(1)):
+        begin, end = done[which], done[which] + len(list(together))
+        done[which] = end
+        numbers, own = windows[which]
+        yield numbers[begin:end], own.part(begin, end) if isinstance(own, Columns) else own
 
 
 def _timed(latency: dict[str, dict[str, int]]) -> Timed:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import reports.columns
 import reports.lines
-from reports.lines import read_lines
+from reports.columns import in_columns
+from reports.lines import RankLines, read_lines
 from reports.reader import read_run
 from reports.short import FULL_EVERY
 from reports.typed import window_decoder
@@ -20,16 +22,25 @@ from tests.reports.records_for_tests import MANIFEST, edit, window, write_run
 from validator.records import Window
 from validator.run import fold
 
-TYPED = window_decoder()
+TYPED, COMPILED = window_decoder(), reports.columns._windows
 needs_msgspec = pytest.mark.skipif(TYPED is None, reason="msgspec is not installed")
+needs_compiled = pytest.mark.skipif(COMPILED is None, reason="reports._windows was not compiled here")
+WAYS = {"compiled": (COMPILED, TYPED), "typed": (None, TYPED), "slow": (None, None), "compiled alone": (COMPILED, None)}
 
 
-@pytest.fixture(params=["typed", "slow"])
+def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let windows be decoded in one of these ways from now on."""
+    compiled, typed = WAYS[way]
+    monkeypatch.setattr(reports.columns, "_windows", compiled)
+    monkeypatch.setattr(reports.lines, "window_decoder", lambda: typed)
+
+
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to decode a window."""
-    if request.param == "typed" and TYPED is None:
-        pytest.skip("msgspec is not installed")
-    monkeypatch.setattr(reports.lines, "window_decoder", lambda: TYPED if request.param == "typed" else None)
+    """All ways to decode a window."""
+    if (COMPILED is None and "compiled" in request.param) or (TYPED is None and request.param == "typed"):
+        pytest.skip("not installed")
+    take(request.param, monkeypatch)
     return str(request.param)
 
 
@@ -52,7 +63,8 @@ def random_run(out: Path, generator: random.Random) -> tuple[list[Window], list[
             generator.shuffle(names)
             pen.event("reset")
         for cache in generator.choice((["collect"], ["collect", "eval"])):
-            about: dict[str, Any] = {"cache": cache, "t_s": number * 1.5, "train_iter": number // 2 - 1}
+            t_s = number * 1.5 + generator.random()  # of 15 to 17 digits, as those of a clock
+            about: dict[str, Any] = {"cache": cache, "t_s": t_s, "train_iter": number // 2 - 1}
             least = int(generator.random() < 0.95)
             about["ops"] = {name: generator.randrange(least, generator.choice(tops)) for name in names}
             about["bytes_held"] = {"control": generator.randrange(1, 9), "candidate": 5}
@@ -103,6 +115,12 @@ def damaged(lines: list[bytes], generator: random.Random, times: int) -> list[by
             )
         )
     return lines
+
+
+def all_of(lines: RankLines) -> tuple[Any, ...]:
+    """Everything that can be told of a rank's file."""
+    about = (lines.caches, lines.divergences, lines.events, lines.n_events, lines.about, lines.close)
+    return lines.windows(), lines.timed, lines.problems(), lines.n_read, lines.is_sealed, lines.cut_off, about
 
 
 class TestWritten:
@@ -168,6 +186,18 @@ class TestRead:
         assert sorted(run.windows, key=lambda one: (one.cache != "eval", one.seq)) == by_pair
 
     @pytest.mark.usefixtures("way")
+    @pytest.mark.parametrize("other", ["oval", "evaluate", "ev", 'ev"al\\é\n'])
+    def test_pairs_alike_are_not_taken_for_each_other(self, tmp_path: Path, other: str) -> None:
+        windows = [bare(seq, cache=name, t_s=seq + 0.5) for seq in range(40) for name in ("eval", other, other[:-1])]
+
+        run = read_run(write_run(tmp_path, windows=tuple(windows)))
+
+        assert run.problems == []
+        assert sorted(run.windows, key=lambda one: (one.seq, one.cache)) == sorted(
+            windows, key=lambda one: (one.seq, one.cache)
+        )
+
+    @pytest.mark.usefixtures("way")
     def test_very_many_are_added_up_and_nothing_is_lost(self, tmp_path: Path) -> None:
         windows = tuple(
             bare(seq, ops={"get.init": seq % 7 + 1}, bytes_held={"control": seq + 1, "candidate": 2}, t_s=seq / 2)
@@ -183,6 +213,15 @@ class TestRead:
         assert run.totals == fold(windows)
         assert run.windows[-1].train_iter == windows[-1].train_iter
         assert run.windows[-1].bytes_held == windows[-1].bytes_held
+
+    @pytest.mark.usefixtures("way")
+    def test_other_names_are_added_up_as_what_they_are(self, tmp_path: Path) -> None:
+        windows = tuple(bare(seq, ops={"get.wm" if seq < 12 else "set.recur": seq + 1}) for seq in range(24))
+
+        run = read_run(write_run(tmp_path, windows=windows), most_windows=1)
+
+        assert [one.seq for one in run.windows] == [0, 16]
+        assert run.totals == fold(windows)
 
     @pytest.mark.usefixtures("way")
     def test_progress_that_the_host_does_not_say_is_that_said_before(self, tmp_path: Path) -> None:
@@ -203,6 +242,32 @@ class TestRead:
 
         said = f"from {windows[at - 1].t_s:g} s to {windows[at].t_s:g} s"
         assert run.problems == [f"rank-0000.jsonl: the clock of 'world_model' goes backwards, {said}"]
+
+    @pytest.mark.usefixtures("way")
+    def test_windows_after_the_close_do_not_count(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path, windows=tuple(map(bare, range(30))))
+        edit(path / "rank-0000.jsonl", lambda lines: [*lines[:20], lines[-1], *lines[20:-1]])
+
+        lines = read_lines(path / "rank-0000.jsonl", 0)
+
+        n = len(lines.windows())
+        assert [one.seq for one in lines.windows()] == list(range(n))
+        more = f"lines 22, 23, 24, 25, 26 and {30 - n - 5} more: after the close of the run; ignored"
+        assert f"rank-0000.jsonl: {more}" in lines.problems()
+
+    @pytest.mark.usefixtures("way")
+    def test_gaps_are_named_in_the_order_of_the_pairs(self, tmp_path: Path) -> None:
+        windows = [
+            bare(seq, cache=name) for seq in range(40) for name in ("train", "eval") if (name, seq) != ("eval", 9)
+        ]
+        windows = [one for one in windows if (one.cache, one.seq) != ("train", 30)]
+
+        problems = read_lines(write_run(tmp_path, windows=tuple(windows)) / "rank-0000.jsonl", 0).problems()
+
+        assert [problem.split("of ")[1] for problem in problems] == [
+            "'train' missing before its last",
+            "'eval' missing before its last",
+        ]
 
     @pytest.mark.usefixtures("way")
     def test_without_the_full_one_those_in_short_can_not_be_read(self, tmp_path: Path) -> None:
@@ -248,61 +313,106 @@ class TestRead:
         assert run.problems[0].startswith("rank-0000.jsonl: line 4: ")
         assert [one.seq for one in run.windows] == [0, 2]
 
-    @needs_msgspec
-    def test_both_ways_to_decode_agree_on_damaged_lines(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_all_ways_to_decode_agree_on_damaged_lines(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = random.Random(1)
         group = {"value|rounding|candidate": 2}
         path = write_run(tmp_path, windows=(window(0, divergences=group), bare(1), bare(2), bare(3), window(4)))
         file = path / "rank-0000.jsonl"
         whole = file.read_bytes()
         pieces = (
-            b"",
-            b"-1",
-            b"0",
-            b"1.5",
-            b"true",
-            b"null",
-            b'"',
-            b"{}",
-            b"[]",
-            b"\n",
-            b"9" * 20,
-            b"\xff",
-            b"\xc3\xa9",
+            *(b"", b"-1", b"0", b"1.5", b"true", b"null", b'"', b"{}", b"[]", b"\n", b"9" * 20, b"\xff", b"\xc3\xa9"),
+            *(b"\0", b"e5", b"-", b".", b",", b"\\", b"00", b"9" * 18, b" "),
         )
-        for _ in range(400):
+        for _ in range(600):
             damaged = bytearray(whole)
             start = generator.randrange(len(whole) - 20)
             damaged[start : start + generator.randrange(1, 20)] = generator.choice(pieces)
             file.write_bytes(damaged)
             found = []
-            for decoder in (TYPED, None):
-                monkeypatch.setattr(reports.lines, "window_decoder", lambda chosen=decoder: chosen)
-                lines = read_lines(file, 0)
-                found.append((lines.windows(), lines.problems(), lines.n_read, lines.close))
+            for way in WAYS:
+                take(way, monkeypatch)
+                found.append(all_of(read_lines(file, 0)))
 
-            assert found[0] == found[1], bytes(damaged)
+            assert all(one == found[0] for one in found), bytes(damaged)
 
-    @needs_msgspec
-    def test_both_ways_agree_on_random_runs_of_damaged_windows(
+    def test_all_ways_agree_on_random_runs_wherever_batches_end(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         generator = random.Random(2)
         for number in range(20):
             written, whole = random_run(tmp_path / str(number), generator)
-            for damages in (0, 1, 3):
+            for damages in (0, 1, 3, 20):
+                data = b"".join(damaged(whole, generator, damages))
+                if damages == 3:
+                    data = data[: generator.randrange(len(data))]
                 file = tmp_path / "rank-0000.jsonl"
-                file.write_bytes(b"".join(damaged(whole, generator, damages)))
+                file.write_bytes(data)
                 found = []
-                for decoder in (TYPED, None):
-                    monkeypatch.setattr(reports.lines, "window_decoder", lambda chosen=decoder: chosen)
-                    lines = read_lines(file, 0, most=8)
-                    windows = lines.windows()
-                    told = (lines.problems(), lines.n_read, lines.close, lines.is_sealed, lines.cut_off, lines.events)
-                    found.append((windows, fold(windows), lines.timed, told))
+                for way, at_once in zip(WAYS, (generator.randrange(2, 600), 512, 1, 128), strict=True):
+                    take(way, monkeypatch)
+                    monkeypatch.setattr(reports.lines, "_BATCH", at_once)
+                    found.append(all_of(read_lines(file, 0, most=8)))
 
-                assert found[0] == found[1], file.read_bytes()
-                assert damages or (found[0][1] == fold(written) and found[0][-1][0] == [])
+                assert all(one == found[0] for one in found), data
+                assert damages or (fold(found[0][0]) == fold(written) and found[0][2] == [])
+
+    @needs_compiled
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"{", b" {"),
+            (b'"type":', b'"type": '),
+            (b'"t_s":1.5,', b'"t_s":01.5,'),
+            (b'"t_s":1.5,', b'"t_s":1.5e0,'),
+            (b'"t_s":1.5,', b'"t_s":1.,'),
+            (b'"t_s":1.5,', b'"t_s":123456789012.5,'),
+            (b'"t_s":1.5,', b'"t_s":-1.5,'),
+            (b'"seq":1,', b'"seq":01,'),
+            (b'"seq":1,', b'"seq":,'),
+            (b'"seq":1,', b'"seq":-1,'),
+            (b'"seq":1,', b'"seq":1' + b"0" * 18 + b","),
+            (b'"train_iter":', b'"train_iter":-1'),
+            (b'"train_iter":', b'"train_iter":-'),
+            (b'"cache":"', b'"cache":"\t'),
+            (b'"cache":"', b'"cache":"\\x'),
+            (b'"cache":"', b'"cache":"\xc3\xa9'),
+            (b'"cache":"', b'"cache":"\0'),
+            (b"[", b"[,"),
+            (b"[", b"[]["),
+            (b"[", b"[[1],"),
+            (b"[", b"[1.5,"),
+            (b"],", b",],"),
+            (b'"rank":0}', b'"rank":0,"ops":{}}'),
+            (b'"rank":0}', b'"rank":}'),
+            (b"}\n", b"} \n"),
+            (b"}\n", b"}"),
+            (b"}\n", b"}\n\0"),
+            (b"}\n", b"}\nx"),
+        ],
+    )
+    def test_what_is_no_window_in_short_to_the_letter_is_left_to_others(
+        self, tmp_path: Path, old: bytes, new: bytes
+    ) -> None:
+        path = write_run(tmp_path, windows=(bare(0), bare(1, t_s=1.5)))
+        raw = next(raw for raw in (path / "rank-0000.jsonl").read_bytes().splitlines(keepends=True) if b"like" in raw)
+        assert old in raw
+        changed = raw.replace(old, new, 1)
+
+        tables, left = in_columns([raw, changed, raw, changed], 7)
+
+        assert ([table.numbers for table in tables], left) == ([[7, 9]], [1, 3])
+
+    @needs_compiled
+    def test_all_sums_are_exact(self) -> None:
+        line = '{"type":"window","t_s":1.0,"cache":"c","seq":%d,"harness_ns":2,"train_iter":3,"env_step":-1,"like":0,'
+        line += '"counts":[%d,7,0],"rank":0}\n'
+        raws = [(line % (seq, 10**18 - 1 - seq)).encode() for seq in range(12)]  # of these ten are more than 64 bits
+
+        (table,), left = in_columns(raws, 1)
+
+        assert left == []
+        assert table.sums() == [12 * (10**18 - 1) - 66, 84, 0]
+        assert table.part(3, 5).sums() == [2 * (10**18 - 1) - 7, 14, 0]
 
     @pytest.mark.parametrize(("join", "part"), [(True, False), (False, True), (True, True)])
     def test_a_window_is_one_line(self, tmp_path: Path, way: str, join: bool, part: bool) -> None:
@@ -327,4 +437,4 @@ class TestRead:
         raws = (path / "rank-0000.jsonl").read_bytes().splitlines(keepends=True)
 
         assert TYPED is not None
-        assert [found is not None for found in TYPED.lines(raws)] == [b'"type":"window"' in raw for raw in raws]
+        assert [found is not None for found in TYPED(raws)] == [b'"type":"window"' in raw for raw in raws]

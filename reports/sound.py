@@ -1,0 +1,67 @@
+"""Is a line a window that can be added up? The last word, and the words for what is wrong with one."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+from validator.histogram import BUCKETS
+from validator.records import Outcome
+
+_BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
+_OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)
+_INT = {int}
+_NONE: dict[str, dict[str, int]] = {}
+_values = dict.values
+_COUNTERS = ("ops", "divergences", "coverage", "envs", "bytes_held", "dropped")
+_NUMBERS = (("seq", 0), ("like", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
+_TOO_MANY = 2**63
+
+
+def check_window(line: dict[str, Any]) -> None:
+    """Check a window down to its counts, because they are added up.
+
+    Args:
+        line: What stands in its line.
+
+    Raises:
+        ValueError: If it can't be added up; says why.
+    """
+    try:
+        lookups, latency = line.get("lookups", _NONE), line.get("latency_ns", _NONE)
+        tables = [line[name] for name in _COUNTERS if name in line]
+        tables += lookups.values()
+        tables += latency.values()
+        if ("counts" in line) != ("like" in line):
+            raise KeyError("like" if "counts" in line else "counts")
+        if "counts" in line:
+            if tables:
+                raise ValueError("tables beside counts")
+            tables.append(dict(enumerate(line["counts"])))
+        counts = list(chain.from_iterable(map(_values, tables)))  # raises TypeError where one is no table
+        if counts and not (set(map(type, counts)) == _INT and min(counts) >= 0 and max(counts) < _TOO_MANY):
+            bad = next(n for n in counts if type(n) is not int or not 0 <= n < _TOO_MANY)
+            raise ValueError(f"{bad!r:.40} is no count")
+        for outcomes in lookups.values():
+            if not outcomes.keys() <= _OUTCOME_NAMES:
+                raise ValueError(f"unknown outcome {min(outcomes.keys() - _OUTCOME_NAMES)!r:.40}")
+        for histogram in latency.values():
+            if not histogram.keys() <= _BUCKET_NAMES:
+                raise ValueError("latency outside the histogram's buckets")
+        for group in line.get("divergences", ()):
+            if group.count("|") != 2:
+                raise ValueError(f"{group!r:.60} is no dimension|cause|fault")
+        if type(line["cache"]) is not str:
+            raise ValueError("cache is no name")
+        if not 0 <= line["t_s"] < 1e12:  # seconds; false for NaN
+            raise ValueError("t_s is no time")
+        for name, least in _NUMBERS:
+            if type(number := line.get(name, 0)) is not int or not least <= number < _TOO_MANY:
+                raise ValueError(f"{number!r:.40} is no {name}")
+        if "seq" not in line:
+            raise KeyError("seq")
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        said = f"lacks {fault}" if isinstance(fault, KeyError) else str(fault)
+        if isinstance(fault, TypeError) and "descriptor" in said:
+            said = "a table of counts is none"
+        raise ValueError(f"no window that this version understands: {said:.120}") from None
