@@ -7,88 +7,11 @@
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
+#include "_hash.h"
+#include "_view.h"
 
 static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_data_ptr;
 static PyObject *s_shape, *s_dtype, *s_layout, *s_is_cpu, *s_is_contiguous, *s_is_neg;
-
-/* A tensor as DLPack describes it, and the head of the table in which torch offers to do so without an allocation
- * (github.com/dmlc/dlpack, version 1; torch 2.10 and later). One such call answers what takes seven attributes. */
-typedef struct {
-    void *data;
-    int32_t device_type, device_id;
-    int32_t ndim;
-    struct {
-        uint8_t code, bits;
-        uint16_t lanes;
-    } dtype;
-    int64_t *shape, *strides;
-    uint64_t byte_offset;
-} View;
-
-typedef struct {
-    uint32_t major, minor;
-    void *older;
-    void *allocate, *managed_from_object, *managed_to_object;
-    int (*view_from_object)(void *tensor, View *view);
-    void *stream;
-} Exchange;
-
-static int (*view_from_object)(void *tensor, View *view);
-
-#define ON_CPU 1
-#define MOST_DIMS 8
-
-/* What the buffers of an entry have in common. */
-typedef struct {
-    int32_t ndim;
-    int64_t shape[MOST_DIMS];
-    uint8_t code, bits;
-    uint16_t lanes;
-} Structure;
-
-/* View a tensor: 1 if it is dense and contiguous in host memory, 0 if not. Whatever else torch can't say in a view (a
- * sparse layout, a quantised type) is no plain buffer either. */
-static int
-viewed(PyObject *tensor, View *view)
-{
-    if (view_from_object(tensor, view) != 0) {
-        PyErr_Clear();
-        return 0;
-    }
-    if (view->device_type != ON_CPU || view->ndim > MOST_DIMS)
-        return 0;
-    int64_t wanted = 1;
-    for (int32_t dim = view->ndim - 1; dim >= 0; dim--) {
-        if (view->shape[dim] != 1 && view->strides[dim] != wanted)
-            return 0;
-        wanted *= view->shape[dim];
-    }
-    return 1;
-}
-
-static char *
-begin_of(const View *view)
-{
-    return (char *)view->data + view->byte_offset;
-}
-
-static void
-describe(const View *view, Structure *structure)
-{
-    structure->ndim = view->ndim;
-    memcpy(structure->shape, view->shape, view->ndim * sizeof(int64_t));
-    structure->code = view->dtype.code;
-    structure->bits = view->dtype.bits;
-    structure->lanes = view->dtype.lanes;
-}
-
-static int
-is_of(const View *view, const Structure *structure)
-{
-    return view->ndim == structure->ndim && view->dtype.code == structure->code &&
-           view->dtype.bits == structure->bits && view->dtype.lanes == structure->lanes &&
-           memcmp(view->shape, structure->shape, view->ndim * sizeof(int64_t)) == 0;
-}
 
 /* Runs of valid bytes: `rows` of them in every buffer, `step` bytes apart, `n` bytes long. */
 typedef struct {
@@ -515,89 +438,6 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     int same = same_bytes(args[0], args[1], &runs);
     return same < 0 ? NULL : PyBool_FromLong(same);
 }
-
-/* A hash of bytes, in whatever runs they come: four chains of folded 64-bit products over blocks of 64 bytes, as in wyhash
- * (github.com/wangyi-fudan/wyhash). A product that comes to nothing would wipe its chain out, so what the chain held is
- * kept beside it. The last block is filled up with zeros, and the length goes in at the end. */
-#define BLOCK 64
-
-typedef struct {
-    uint64_t chain[4], length;
-    size_t n_rest;
-    unsigned char rest[BLOCK];
-} Hash;
-
-static const uint64_t keys[4] = {
-    0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0x1f83d9abfb41bd6b,
-};
-
-static uint64_t
-folded(uint64_t a, uint64_t b)
-{
-    __extension__ unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static uint64_t
-chained(uint64_t chain, const unsigned char *bytes, uint64_t key)
-{
-    uint64_t words[2];
-    memcpy(words, bytes, sizeof words);
-    return folded(words[0] ^ key, words[1] ^ chain) ^ (chain << 29 | chain >> 35);
-}
-
-static void
-hash_blocks(Hash *hash, const unsigned char *bytes, size_t n)
-{
-    uint64_t a = hash->chain[0], b = hash->chain[1], c = hash->chain[2], d = hash->chain[3];
-    for (; n >= BLOCK; bytes += BLOCK, n -= BLOCK) {
-        a = chained(a, bytes, keys[0]);
-        b = chained(b, bytes + 16, keys[1]);
-        c = chained(c, bytes + 32, keys[2]);
-        d = chained(d, bytes + 48, keys[3]);
-    }
-    hash->chain[0] = a, hash->chain[1] = b, hash->chain[2] = c, hash->chain[3] = d;
-}
-
-static void
-hash_run(Hash *hash, const char *from, size_t n)
-{
-    const unsigned char *bytes = (const unsigned char *)from;
-    hash->length += n;
-    if (hash->n_rest) {
-        size_t room = BLOCK - hash->n_rest, some = n < room ? n : room;
-        memcpy(hash->rest + hash->n_rest, bytes, some);
-        hash->n_rest += some;
-        bytes += some;
-        n -= some;
-        if (hash->n_rest < BLOCK)
-            return;
-        hash_blocks(hash, hash->rest, BLOCK);
-        hash->n_rest = 0;
-    }
-    hash_blocks(hash, bytes, n);
-    hash->n_rest = n % BLOCK;
-    memcpy(hash->rest, bytes + (n - n % BLOCK), hash->n_rest);
-}
-
-/* Return the hash of everything taken in: 0 for nothing at all, and for that alone. */
-static uint64_t
-hash_end(Hash *hash)
-{
-    if (!hash->length)
-        return 0;
-    if (hash->n_rest) {
-        memset(hash->rest + hash->n_rest, 0, BLOCK - hash->n_rest);
-        hash_blocks(hash, hash->rest, BLOCK);
-    }
-    uint64_t *chain = hash->chain;
-    uint64_t one = folded(chain[0] ^ keys[1], chain[1] ^ hash->length);
-    uint64_t other = folded(chain[2] ^ keys[2], chain[3] ^ keys[0]);
-    uint64_t found = folded(one ^ keys[3], other ^ keys[1]) ^ one ^ (other << 32 | other >> 32);
-    return found ? found : 1;
-}
-
-static const Hash nothing = {{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89}};
 
 PyDoc_STRVAR(hash_doc,
 "hash(contents)\n--\n\n"

@@ -170,10 +170,24 @@ MUTATIONS = (
     m(
         "agreement, plain entries",
         "lookups",
-        "self._suspect = digest_region(here) != stored.digest",
+        "self._suspect = stored.digest != (hashes, layout.at(size)[1])",
         "pass",
         REFEREE,
         AUDIT,
+    ),
+    m(
+        "agreement: both entries of one layout",
+        "shadow/entry",
+        " and here.layout is there.layout",
+        "",
+        DIGEST,
+    ),
+    m(
+        "set again: on a device nothing is waited for",
+        "sets",
+        "renewed = pending.own[1] is None or ",
+        "renewed = ",
+        DEFERRED,
     ),
     m(
         "plain entries: layout",
@@ -287,9 +301,9 @@ MUTATIONS = (
     m("set again: not by reference", "audit", " and there.addresses != lies.addresses", "", AUDIT),
     m(
         "set again: only what is held already may be ignored",
-        "audit",
-        "        if stored.previous[0].digest == stored.digest:",
-        "        if True:",
+        "sets",
+        " or stored.previous[0].digest != pending.digest",
+        "",
         AUDIT,
     ),
     m("episode clear too wide", "audit", "            if others:\n", "            if False:\n", AUDIT),
@@ -651,7 +665,7 @@ MUTATIONS = (
     m(
         "what was given once more is told by its tensor, not by where it lies",
         "validator/referee",
-        " and last.first() is plain.tensors[0]",
+        " or given[-1].first() is not first",
         "",
         REFEREE,
     ),
@@ -758,8 +772,8 @@ MUTATIONS = (
     m(
         "late: hashes are not read for counting",
         "digest",
-        "contents if type(contents) is tuple else [",
-        "contents if True else [",
+        "if type(contents) is tuple:",
+        "if True:",
         DEFERRED,
     ),
 )

@@ -103,7 +103,8 @@ class Sets:
         renewed = False
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
-            renewed = stored.previous[0].digest != pending.digest
+            # Digests of entries on a device are not held against each other here: that would wait for them.
+            renewed = pending.own[1] is None or stored.previous[0].digest != pending.digest
         self._counters.layers[pending.digest.layers] += 1
         closely = self._auditor.begin_set()
         for side, model, error in zip(

@@ -364,3 +364,49 @@ def test_what_has_no_layers_is_not_staged(work: ModuleType) -> None:
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(torch.int32)
+
+
+def lie(entry: Any) -> tuple[Any, tuple[torch.Tensor, ...], tuple[int, ...]]:
+    return entry._keys_values, *place(entry)
+
+
+def structure(entry: Any) -> tuple[Any, torch.dtype, int, int, int]:
+    tensor = leaves(entry)[0].tensor
+    batch, heads, tokens, width = tensor.shape
+    return tensor.shape, tensor.dtype, batch * heads, tokens, width * tensor.element_size()
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_entries_that_hold_the_same_agree(work: ModuleType, size: int) -> None:
+    one, other = make_entry(1, size=size), make_entry(1, size=size)
+    for tensor, _ in leaves(other):
+        tensor[:, :, size:] = 7  # beyond the valid length nothing counts
+    found = work.agreed(lie(one), lie(other), structure(one), True)
+    assert found == (size, tuple(work.hash(t[:, :, :size].contiguous().numpy()) for t, _ in leaves(one)))
+    assert work.agreed(lie(one), lie(other), structure(one), False) == (size, None)
+
+
+@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("changed", [0, 1])
+def test_one_value_or_length_or_place_is_enough_not_to_agree(work: ModuleType, index: int, changed: int) -> None:
+    pair = make_entry(1, size=3), make_entry(1, size=3)
+    lies, struct_ = (lie(pair[0]), lie(pair[1])), structure(pair[0])
+    layer = pair[changed][index // 2]
+    cache = layer._v_cache if index % 2 else layer._k_cache
+    cache._cache[0, 1, 2, 1] += 1
+    assert work.agreed(*lies, struct_, False) is None
+    cache._cache[0, 1, 2, 1] -= 1
+    assert work.agreed(*lies, struct_, False) == (3, None)
+    cache._size = 2
+    assert work.agreed(*lies, struct_, False) is None
+    cache._size = 3
+    cache._cache = cache._cache.clone()
+    assert work.agreed(*lies, struct_, False) is None
+
+
+def test_entries_that_are_longer_than_their_buffers_do_not_agree(work: ModuleType) -> None:
+    one, other = make_entry(1, size=3), make_entry(1, size=3)
+    for entry in (one, other):
+        for layer in entry:
+            layer._k_cache._size = layer._v_cache._size = 99
+    assert work.agreed(lie(one), lie(other), structure(one), True) is None

@@ -595,6 +595,8 @@ def test_operations_wait_for_nothing() -> None:
     production(run.cache, make_entry, 24)  # the first audits are waited for, and the process's state is looked at
     with waiting_refused():
         production(run.cache, make_entry, 12, first=24)
+        for number in range(8):
+            run.cache.set_recur_cache(7, make_entry(number))
     assert run.faults == []
     run.finish()
     assert charged(run) == []
