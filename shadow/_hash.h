@@ -12,9 +12,7 @@ typedef struct {
     unsigned char rest[BLOCK];
 } Hash;
 
-static const uint64_t keys[4] = {
-    0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0x1f83d9abfb41bd6b,
-};
+static const uint64_t key = 0x9e3779b97f4a7c15;
 
 static uint64_t
 folded(uint64_t a, uint64_t b)
@@ -24,7 +22,7 @@ folded(uint64_t a, uint64_t b)
 }
 
 static uint64_t
-chained(uint64_t chain, const unsigned char *bytes, uint64_t key)
+chained(uint64_t chain, const unsigned char *bytes)
 {
     uint64_t words[2];
     memcpy(words, bytes, sizeof words);
@@ -36,10 +34,10 @@ hash_blocks(Hash *hash, const unsigned char *bytes, size_t n)
 {
     uint64_t a = hash->chain[0], b = hash->chain[1], c = hash->chain[2], d = hash->chain[3];
     for (; n >= BLOCK; bytes += BLOCK, n -= BLOCK) {
-        a = chained(a, bytes, keys[0]);
-        b = chained(b, bytes + 16, keys[1]);
-        c = chained(c, bytes + 32, keys[2]);
-        d = chained(d, bytes + 48, keys[3]);
+        a = chained(a, bytes);
+        b = chained(b, bytes + 16);
+        c = chained(c, bytes + 32);
+        d = chained(d, bytes + 48);
     }
     hash->chain[0] = a, hash->chain[1] = b, hash->chain[2] = c, hash->chain[3] = d;
 }
@@ -65,7 +63,7 @@ hash_run(Hash *hash, const char *from, size_t n)
     memcpy(hash->rest, bytes + (n - n % BLOCK), hash->n_rest);
 }
 
-/* Return the hash of everything taken in: 0 for nothing at all, and for that alone. */
+/* Return the hash of everything taken in, 0 for nothing at all. */
 static uint64_t
 hash_end(Hash *hash)
 {
@@ -76,10 +74,8 @@ hash_end(Hash *hash)
         hash_blocks(hash, hash->rest, BLOCK);
     }
     uint64_t *chain = hash->chain;
-    uint64_t one = folded(chain[0] ^ keys[1], chain[1] ^ hash->length);
-    uint64_t other = folded(chain[2] ^ keys[2], chain[3] ^ keys[0]);
-    uint64_t found = folded(one ^ keys[3], other ^ keys[1]) ^ one ^ (other << 32 | other >> 32);
-    return found ? found : 1;
+    uint64_t one = folded(chain[0] ^ key, chain[1] ^ hash->length), other = folded(chain[2] ^ key, chain[3]);
+    return folded(one ^ key, other) ^ one ^ (other << 32 | other >> 32);
 }
 
 static const Hash nothing = {{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0, 0x082efa98ec4e6c89}};
