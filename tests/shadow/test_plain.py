@@ -204,6 +204,13 @@ def test_a_product_that_comes_to_nothing_does_not_wipe_out_what_came_before(work
     assert work.hash(bytes(64) + after) != work.hash(bytes(16 * chain) + b"\1" + bytes(63 - 16 * chain) + after)
 
 
+@pytest.mark.parametrize("word", range(8))
+@pytest.mark.parametrize("before", [b"", bytes(64)])
+def test_zeros_hide_nothing(work: ModuleType, word: int, before: bytes) -> None:
+    hashes = [work.hash(before + bytes(8 * word) + struct.pack("<Q", n) + bytes(56 - 8 * word)) for n in range(100)]
+    assert len(set(hashes)) == 100
+
+
 def test_hashes_of_numbers_that_hardly_differ_are_spread_evenly(work: ModuleType) -> None:
     # 64 bits, each of them set in half of all hashes; 6 sigma of a fair coin that is thrown 20,000 times.
     hashes = [work.hash(struct.pack("<4f", 1.0, number, 0.0, -0.0)) for number in range(20_000)]
