@@ -180,7 +180,7 @@ MUTATIONS = (
         "shadow/entry",
         " and here.layout is there.layout",
         "",
-        DIGEST,
+        "tests/shadow/test_lent.py",
     ),
     m(
         "set again: on a device nothing is waited for",

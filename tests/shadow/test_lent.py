@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from shadow.entry import Cache, KeysValues, KVCache, Lent, leaves, lend, readable, region
+from shadow.entry import Cache, KeysValues, KVCache, Lent, agreement, leaves, lend, readable, region
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.plain import hash, hashes
@@ -399,3 +399,33 @@ def test_layers_of_one_cache_each_are_copied_as_they_are() -> None:
     pool.set(1, entry)
     entry[0]._k_cache._cache.zero_()
     assert float(got(pool, 1)[0]._k_cache._cache.sum()) == 4.0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda t: t.view(torch.int32),
+        lambda t: t.view(t.shape[0], t.shape[2], t.shape[1], t.shape[3]),
+        lambda t: t.double(),
+    ],
+    ids=["dtype", "shape", "size"],
+)
+def test_the_same_bytes_in_another_structure_are_no_agreement(other: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    one = make_entry(1, size=2, max_tokens=4).clone()
+    two = one.clone()
+    assert agreement(one, two, True) is not None
+    for layer in two:
+        for cache in (layer._k_cache, layer._v_cache):
+            cache._cache = other(cache._cache)
+    assert region(two) is not None
+    assert agreement(one, two, True) is None
+
+
+def test_an_agreement_is_found_again_where_entries_moved() -> None:
+    one, two = make_entry(1).clone(), make_entry(1).clone()
+    before = agreement(one, two, True)
+    for layer in two:
+        layer._k_cache._cache = layer._k_cache._cache.clone()
+    assert before is not None
+    assert agreement(one, two, True) == before
+    assert agreement(one, object(), True) is None
