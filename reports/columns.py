@@ -16,7 +16,7 @@ from reports.short import Short
 try:
     from reports import _windows
 except ImportError:  # not built: no compiler
-    _windows = None  # type: ignore[assignment]
+    _windows = None  # type: ignore[assignment]  # mypy knows no module that may be None
 
 _MOST_TABLES = 32  # in one go, each of which passes over the lines of the others
 

@@ -183,6 +183,20 @@ MUTATIONS = (
         "tests/shadow/test_lent.py",
     ),
     m(
+        "arrival: what is not there, whichever share of sets is looked at closely",
+        "side",
+        "return self._peek is not None and self._peek(pool, env_id, key) is None",
+        "return False",
+        AUDIT,
+    ),
+    m(
+        "windows: operations of their own alone",
+        "counters",
+        "        self._before = self._ops_ever()\n",
+        "        self._before = dict.fromkeys(_NAMES, 0)\n",
+        V + "test_windows.py",
+    ),
+    m(
         "set again: on a device nothing is waited for",
         "sets",
         "renewed = pending.own[1] is None or ",

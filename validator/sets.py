@@ -138,6 +138,7 @@ class Sets:
             self._auditor.end_set()
 
     def _place(self, pool: Pool, env_id: int | None) -> _Place:
+        # At the first set and not before: a deep copy of a pair is given its models after it was made.
         models = self._control.model.pool(pool, env_id), self._candidate.model.pool(pool, env_id)
         place = self._places[pool, env_id] = _Place(*models)
         return place

@@ -112,6 +112,26 @@ class Later(Open):
         return before
 
 
+class Forgets(Open):
+    """Sound for the first 70 sets; after them it stores nothing."""
+
+    n_stored = 0
+
+    def _set(self, place: tuple[Any, ...], key: int, kv_cache: Any) -> int:
+        self.n_stored += 1
+        return super()._set(place, key, kv_cache) if self.n_stored <= 70 else 0
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_a_set_that_stores_nothing_is_noticed_though_few_sets_are_looked_at_closely(primary: str) -> None:
+    run = trial(manager(), Forgets(), primary, audit_share=0.0)
+    for number in range(70):
+        run.cache.set_recur_cache(number % 2, entry(number))
+    assert charged(run) == []
+    run.cache.set_recur_cache(7, entry(70))
+    assert charged(run) == [(Cause.SET_IGNORED, Fault.CANDIDATE)]
+
+
 class Half(Later):
     def _replace(self, before: KeysValues, kv_cache: Any) -> Any:
         made = kv_cache.clone()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from tests.reports.records_for_tests import window
 from validator.counters import Counters
 from validator.histogram import is_due
@@ -24,6 +26,17 @@ def test_latencies_that_wait_are_in_the_next_window_that_has_some() -> None:
         f"{side}.{name}.init" for side in ("control", "candidate") for name in ("get", "set")
     }
     assert sum(fold([first, second]).latency_ns["control.get.init"].values()) == 1
+
+
+@pytest.mark.parametrize("with_latency", [False, True])
+def test_operations_are_counted_in_their_own_window_alone(with_latency: bool) -> None:
+    counters = Counters()
+    windows = []
+    for seq, count in enumerate((1, 2, 0, 3)):
+        counters.times["get.init"] += (1000, 2000) * count
+        assert counters.ops["get.init"] == count
+        windows.append(counters.drain("c", seq, 1.0, {}, 0, 0, with_latency))
+    assert [one.ops.get("get.init", 0) for one in windows] == [1, 2, 0, 3]
 
 
 def test_bytes_held_of_a_pair_take_the_place_of_its_earlier_ones() -> None:

@@ -336,3 +336,8 @@ def test_a_repair_by_the_session_stores_as_the_host_does(cls: Any) -> None:
     assert model.past_kv_cache_init_infer_envs == twin.past_kv_cache_init_infer_envs
     assert model.past_kv_cache_recurrent_infer == twin.past_kv_cache_recurrent_infer
     assert getattr(model, "pool_idx_to_key_map_init_envs", 0) == getattr(twin, "pool_idx_to_key_map_init_envs", 0)
+    for pool in ("init", "recur"):
+        keys = store.live_keys(pool, 0)
+        held = [number for number in (1, 2, 3) if store.peek(pool, 0, number) is not None]
+        assert (list(keys), len(keys), 3 in keys, 9 in keys) == (held, len(held), True, False)
+    assert len(store.live_keys("wm")) == 0
