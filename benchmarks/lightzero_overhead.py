@@ -76,9 +76,9 @@ from lzero.worker import MuZeroCollector
 envs = dict(collector_env_num=sizes["envs"], evaluator_env_num=2)
 main_config.exp_name = "data/run"
 main_config.env.update(n_evaluator_episode=2, **envs)
-main_config.policy.update(n_episode=sizes["envs"], num_simulations=sizes["simulations"], cuda=False,
+main_config.policy.update(n_episode=sizes["envs"], num_simulations=sizes["simulations"], cuda=sizes["device"] == "cuda",
                           batch_size=sizes["batch"], **envs)
-main_config.policy.model.world_model_cfg.update(device="cpu", env_num=sizes["envs"],
+main_config.policy.model.world_model_cfg.update(device=sizes["device"], env_num=sizes["envs"],
                                                 num_simulations=sizes["simulations"], **envs)
 create_config.env_manager.type = "base"
 collectors = []
@@ -103,7 +103,7 @@ print("MEASURED", json.dumps(found))
 """
 
 
-def measured(sizes: dict[str, int], watched: bool, steady: dict[str, str]) -> dict[str, Any]:
+def measured(sizes: dict[str, Any], watched: bool, steady: dict[str, str]) -> dict[str, Any]:
     """Train once in a process of its own."""
     environment = {**os.environ, **steady, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as cwd:
@@ -123,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("pairs", 5), ("envs", 2), ("simulations", 8), ("batch", 256), ("env-steps", 400)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"(default: {default})")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to train (default: cpu)")
     arguments = vars(parser.parse_args())
     pairs = arguments.pop("pairs")
     sys.path.insert(0, str(ROOT))

@@ -140,8 +140,11 @@ class HeldResults:
 
     def _is_stored(self, watch: Watch) -> bool:
         """Tell whether what was handed out is the memory that the primary stores."""
-        stored = watch.stored
-        entry = self._pair.primary.read(stored.pool, stored.env_id, stored.key)
+        primary, stored = self._pair.primary, watch.stored
+        # One that can be looked into is not asked as well: this is between a host's question and the answer.
+        if primary.shows_nothing(stored.pool, stored.env_id, stored.key):
+            return False
+        entry = primary.read(stored.pool, stored.env_id, stored.key)
         held = None if entry is None else entry_leaves(entry)
         return held is not None and bool(storages(held) & storages(watch.found.leaves))
 

@@ -16,6 +16,7 @@ from validator.run import Run
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
+DEVICE = os.environ.get("LIGHTZERO_DEVICE", "cpu")  # where these trainings compute: cpu, or cuda where there is one
 SIZES = (
     *(
         "env.collector_env_num=2",
@@ -24,8 +25,8 @@ SIZES = (
         "create.env_manager.type=base",
     ),
     *("policy.collector_env_num=2", "policy.evaluator_env_num=2", "policy.n_episode=2", "policy.num_simulations=8"),
-    *("policy.batch_size=16", "policy.cuda=false", "policy.update_per_collect=3"),
-    *("world_model_cfg.device=cpu", "world_model_cfg.env_num=2", "world_model_cfg.num_simulations=8"),
+    *("policy.batch_size=16", f"policy.cuda={str(DEVICE == 'cuda').lower()}", "policy.update_per_collect=3"),
+    *(f"world_model_cfg.device={DEVICE}", "world_model_cfg.env_num=2", "world_model_cfg.num_simulations=8"),
     *("world_model_cfg.collector_env_num=2", "world_model_cfg.evaluator_env_num=2"),
 )
 

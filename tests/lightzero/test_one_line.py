@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.lightzero.conftest import ROOT, Done, last_run
+from tests.lightzero.conftest import DEVICE, ROOT, Done, last_run
 
 
 def test_one_line_of_code_and_the_flag_do_the_same(tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
-    script.write_text(USERS_SCRIPT.format(flag=True))
+    script.write_text(USERS_SCRIPT.format(flag=True, cuda=DEVICE == "cuda", device=DEVICE))
     unflagged = tmp_path / "without.py"
-    unflagged.write_text(USERS_SCRIPT.format(flag=False))
+    unflagged.write_text(USERS_SCRIPT.format(flag=False, cuda=DEVICE == "cuda", device=DEVICE))
 
     done, plain = (python(tmp_path, path) for path in (script, unflagged))
 
@@ -35,11 +35,11 @@ from lzero.entry import train_unizero
 main_config.exp_name = "data/mine{flag}"
 main_config.env.update(collector_env_num=2, evaluator_env_num=2, n_evaluator_episode=2)
 main_config.policy.update(
-    collector_env_num=2, evaluator_env_num=2, n_episode=2, num_simulations=4, batch_size=8, cuda=False,
+    collector_env_num=2, evaluator_env_num=2, n_episode=2, num_simulations=4, batch_size=8, cuda={cuda},
     update_per_collect=1,
 )
 main_config.policy.model.world_model_cfg.update(
-    device="cpu", env_num=2, collector_env_num=2, evaluator_env_num=2, num_simulations=4,
+    device="{device}", env_num=2, collector_env_num=2, evaluator_env_num=2, num_simulations=4,
     cache_validation_mode={flag}, cache_validation=dict(audit_share=0.5),
 )
 create_config.env_manager.type = "base"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lightzero.conftest import ROOT, last_run
+from tests.lightzero.conftest import DEVICE, ROOT, last_run
 from tests.lightzero.steady import COMPILER, still_clock
 
 TRAINING = """
@@ -20,13 +20,15 @@ from shadow.hosts.lightzero import install
 install()
 from zoo.classic_control.cartpole.config.cartpole_unizero_config import create_config, main_config
 from lzero.entry import train_unizero
-watched, seed = sys.argv[1] == "watched", int(sys.argv[2])
+watched, seed, device = sys.argv[1] == "watched", int(sys.argv[2]), sys.argv[3]
 envs = dict(collector_env_num=2, evaluator_env_num=2)
 main_config.exp_name = "data/run"
 main_config.env.update(n_evaluator_episode=2, **envs)
-main_config.policy.update(n_episode=2, num_simulations=8, batch_size=16, cuda=False, update_per_collect=3, **envs)
+main_config.policy.update(
+    n_episode=2, num_simulations=8, batch_size=16, cuda=device == "cuda", update_per_collect=3, **envs
+)
 main_config.policy.model.world_model_cfg.update(
-    device="cpu", env_num=2, num_simulations=8, cache_validation_mode=watched, **envs
+    device=device, env_num=2, num_simulations=8, cache_validation_mode=watched, **envs
 )
 create_config.env_manager.type = "base"
 print("WEIGHTS", weights(train_unizero([main_config, create_config], seed=seed, max_env_step=100)))
@@ -41,7 +43,7 @@ def test_the_same_weights_to_the_last_bit_with_validation_and_without(tmp_path: 
         cwd = tmp_path / "-".join(arguments)
         cwd.mkdir()
         environment = {**os.environ, **steady, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", TRAINING, *arguments]
+        command = [sys.executable, "-c", TRAINING, *arguments, DEVICE]
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.rpartition("WEIGHTS ")[2].strip()

@@ -21,9 +21,9 @@ class Counted(NamedTuple):
     cwd: Path
 
 
-def counted_run(kv_lockstep: KvLockstep, cwd: Path, env_steps: int, *script: str) -> Counted:
+def counted_run(kv_lockstep: KvLockstep, cwd: Path, env_steps: int, *script: str, **more: str) -> Counted:
     """Run a script with everything counted a second time."""
-    flags = sizes(max_env_step=str(env_steps), exp_name="data/stock")
+    flags = sizes(max_env_step=str(env_steps), exp_name="data/stock", **more)
     done = kv_lockstep(cwd, "run", *flags, "--", str(HERE / "counting.py"), "counts.json", *script)
     assert (cwd / "counts.json").exists(), done.stderr[-3000:]
     return Counted(
@@ -150,3 +150,14 @@ def test_a_world_model_that_overrides_the_construction_is_watched_whole(
     assert run.caches[0]["policy"]["control"]["capacities"] == {"init": 3, "recur": 32, "wm": 2}
     assert run.caches[0]["policy"]["candidate"]["capacities"] == {"init": 3, "recur": 32, "wm": 2}
     assert [line["cache"] for line in run.caches] == ["collect+eval"]
+
+
+def test_compared_late_as_on_a_device_the_training_passes_too(kv_lockstep: KvLockstep, tmp_path: Path) -> None:
+    late = {"cache_validation__deferred": "always"}
+    done, run, counts, _ = counted_run(kv_lockstep, tmp_path, 60, str(stock_script()), **late)
+
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    equal_to_the_independent_counts(run, counts)
+    assert run.divergences == []
+    assert run.totals.coverage["lookups compared late"] == run.totals.n_lookups > 500
+    assert counts["generators_moved"] == counts["foreign_objects"] == 0

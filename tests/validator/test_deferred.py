@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reports.reader import read_run
 from shadow.entry import KeysValues, Leaf, leaves
 from shadow.interface import CacheCapacities
+from shadow.legacy import LegacyKVCache
 from shadow.shadow_cache import ShadowCache
 from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
 from tests.validator.test_processes import HOST
@@ -601,6 +602,25 @@ def test_operations_wait_for_nothing() -> None:
     run.finish()
     assert charged(run) == []
     assert run.pair.counters.coverage["lookups compared late"] == 4 * 36
+
+
+def test_a_side_that_can_be_looked_into_is_asked_nothing_but_what_the_host_asks() -> None:
+    class Asked(LegacyKVCache):
+        asked = 0
+
+        def get_recur_cache(self, cache_key: int) -> Any:
+            self.asked += 1
+            return super().get_recur_cache(cache_key)
+
+    control = Asked(CONFIG, ENVS)
+    run = late_trial(control, manager())
+    for search in range(4):  # what was answered in one is watched in the next, and gone from the store
+        for key in range(3):
+            run.cache.set_recur_cache(10 * search + key, make_entry(key))
+            assert run.cache.get_recur_cache(10 * search + key) is not None
+        run.cache.clear_recur_cache()
+    assert control.asked == 12
+    assert charged(run) == []
 
 
 def test_waiting_in_an_operation_would_be_noticed() -> None:

@@ -111,7 +111,7 @@ class InlineAttachment:
             return tap.raw.get(key)
         shadow = self.shadow if self.shadow is not None else self._awake()
         store = self.store
-        store.asked, store.found = True, None
+        store.asked = True
         if tap.env_id is None:
             entry = shadow.get_recur_cache(number)
         elif self._searching:
@@ -124,10 +124,10 @@ class InlineAttachment:
             if self._searching:
                 self._second = (key, Answer(None) if store.raises_on_miss else None)
             return None
-        pool, slot = store.found or ("", None)
-        if self._searching and tap.env_id is not None and pool != "init":
-            self._second = (key, slot)
-            return None
+        # The model goes on from the slot number, and takes that from its own dicts alone: a lookup changes none.
+        slot = tap.raw.get(key)
+        if slot is None and self._searching and tap.env_id is not None:
+            self._second = (key, store.recur_dict.get(key))
         return slot
 
     def stored(self, tap: Tap, key: Any, slot: Any) -> None:

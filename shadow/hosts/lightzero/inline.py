@@ -48,10 +48,8 @@ class InlineStore:
         self.named: tuple[int, str] = (-1, "")  # the last key that came as text, as a number and as it came
         self.has_reverse_map = hasattr(world_model, "pool_idx_to_key_map_init_envs")
         self.raises_on_miss = _raises_on_miss(world_model)
-        # Set for one lookup of the model's: it goes on from the slot number, so where it was found is kept, and only
-        # the model is to meet the exception that 0.2.0 raises.
+        # Set for one lookup of the model's: only the model is to meet the exception that 0.2.0 raises.
         self.asked = False
-        self.found: tuple[str, int] | None = None
         # Set while the host itself stores: it has made room in its own way and takes the slot number from here.
         self.hosts_copy: Callable[[Any], int] | None = None
         self._capacities = CacheCapacities(
@@ -64,9 +62,8 @@ class InlineStore:
 
     def get_init_cache(self, env_id: int, cache_key: int) -> Any:
         """Return the slot object that the model would read for a root, or None."""
+        self.asked = False
         slot = self.init_dicts[env_id].get(self._raw(cache_key))
-        if self.asked:
-            self.asked, self.found = False, None if slot is None else ("init", slot)
         return None if slot is None else self._slots("init", env_id)[slot]
 
     def get_recur_cache(self, cache_key: int) -> Any:
@@ -77,8 +74,6 @@ class InlineStore:
         """
         slot = self.recur_dict.get(self._raw(cache_key))
         asked, self.asked = self.asked, False
-        if asked:
-            self.found = None if slot is None else ("recur", slot)
         return None if slot is None and not (asked and self.raises_on_miss) else self._slots("recur", None)[slot]
 
     def hierarchical_get(self, env_id: int, cache_key: int) -> Any:

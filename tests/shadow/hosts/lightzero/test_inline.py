@@ -22,6 +22,12 @@ from validator.session import Lockstep, open_from_settings
 FAKES = (Release020, MainLegacy)
 
 
+@pytest.fixture(autouse=True, params=["auto", "always"])
+def deferred(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare at once, and as for entries on a device: the model must not meet the difference."""
+    monkeypatch.setattr(Watched, "deferred", request.param)
+
+
 class Faulty(KVCacheManager):
     """Answers the entry of the key before."""
 
@@ -35,8 +41,10 @@ class Faulty(KVCacheManager):
 class Watched:
     """A model, its installation and what was recorded of it."""
 
+    deferred = "auto"
+
     def __init__(self, tmp_path: Path, cls: Any, attach: bool = True, **switches: Any) -> None:
-        switches.setdefault("cache_validation", {"out": str(tmp_path / "runs")})
+        switches.setdefault("cache_validation", {"out": str(tmp_path / "runs"), "deferred": self.deferred})
         self.installation = Installation(open_from_settings, force=True)
         self.model: Any = cls(**switches)
         self.plain: Any = cls(**switches)
@@ -94,6 +102,8 @@ def test_the_model_reads_its_own_slot_objects_and_its_dicts_look_as_ever(tmp_pat
 
     slots = [slot for pool in watched.model.shared_pool_init_infer for slot in pool]
     slots += watched.model.shared_pool_recur_infer
+    assert len(watched.model.answers) == len(watched.plain.answers) == 16
+    assert None not in watched.model.answers
     assert all(any(answer is slot for slot in slots) for answer in watched.model.answers)
     for ours, plain in zip(
         watched.model.past_kv_cache_init_infer_envs, watched.plain.past_kv_cache_init_infer_envs, strict=True
