@@ -2,11 +2,12 @@
 
 Needs an environment with LightZero: ``make test-lightzero`` builds one, then
 ``.venv-lightzero/bin/python benchmarks/lightzero_overhead.py``. Every run is a process of its own on one thread; timed
-is the training alone. Both runs of a pair do the same work: what LightZero takes from the clock and the environments
-from the system's entropy is held still (``tests/lightzero/steady.py``; without a C compiler it is not, which is said),
-and that the weights end up the same to the last bit is looked at. The self-test with which a session opens costs the
-same whatever the length of the run, so it is not in the ratios but stands beside them. Three figures, each the median
-over the pairs with the least and the most:
+is the training alone. With ``--together`` the two of a pair run at the same time on two cores, so that what else the
+machine does hits both alike. Both runs of a pair do the same work: what LightZero takes from the clock and the
+environments from the system's entropy is held still (``tests/lightzero/steady.py``; without a C compiler it is not,
+which is said), and that the weights end up the same to the last bit is looked at. The self-test with which a session
+opens costs the same whatever the length of the run, so it is not in the ratios but stands beside them. Three figures,
+each the median over the pairs with the least and the most:
 
 * wall: wall-clock time per env step, watched per unwatched. Says nothing on a machine that others keep busy.
 * CPU: the same in processor time.
@@ -23,6 +24,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -32,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 FIGURES = ("wall", "CPU", "inside")
 
 TRAINING = """
-import json, sys, time
+import json, os, sys, time
 from tests.lightzero.steady import seed_environments, weights
 seed_environments()
 sizes = json.loads(sys.argv[1])
@@ -45,6 +48,8 @@ def opened(settings, about):
     wall, cpu = time.perf_counter(), time.process_time()
     session = open_from_settings(settings, about)
     opening.update(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
+    if sizes["meet"]:
+        open(sizes["meet"], "w").close()
     return session
 inside = {"all": 0, "own": 0}
 def timed(cls, name, kind):
@@ -80,6 +85,8 @@ main_config.policy.update(n_episode=sizes["envs"], num_simulations=sizes["simula
                           batch_size=sizes["batch"], **envs)
 main_config.policy.model.world_model_cfg.update(device=sizes["device"], env_num=sizes["envs"],
                                                 num_simulations=sizes["simulations"], **envs)
+if sizes["late"]:
+    main_config.policy.model.world_model_cfg.cache_validation = dict(deferred="always")
 create_config.env_manager.type = "base"
 collectors = []
 build = MuZeroCollector.__init__
@@ -87,6 +94,8 @@ def building(self, *args, **kwargs):
     build(self, *args, **kwargs)
     collectors.append(self)
 MuZeroCollector.__init__ = building
+while sizes["meet"] and not sizes["watched"] and not os.path.exists(sizes["meet"]):
+    time.sleep(0.01)
 wall, cpu = time.perf_counter(), time.process_time()
 policy = lzero.entry.train_unizero([main_config, create_config], seed=0, max_env_step=sizes["env_steps"])
 wall, cpu = time.perf_counter() - wall - opening["wall"], time.process_time() - cpu - opening["cpu"]
@@ -103,16 +112,91 @@ print("MEASURED", json.dumps(found))
 """
 
 
-def measured(sizes: dict[str, Any], watched: bool, steady: dict[str, str]) -> dict[str, Any]:
-    """Train once in a process of its own."""
-    environment = {**os.environ, **steady, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryDirectory() as cwd:
-        command = [sys.executable, "-c", TRAINING, json.dumps({**sizes, "watched": watched})]
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"the training failed:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.rpartition("MEASURED ")[2])
-    return found
+class Training:
+    """One training in a process of its own.
+
+    Args:
+        sizes: Its sizes.
+        watched: Whether it is watched.
+        steady: Environment variables that hold still what is not seeded.
+        meet: A file that the watched one of a pair makes when its session has opened, and the other waits for.
+    """
+
+    def __init__(
+        self,
+        sizes: dict[str, Any],
+        watched: bool,
+        steady: dict[str, str],
+        meet: Path | None = None,
+    ) -> None:
+        environment = {**os.environ, **steady, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self._directory = tempfile.TemporaryDirectory()
+        more = {"watched": watched, "meet": None if meet is None else str(meet)}
+        command = [sys.executable, "-c", TRAINING, json.dumps({**sizes, **more})]
+        # Into files: a pipe that nobody reads would hold the training up.
+        self._output, self._errors = (Path(self._directory.name, name) for name in ("output", "errors"))
+        with self._output.open("w") as output, self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                command, cwd=self._directory.name, env=environment, stdout=output, stderr=errors
+            )
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended; if it failed, this does not return."""
+        if self._process.poll():
+            sys.exit(f"the training failed:\n{self._errors.read_text()[-3000:]}")
+        return self._process.returncode == 0
+
+    def keep_to(self, core: int) -> None:
+        """Have it go on on one core of the processor."""
+        with suppress(ProcessLookupError):  # it has ended by now
+            os.sched_setaffinity(self._process.pid, {core})
+
+    def measured(self) -> dict[str, Any]:
+        """Wait for its end, and return what it measured."""
+        while not self.over:
+            time.sleep(0.05)
+        with self._directory:
+            found: dict[str, Any] = json.loads(self._output.read_text().rpartition("MEASURED ")[2])
+        return found
+
+    def end(self) -> None:
+        """End it, whatever it has done so far."""
+        self._process.kill()
+        self._process.wait()
+        self._directory.cleanup()
+
+
+def one_after_the_other(sizes: dict[str, Any], pair: int, steady: dict[str, str]) -> dict[bool, dict[str, Any]]:
+    """Train a pair, the watched one first in every other."""
+    order = (True, False) if pair % 2 else (False, True)
+    return {watched: Training(sizes, watched, steady).measured() for watched in order}
+
+
+def together(sizes: dict[str, Any], pair: int, steady: dict[str, str]) -> dict[bool, dict[str, Any]]:
+    """Train a pair at the same time on two cores, which the two swap four times a second.
+
+    Both begin when the watched one's session has opened, and whichever ends last is kept company by a third: a
+    neighbour costs time, and both are to have one throughout.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    with tempfile.TemporaryDirectory() as directory:
+        order = (True, False) if pair % 2 else (False, True)
+        trainings = {watched: Training(sizes, watched, steady, Path(directory, "opened")) for watched in order}
+        on_cores = [*trainings.values()]
+        try:
+            while not all(training.over for training in trainings.values()):
+                for place, training in enumerate(on_cores):
+                    if training.over:
+                        on_cores[place] = Training(sizes, False, steady)
+                on_cores.reverse()
+                for training, core in zip(on_cores, cores, strict=True):
+                    training.keep_to(core)
+                time.sleep(0.25)
+            return {watched: training.measured() for watched, training in trainings.items()}
+        finally:
+            for training in {*on_cores, *trainings.values()}:
+                training.end()
 
 
 def main() -> None:
@@ -124,8 +208,13 @@ def main() -> None:
     for name, default in (("pairs", 5), ("envs", 2), ("simulations", 8), ("batch", 256), ("env-steps", 400)):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"(default: {default})")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where to train (default: cpu)")
+    parser.add_argument("--together", action="store_true", help="train both of a pair at once, each on its own core")
+    parser.add_argument("--late", action="store_true", help="compare late on any device, as for entries on a GPU")
     arguments = vars(parser.parse_args())
     pairs = arguments.pop("pairs")
+    train = together if arguments.pop("together") else one_after_the_other
+    if train is together and len(os.sched_getaffinity(0)) < 2:
+        parser.error("--together needs two processor cores")
     sys.path.insert(0, str(ROOT))
     from tests.lightzero.steady import COMPILER, still_clock
 
@@ -135,8 +224,7 @@ def main() -> None:
         print("no C compiler, so runs of one seed differ in what they do: look at 'inside' only")
     ratios: dict[str, list[float]] = {name: [] for name in FIGURES}
     for index in range(pairs):
-        order = (True, False) if index % 2 else (False, True)
-        runs = {watched: measured(arguments, watched, steady) for watched in order}
+        runs = train(arguments, index, steady)
         plain, watched = runs[False], runs[True]
         same = "the same weights" if plain["weights"] == watched["weights"] else "OTHER WEIGHTS"
         for name in ("wall", "CPU"):
