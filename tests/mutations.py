@@ -363,6 +363,13 @@ MUTATIONS = (
         "            pass",
         AUDIT,
     ),
+    m(
+        "held results: what can be looked into is not asked",
+        "held",
+        "if primary.shows_nothing(stored.pool, stored.env_id, stored.key):",
+        "if False:",
+        DEFERRED,
+    ),
     m("host's own copies", "held", "            return  # it was the host's own copy", "            pass", AUDIT),
     m("lossy results", "held", "stored.digest if exact else found.digest(pair.secondary)", "stored.digest", REFEREE),
     m(
@@ -713,6 +720,14 @@ MUTATIONS = (
         HOST + "attachment",
         "self._pending, None\n        self._second = None\n",
         "self._pending, None\n",
+        INLINE,
+    ),
+    m("the model's slot is its own dict's", HOST + "attachment", "slot = tap.raw.get(key)", "slot = None", INLINE),
+    m(
+        "the search's second answer is the recurrent dict's",
+        HOST + "attachment",
+        "self._second = (key, store.recur_dict.get(key))",
+        "self._second = (key, None)",
         INLINE,
     ),
     m("replaced dicts are noticed", HOST + "attachment", "recur is self._recur_tap and", "True and", INLINE),
