@@ -711,8 +711,8 @@ MUTATIONS = (
     m(
         "a root's miss answers no node",
         HOST + "attachment",
-        "if self._searching and tap.env_id",
-        "if tap.env_id",
+        "if slot is None and self._searching and tap.env_id",
+        "if slot is None and tap.env_id",
         INLINE,
     ),
     m(
