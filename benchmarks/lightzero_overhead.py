@@ -226,7 +226,7 @@ def main() -> None:
     directory = tempfile.TemporaryDirectory()
     steady = still_clock(Path(directory.name)) if COMPILER else {}
     if not steady:
-        print("no C compiler, so runs of one seed differ in what they do: look at 'inside' only")
+        print("no C compiler, so runs of one seed differ in what they do: look at --inside only")
     ratios: dict[str, list[float]] = {
         name: [] for name in ("wall", "CPU", *(["inside"] if arguments["inside"] else []))
     }
