@@ -722,6 +722,13 @@ MUTATIONS = (
         "self._pending, None\n",
         INLINE,
     ),
+    m(
+        "only the model meets the exception of a missing node",
+        HOST + "inline",
+        "        self.asked = False\n        slot = self.init_dicts",
+        "        slot = self.init_dicts",
+        INLINE,
+    ),
     m("the model's slot is its own dict's", HOST + "attachment", "slot = tap.raw.get(key)", "slot = None", INLINE),
     m(
         "the search's second answer is the recurrent dict's",

@@ -127,6 +127,18 @@ def test_a_recurrent_miss_raises_as_in_the_release_and_is_named(tmp_path: Path) 
     assert (found.cause, found.fault) == (Cause.RAISED, Fault.CONTROL)
 
 
+@pytest.mark.parametrize("root", [7, 8], ids=["found", "missing"])
+def test_the_harness_meets_no_exception_when_it_looks_for_a_node(tmp_path: Path, root: int) -> None:
+    watched = Watched(tmp_path, Release020)
+    model = watched.model
+    model.store_root(0, 7)
+
+    model.past_kv_cache_init_infer_envs[0].get(model.key(root))
+
+    (pair,) = watched.session.pairs
+    assert pair.control.cache.get_recur_cache(9) is None
+
+
 def test_a_recurrent_miss_is_a_miss_where_the_model_says_so(tmp_path: Path) -> None:
     watched = Watched(tmp_path, MainLegacy)
 
