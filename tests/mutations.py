@@ -197,13 +197,6 @@ MUTATIONS = (
         V + "test_windows.py",
     ),
     m(
-        "set again: on a device nothing is waited for",
-        "sets",
-        "renewed = pending.own[1] is None or ",
-        "renewed = ",
-        DEFERRED,
-    ),
-    m(
         "plain entries: layout",
         "compare",
         "    if layout is not other.layout or size != other.size:\n        return None\n",
@@ -311,15 +304,6 @@ MUTATIONS = (
         '        if False:\n            text = f"The host ended',
         AUDIT,
     ),
-    m("set again: contents", "audit", " and bool(equal_regions(lies, there))", "", AUDIT),
-    m("set again: not by reference", "audit", " and there.addresses != lies.addresses", "", AUDIT),
-    m(
-        "set again: only what is held already may be ignored",
-        "sets",
-        " or stored.previous[0].digest != pending.digest",
-        "",
-        AUDIT,
-    ),
     m("episode clear too wide", "audit", "            if others:\n", "            if False:\n", AUDIT),
     m(
         "search not cleared",
@@ -421,12 +405,13 @@ MUTATIONS = (
     m(
         "lives in its input",
         "referee",
-        "        if self.lives_in_input(side, leaves):",
-        "        if False:",
+        "        if self.lives_in_input(side, leaves) or self",
+        "        if self",
         REFEREE,
         UNLISTED,
         V + "test_selftest.py",
     ),
+    m("copies of its input", "referee", " or self._copies_input(side, expected, found)", "", AUDIT),
     m(
         "quirks L1 to L4",
         "referee",

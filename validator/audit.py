@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from shadow.entry import region
-from shadow.memory import Region
 from shadow.operation import Pool
-from validator.compare import equal_regions
 from validator.diagnose import lost, not_stored, uncalled
 from validator.digest import digest_region
 from validator.findings import Finding, wrong_value
@@ -101,19 +99,13 @@ class Auditor:
         self._credit += self._pair.config.audit_share / self._every
         return self._sets <= _ALWAYS or self._credit >= 1
 
-    def arrival(
-        self, side: SideView, stored: Stored, given: Any, lies: Region | None, closely: bool, renewed: bool
-    ) -> Finding | None:
-        """Look whether a set arrived as it was given, and as a copy.
+    def arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
+        """Look closely whether a set arrived as it was given, and as a copy.
 
         Args:
             side: The side.
             stored: The set; the side's model does not know of it yet.
             given: The very object the side was given.
-            lies: Where it lay when it was given, if it is plain.
-            closely: Whether to compare contents and memory too.
-            renewed: Whether the key held something else, so that contents always are compared: a side that ignored the
-                set would go on with what it held.
 
         Returns:
             What is wrong, or None.
@@ -121,8 +113,6 @@ class Auditor:
         held = side.read(stored.pool, stored.env_id, stored.key)
         if held is None:
             return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
-        if not closely and (not renewed or _lies_there_too(lies, held)):
-            return None
         given_leaves, found = entry_leaves(given), entry_leaves(held)
         late = self._pair.late
         if late is not None and late.arrived(side, stored, given_leaves, found):
@@ -315,14 +305,6 @@ class Auditor:
 
     def _sides(self) -> tuple[SideView, SideView]:
         return self._pair.control, self._pair.candidate
-
-
-def _lies_there_too(lies: Region | None, held: Any) -> bool:
-    """Tell whether what lies somewhere is plainly held as well, in memory of its own; False says nothing."""
-    if lies is None:
-        return False
-    there = region(held)
-    return there is not None and there.addresses != lies.addresses and bool(equal_regions(lies, there))
 
 
 def _begins(entry: Any) -> Sequence[int]:

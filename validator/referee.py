@@ -12,6 +12,7 @@ from shadow.memory import Region
 from shadow.operation import Observation, make
 from validator.compare import Tolerance, differences
 from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
+from validator.digest import Digest
 from validator.findings import Finding, pools_of, wrong_value
 from validator.ledger import Charge
 from validator.models import Reason, Stored
@@ -137,14 +138,18 @@ class Referee:
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
-        finding = wrong_value(side, pool, env_id, expected, leaves, truth)
-        if self.lives_in_input(side, leaves):
+        if self.lives_in_input(side, leaves) or self._copies_input(side, expected, found):
             return Finding(
                 Dimension.ISOLATION,
                 Cause.ALIASED_ON_SET,
                 "stored a reference to its input instead of a copy, and the input changed since",
             )
-        return finding
+        return wrong_value(side, pool, env_id, expected, leaves, truth)
+
+    def _copies_input(self, side: SideView, stored: Stored, answered: Digest) -> bool:
+        """Tell whether an answer is a copy of what this side was given to store, and only refers to."""
+        held = entry_leaves(side.shown(stored.pool, stored.env_id, stored.key))
+        return held is not None and side.digest(held) == answered and self.lives_in_input(side, held)
 
     def lossy(self, truth: Sequence[Leaf] | None, answer: Sequence[Leaf]) -> bool:
         """Tell whether an answer is only as far from what was stored as the tolerance allows."""

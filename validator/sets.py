@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shadow.entry import Lent, leaves, readable, region
-from shadow.memory import Plain, Region
+from shadow.memory import Plain
 from shadow.operation import Observation, Pool, make
 from validator.digest import Digest, digest_region
 from validator.late import LateLooks
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Pending(NamedTuple):
-    """A set that has begun: what is stored, and what either side is given, each with where it lies if it is plain."""
+    """A set that has begun: what is stored, and what either side is given."""
 
     digest: Digest
-    own: tuple[Any, Region | None]
-    staged: tuple[Any, Region | None]
+    own: Any
+    staged: Any
 
 
 class _Place:
@@ -63,7 +63,7 @@ class Sets:
         self._pending = None
         own, copy = plain if pair.plain else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
-        self._pending = make(Pending, (digest, (entry, own), (staged, copy)))
+        self._pending = make(Pending, (digest, entry, staged))
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
             pair.referee.was_given(pair.secondary, staged, copy)
@@ -100,11 +100,8 @@ class Sets:
         )
         stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
-        renewed = False
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
-            # Digests of entries on a device are not held against each other here: that would wait for them.
-            renewed = pending.own[1] is None or stored.previous[0].digest != pending.digest
         self._counters.layers[pending.digest.layers] += 1
         closely = self._auditor.begin_set()
         for side, model, error in zip(
@@ -112,10 +109,10 @@ class Sets:
         ):
             if error is not None:
                 continue
-            given, lies = pending.own if side is pair.primary else pending.staged
             finding = None
-            if closely or renewed or side.shows_nothing(pool, env_id, key):
-                finding = self._auditor.arrival(side, stored, given, lies, closely, renewed)
+            if closely or side.shows_nothing(pool, env_id, key):
+                given = pending.own if side is pair.primary else pending.staged
+                finding = self._auditor.arrival(side, stored, given)
             if finding is not None and finding.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
                 # The side goes on as if nothing had been set, and so does its model.
                 charge = self._auditor.charge(side, stored, finding, operation.name)

@@ -72,6 +72,10 @@ class SideView:
                 return found
         return self.ask(pool, env_id, key)
 
+    def shown(self, pool: Pool, env_id: int | None, key: int) -> Any:
+        """Return what a side that can be looked into holds under a key, or None; nobody is asked."""
+        return None if self._peek is None else self._peek(pool, env_id, key)
+
     def shows_nothing(self, pool: Pool, env_id: int | None, key: int) -> bool:
         """Tell whether a side that can be looked into holds nothing under a key."""
         return self._peek is not None and self._peek(pool, env_id, key) is None

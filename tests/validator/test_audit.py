@@ -145,17 +145,25 @@ class Refers(Later):
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)
+@pytest.mark.parametrize("occasion", ["get_init_cache", "clear_init_cache", "finish"])
 @pytest.mark.parametrize(
     ("wrong", "cause"), [(Later, Cause.RESET_IGNORED), (Half, Cause.CORRUPTED), (Refers, Cause.ALIASED_ON_SET)]
 )
-def test_what_a_key_is_set_to_again_is_looked_at_though_few_other_sets_are(
-    wrong: type[Later], cause: Cause, primary: str
+def test_what_a_key_is_set_to_again_is_found_at_the_next_look_though_few_sets_are_looked_at(
+    wrong: type[Later], cause: Cause, occasion: str, primary: str
 ) -> None:
     run = trial(manager(), wrong(), primary, audit_share=0.0)
     for number in range(70):
         run.cache.set_init_cache(0, 1, entry(number))
+    given = entry(70)
+    run.cache.set_init_cache(0, 1, given)
+    damage(given)  # the host's own to write to, as the memory of the private copy is the next entry's
+    run.cache.set_recur_cache(2, entry(71))
     assert charged(run) == []
-    run.cache.set_init_cache(0, 1, entry(70))
+    if occasion == "finish":
+        run.finish()
+    else:
+        getattr(run.cache, occasion)(*((0, 1) if occasion == "get_init_cache" else (0,)))
     assert charged(run) == [(cause, Fault.CANDIDATE)]
 
 
