@@ -92,7 +92,13 @@ class Observation(NamedTuple):
 
 
 class Observer(Protocol):
-    """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator."""
+    """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator.
+
+    Attributes:
+        harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+    """
+
+    harness_ns: int
 
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
@@ -110,9 +116,6 @@ class Observer(Protocol):
 
     def observed(self, observation: Observation) -> None:
         """See what both sides did."""
-
-    def spent(self, harness_ns: int) -> None:
-        """Learn how long one operation took beyond the primary's own time, nanoseconds."""
 
     def faulted(self, fault: Exception) -> None:
         """Learn that the harness itself failed in one of the calls above; the host never does."""

@@ -206,7 +206,7 @@ class ShadowCache:
                     observer.observed(make(Observation, seen))
                 except Exception as fault:
                     observer.faulted(fault)
-                observer.spent(perf_counter_ns() - began - own_ns)
+                observer.harness_ns += perf_counter_ns() - began - own_ns
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
                 raise

@@ -714,6 +714,13 @@ MUTATIONS = (
         "        slot = self.init_dicts",
         INLINE,
     ),
+    m(
+        "only the model meets it, also after a search",
+        HOST + "inline",
+        "        self.asked = False\n        return self.world_model",
+        "        return self.world_model",
+        INLINE,
+    ),
     m("the model's slot is its own dict's", HOST + "attachment", "slot = tap.raw.get(key)", "slot = None", INLINE),
     m(
         "the search's second answer is the recurrent dict's",

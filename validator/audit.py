@@ -37,6 +37,7 @@ class Auditor:
         self._sets = 0
         self._recur_clears = 0
         self._every = 1  # recurrent clear that is audited
+        self._share = pair.config.audit_share  # of sets, at present
         self._credit = 0.0
         self._rotation: Iterator[tuple[Pool, int | None, int]] = iter(())
 
@@ -88,15 +89,15 @@ class Auditor:
         exhausted = self._every == _RAREST
         if share_of_wall > budget:
             self._every = min(_RAREST, 2 * self._every)
-            return not exhausted
-        if share_of_wall < 0.8 * budget:
+        elif share_of_wall < 0.8 * budget:
             self._every = max(1, self._every // 2)
-        return True
+        self._share = self._pair.config.audit_share / self._every
+        return share_of_wall <= budget or not exhausted
 
     def begin_set(self) -> bool:
         """Tell whether the coming look at a set is a close one: all at first, then a share."""
         self._sets += 1
-        self._credit += self._pair.config.audit_share / self._every
+        self._credit += self._share
         return self._sets <= _ALWAYS or self._credit >= 1
 
     def arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from shadow.operation import make
 from validator.models import Gone, Reason, Stored, Version, remember, remember_cleared, versions
 
 
@@ -36,7 +37,7 @@ class LegacyDictModel:
         old = self._slots[index]
         lost = old if old is not None and old.key != key and self._slot_of.get(old.key) == index else None
         if lost is not None:
-            remember(self.gone, Gone(lost, Reason.EVICTED, stored.op_index), self.capacity)
+            remember(self.gone, make(Gone, (lost, Reason.EVICTED, stored.op_index)), self.capacity)
         self._slot_of[key] = index
         self._slots[index] = stored
         self._write = (index + 1) % self.capacity

@@ -136,7 +136,7 @@ class BoundedModel:
         evicted = None
         if len(entries) >= self.capacity:
             _, evicted = entries.popitem(last=False)
-            remember(self.gone, Gone(evicted, Reason.EVICTED, stored.op_index), self.capacity)
+            remember(self.gone, make(Gone, (evicted, Reason.EVICTED, stored.op_index)), self.capacity)
         entries[key] = stored
         self.gone.pop(key, None)
         return evicted

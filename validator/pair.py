@@ -60,6 +60,9 @@ class Pair:
         sink: The session.
         promises: What the host promises about its own clears; None for everything.
 
+    Attributes:
+        harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+
     Raises:
         ValueError: If nothing says how large the caches are.
     """
@@ -102,7 +105,8 @@ class Pair:
         self.sink = sink
         self._torn = False
         self._began_ns = perf_counter_ns()
-        self._drained_ns = 0  # time beyond the primary's own up to the last window
+        self.harness_ns = 0
+        self._drained_ns = 0  # of it, up to the last window
         self._last_clear: tuple[str, int | None, list[int]] | None = None
 
     # -- the observer's side ------------------------------------------------------------------------------------------
@@ -145,15 +149,11 @@ class Pair:
     def _look_at_the_clock(self) -> None:
         budget = self.config.overhead_budget
         if budget:
-            share = (self._drained_ns + self.counters.harness_ns) / (perf_counter_ns() - self._began_ns)
+            share = self.harness_ns / (perf_counter_ns() - self._began_ns)
             kept = self.auditor.keep_to_budget(share, budget)
             if self.config.sample_lookups:
                 self.lookups.keep_to_budget(kept)
         self.sink.window(self, force=False)
-
-    def spent(self, harness_ns: int) -> None:
-        """Add to the time beyond the primary's own."""
-        self.counters.harness_ns += harness_ns
 
     def faulted(self, fault: Exception) -> None:
         """Count a fault of the harness; such a run can't pass."""
@@ -290,7 +290,7 @@ class Pair:
                 held[side.name] = size
         with_latency = last or histogram.is_due(self.seq)
         progress = self.sink.train_iter, self.sink.env_step
-        self._drained_ns += self.counters.harness_ns
+        self.counters.harness_ns, self._drained_ns = self.harness_ns - self._drained_ns, self.harness_ns
         window = self.counters.drain(self.name, self.seq, t_s, held, *progress, with_latency)
         self.seq += 1
         return window

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 _PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
 _FIRST_WINDOW_S = 0.2
-_WINDOW_SHARE = 0.05  # of the run so far, until ``window_s`` is reached
+_WINDOW_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
 
 
 class Lockstep:

@@ -14,7 +14,7 @@ class Recorder:
     def __init__(self) -> None:
         self.befores: list[tuple[Operation, int | None, int | None, Any, Any]] = []
         self.seen: list[Observation] = []
-        self.spent_ns: list[int] = []
+        self.harness_ns = 0
         self.faults: list[Exception] = []
         self.meddlings: list[tuple[list[str], bool]] = []
         self.n_torn = 0
@@ -27,9 +27,6 @@ class Recorder:
 
     def observed(self, observation: Observation) -> None:
         self.seen.append(observation)
-
-    def spent(self, harness_ns: int) -> None:
-        self.spent_ns.append(harness_ns)
 
     def faulted(self, fault: Exception) -> None:
         self.faults.append(fault)

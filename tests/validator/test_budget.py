@@ -64,6 +64,32 @@ def test_audits_come_back_when_there_is_time_and_never_cease() -> None:
     assert auditor._every == 1
 
 
+def test_with_fewer_audits_fewer_sets_are_looked_at_closely() -> None:
+    auditor = trial(0.5, audit_share=0.25).pair.auditor
+
+    def looked_at(sets: int) -> int:
+        found = 0
+        for _ in range(sets):
+            if auditor.begin_set():
+                found += 1
+                auditor.end_set()
+        return found
+
+    assert looked_at(64) == 64
+    assert looked_at(64) == 16
+    for _ in range(4):
+        auditor.keep_to_budget(0.9, 0.5)
+    assert looked_at(64) == 1
+
+
+def test_time_is_told_in_one_window_and_counts_against_the_budget_for_good() -> None:
+    pair = trial(0.5).pair
+    pair.harness_ns = 10**18
+    assert [pair.drain(0.0).harness_ns, pair.drain(1.0).harness_ns] == [10**18, 0]
+    pair._look_at_the_clock()
+    assert pair.auditor._every == 2
+
+
 def test_damage_is_still_found_on_the_tightest_budget_at_the_full_audit() -> None:
     played = trial(1e-9)
     played.play(searches(100))

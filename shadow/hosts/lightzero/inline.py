@@ -64,7 +64,7 @@ class InlineStore:
         """Return the slot object that the model would read for a root, or None."""
         self.asked = False
         slot = self.init_dicts[env_id].get(self._raw(cache_key))
-        return None if slot is None else self._slots("init", env_id)[slot]
+        return None if slot is None else self.world_model.shared_pool_init_infer[env_id][slot]
 
     def get_recur_cache(self, cache_key: int) -> Any:
         """Return the slot object that the model would read for a node, or None.
@@ -74,13 +74,17 @@ class InlineStore:
         """
         slot = self.recur_dict.get(self._raw(cache_key))
         asked, self.asked = self.asked, False
-        return None if slot is None and not (asked and self.raises_on_miss) else self._slots("recur", None)[slot]
+        if slot is None and not (asked and self.raises_on_miss):
+            return None
+        return self.world_model.shared_pool_recur_infer[slot]
 
     def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
         """Look in the init pool of an env, then in the recurrent pool, as the search does."""
-        if self.init_dicts[env_id].get(self._raw(cache_key)) is not None:
-            return self.get_init_cache(env_id, cache_key)
-        return self.get_recur_cache(cache_key)
+        slot = self.init_dicts[env_id].get(self._raw(cache_key))
+        if slot is None:
+            return self.get_recur_cache(cache_key)
+        self.asked = False
+        return self.world_model.shared_pool_init_infer[env_id][slot]
 
     def get_wm_cache(self, cache_key: int) -> Any:
         """Return None: copies handed to the batch have no key in LightZero, so nothing is ever looked up."""
@@ -146,14 +150,15 @@ class InlineStore:
 
     def live_keys(self, pool: str, env_id: int | None = None) -> Collection[int]:
         """List the keys that a dict holds; none for ``wm``."""
-        return () if pool == "wm" else _Numbers(self._dict(pool, env_id), 16 if self.text_keys else 0)
+        return () if pool == "wm" else _Numbers(self._places(pool, env_id)[0], 16 if self.text_keys else 0)
 
     def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
         """Return the slot object under a key without touching anything, or None."""
         if pool == "wm":
             return None
-        slot = self._dict(pool, env_id).get(self._raw(cache_key))
-        return None if slot is None else self._slots(pool, env_id)[slot]
+        slot_of, slots = self._places(pool, env_id)
+        slot = slot_of.get(self._raw(cache_key))
+        return None if slot is None else slots[slot]
 
     @property
     def nbytes(self) -> int:
@@ -172,12 +177,12 @@ class InlineStore:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _dict(self, pool: str, env_id: int | None) -> Any:
-        return self.init_dicts[-1 if env_id is None else env_id] if pool == "init" else self.recur_dict
-
-    def _slots(self, pool: str, env_id: int | None) -> Any:
-        pools = self.world_model.shared_pool_init_infer
-        return pools[-1 if env_id is None else env_id] if pool == "init" else self.world_model.shared_pool_recur_infer
+    def _places(self, pool: str, env_id: int | None) -> tuple[Any, Any]:
+        """Return the dict and the slots of a pool."""
+        if pool != "init":
+            return self.recur_dict, self.world_model.shared_pool_recur_infer
+        at = -1 if env_id is None else env_id
+        return self.init_dicts[at], self.world_model.shared_pool_init_infer[at]
 
     def _make_room(self, keys_to_slots: Any, reverse: Any, write_index: int, cache_key: int) -> None:
         if reverse is not None:

@@ -138,6 +138,10 @@ def test_the_harness_meets_no_exception_when_it_looks_for_a_node(tmp_path: Path,
     (pair,) = watched.session.pairs
     assert pair.control.cache.get_recur_cache(9) is None
 
+    model.retrieve_or_generate_kvcache([7])
+
+    assert pair.control.cache.get_recur_cache(9) is None
+
 
 def test_a_recurrent_miss_is_a_miss_where_the_model_says_so(tmp_path: Path) -> None:
     watched = Watched(tmp_path, MainLegacy)
