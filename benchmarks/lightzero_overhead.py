@@ -11,6 +11,8 @@ the median over the pairs with the least and the most:
 
 * wall: wall-clock time per env step, watched per unwatched. Says nothing on a machine that others keep busy.
 * CPU: the same in processor time.
+* learning: wall-clock time of the learner's steps alone, in which no cache is asked anything. Where it is 1 and wall is
+  not, watching costs at the operations and right after them, and does not slow the training as a whole.
 * inside, with ``--inside``: processor time spent in kv-lockstep within the watched run, less the control's own work in
   it, added to one and over the rest. It compares a run with itself, so it barely scatters, but does not see what
   watching does to the processor's caches; and looking at the clock that often takes some 1 % of wall time itself.
@@ -80,6 +82,7 @@ if sizes["watched"]:
     installation = install(opened, force=True)
 from zoo.classic_control.cartpole.config.cartpole_unizero_config import create_config, main_config
 import lzero.entry
+from lzero.policy.unizero import UniZeroPolicy
 from lzero.worker import MuZeroCollector
 envs = dict(collector_env_num=sizes["envs"], evaluator_env_num=2)
 main_config.exp_name = "data/run"
@@ -99,11 +102,20 @@ def building(self, *args, **kwargs):
 MuZeroCollector.__init__ = building
 while sizes["meet"] and not sizes["watched"] and not os.path.exists(sizes["meet"]):
     time.sleep(0.01)
+learning = []
+learn = UniZeroPolicy._forward_learn
+def learning_too(self, *args, **kwargs):
+    began = time.perf_counter()
+    result = learn(self, *args, **kwargs)
+    learning.append(time.perf_counter() - began)
+    return result
+UniZeroPolicy._forward_learn = learning_too
 wall, cpu = time.perf_counter(), time.process_time()
 policy = lzero.entry.train_unizero([main_config, create_config], seed=0, max_env_step=sizes["env_steps"])
 wall, cpu = time.perf_counter() - wall - opening["wall"], time.process_time() - cpu - opening["cpu"]
 steps = collectors[0].envstep
-found = {"wall": wall / steps, "CPU": cpu / steps, "env_steps": steps, "weights": weights(policy)}
+found = {"wall": wall / steps, "CPU": cpu / steps, "learning": sum(learning) / steps}
+found |= {"env_steps": steps, "weights": weights(policy)}
 if sizes["watched"]:
     installation.validation.close()
     from reports.reader import read_run
@@ -228,13 +240,13 @@ def main() -> None:
     if not steady:
         print("no C compiler, so runs of one seed differ in what they do: look at --inside only")
     ratios: dict[str, list[float]] = {
-        name: [] for name in ("wall", "CPU", *(["inside"] if arguments["inside"] else []))
+        name: [] for name in ("wall", "CPU", "learning", *(["inside"] if arguments["inside"] else []))
     }
     for index in range(pairs):
         runs = train(arguments, index, steady)
         plain, watched = runs[False], runs[True]
         same = "the same weights" if plain["weights"] == watched["weights"] else "OTHER WEIGHTS"
-        for name in ("wall", "CPU"):
+        for name in ("wall", "CPU", "learning"):
             ratios[name].append(watched[name] / plain[name])
         if arguments["inside"]:
             ratios["inside"].append(watched["inside"])
@@ -246,7 +258,7 @@ def main() -> None:
             flush=True,
         )
     for name, found in ratios.items():
-        print(f"{name:7} median {median(found):.3f}, {min(found):.3f} to {max(found):.3f} over {pairs} pairs")
+        print(f"{name:8} median {median(found):.3f}, {min(found):.3f} to {max(found):.3f} over {pairs} pairs")
 
 
 if __name__ == "__main__":
