@@ -424,7 +424,13 @@ MUTATIONS = (
     m("clear too wide", "diagnose", "    if later and not any(", "    if False and not any(", REFEREE, AUDIT),
     m("clear forgotten", "diagnose", "        if gone.reason is Reason.CLEARED:", "        if False:", REFEREE, AUDIT),
     m("capacity off", "diagnose", "    if full and gone == sorted(gone, reverse=True):", "    if False:", REFEREE),
-    m("wrong pool order", "diagnose", 'if seen.operation.pool == "hierarchical" and', "if False and", UNLISTED),
+    m(
+        "wrong pool order",
+        "diagnose",
+        'if seen.operation.pool == "hierarchical" and',
+        "if False and",
+        V + "test_selftest.py",
+    ),
     m("re-set ignored", "findings", "                if version.alive:", "                if False:", UNLISTED),
     m(
         "another key's entry",
@@ -661,13 +667,6 @@ MUTATIONS = (
         SHADOW,
     ),
     m("secondary gets a copy", "shadow/shadow_cache", "theirs = (*args[:-1], staged)", "pass", SHADOW),
-    m(
-        "an entry is looked over as it is now",
-        "shadow/staging",
-        'find(getattr(entry, "_keys_values", None))',
-        "region(entry)",
-        STAGING,
-    ),
     m(
         "what was given once more is told by its tensor, not by where it lies",
         "validator/referee",

@@ -210,6 +210,11 @@ class Answering(DictCache):
         return declared()
 
 
+def rounded(own: KeysValues) -> None:
+    for leaf in leaves(own):
+        leaf.tensor.mul_(1 + 2**-20)
+
+
 def cast(dtype: torch.dtype) -> Callable[[KeysValues], None]:
     def change(own: KeysValues) -> None:
         for layer in own:
@@ -329,11 +334,7 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
 
 
 def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
-    def round_all(own: KeysValues) -> None:
-        for leaf in leaves(own):
-            leaf.tensor.mul_(1 + 2**-20)
-
-    run = trial(manager(), Answering(round_all), rtol=1e-3, atol=1e-3)
+    run = trial(manager(), Answering(rounded), rtol=1e-3, atol=1e-3)
     run.cache.set_recur_cache(1, entry(1))
     run.cache.get_recur_cache(1)
     run.finish()
@@ -346,6 +347,20 @@ def test_a_tolerance_excuses_no_value_beyond_it() -> None:
     run.cache.set_recur_cache(1, entry(1))
     run.cache.get_recur_cache(1)
     assert set(charged(run)) == {(Cause.CORRUPTED, Fault.CANDIDATE)}
+
+
+class Showing(Answering):
+    """Changes every answer, and lets itself be looked into."""
+
+    def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
+        return self._pool(*((pool,) if env_id is None else (pool, env_id))).get(cache_key)
+
+
+def test_a_side_within_the_tolerance_is_not_charged_where_the_other_is_beyond_it() -> None:
+    run = trial(Showing(VALUES["one cell bent"][0]), Answering(rounded), rtol=1e-4, atol=1e-4)
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    assert charged(run) == [(Cause.CORRUPTED, Fault.CONTROL)]
 
 
 # Which keys are alive
