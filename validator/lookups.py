@@ -53,7 +53,7 @@ class Lookups:
 
     def looks_at_digest(self) -> bool:
         """Tell whether what both sides agree on is held against the digest of what was stored, this time."""
-        return self._random() < self._digest_share
+        return self._digest_share >= 1 or self._random() < self._digest_share
 
     def got(self, seen: Observation) -> None:
         """Count and judge one lookup."""
@@ -101,7 +101,7 @@ class Lookups:
 
     def _compare(self, control: Any, candidate: Any, stored: Stored | None) -> int:
         """Return the outcome of a lookup that both sides answered; suspect it if nobody stored what they agree on."""
-        hashed = stored is not None and (self._digest_share >= 1 or self.looks_at_digest())
+        hashed = stored is not None and self.looks_at_digest()
         agreed = agreement(control, candidate, hashed) if self._plain else None
         if agreed is not None:
             if stored is not None and hashed:
