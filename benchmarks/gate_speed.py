@@ -21,8 +21,8 @@ from pathlib import Path
 
 from report_speed import rich_window
 
+from reports.record.run import fold, summarise
 from reports.writer import RunWriter
-from validator.run import fold, summarise
 
 WANTED_S, WANTED_MB = 10.0, 500
 N_RUNS, N_WINDOWS = 1000, 56

@@ -22,11 +22,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reports.reader import read_run
+from reports.record.histogram import is_due
+from reports.record.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window, to_json
+from reports.record.run import fold, summarise
 from reports.short import Shortener
 from reports.writer import RunWriter
-from validator.histogram import is_due
-from validator.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window, to_json
-from validator.run import fold, summarise
 
 WANTED_S, WANTED_MB = 5.0, 500
 N_LINES = 1_000_000

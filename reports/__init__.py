@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.tables import Tables
-    from validator.run import Run
+    from reports.formats.tables import Tables
+    from reports.record.run import Run
 
 
 def load(run: Run | Path | str) -> Tables:
-    """Load a run as pandas tables; see ``reports.tables.Tables`` for columns and units.
+    """Load a run as pandas tables; see ``reports.formats.tables.Tables`` for columns and units.
 
     Args:
         run: A run, its directory, or a directory of runs for the latest one.
     """
-    from reports.tables import load as load_tables  # pandas stays out of whoever only writes
+    from reports.formats.tables import load as load_tables  # pandas stays out of whoever only writes
 
     return load_tables(run)

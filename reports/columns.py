@@ -1,8 +1,8 @@
 """Windows in short, many at once: what they have of one kind in one list, all their counts in one block of memory.
 
 ``_windows.c`` reads them so from their lines, a few times as fast as a decoder of JSON, and may only be stricter than
-``reports.sound``. What it leaves, all where it is not built, is decoded and checked line by line, which has the last
-word.
+``reports.read.window_check``. What it leaves, all where it is not built, is decoded and checked line by line, which has
+the last word.
 """
 
 from __future__ import annotations

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from reports.consistency import (
+from reports.disk.json_file import is_inside, json_file
+from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.read.consistency import (
     absent_ranks,
     count_what_was_written,
     disagreements,
@@ -21,12 +23,10 @@ from reports.consistency import (
     state_of,
     uncounted,
 )
-from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
-from reports.json_file import is_inside, json_file
-from reports.lines import read_lines
-from reports.thinning import MOST
-from validator.records import Divergence
-from validator.run import Run, add_counts, created, fold
+from reports.read.lines import read_lines
+from reports.read.thinning import MOST
+from reports.record.records import Divergence
+from reports.record.run import Run, add_counts, created, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 

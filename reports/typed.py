@@ -1,7 +1,7 @@
 """Lines of windows decoded and checked in one step by msgspec, where it is installed: several times as fast as json.
 
-It may only be stricter than ``reports.lines``: what it refuses is decoded and checked there, slowly, and that has the
-last word, and the words for what is wrong.
+It may only be stricter than ``reports.read.lines``: what it refuses is decoded and checked there, slowly, and that has
+the last word, and the words for what is wrong.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
+from reports.record.histogram import BUCKETS
+from reports.record.records import Outcome
 from reports.short import Full
-from validator.histogram import BUCKETS
-from validator.records import Outcome
 
 _BEGIN = b'{"type":"window",'
 _NEEDED, _SHORT = {"cache", "seq", "t_s"}, {"like", "counts"}

@@ -21,11 +21,11 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
-from reports.process import identity
-from reports.seal import new_digest, seal
+from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
+from reports.disk.process import identity
+from reports.disk.seal import new_digest, seal
+from reports.record.records import SCHEMA, Divergence, Window, to_json
 from reports.short import Shortener
-from validator.records import SCHEMA, Divergence, Window, to_json
 
 # What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
 _OF_EACH_RANK = ("created", "seed", "git", "versions", "platform", "cuda", "selftest")
@@ -178,7 +178,7 @@ class RunWriter:
         """End the run: a last line, and for rank 0 ``summary.json``; a second call changes nothing.
 
         Args:
-            summary: What ``validator.run.summarise`` made. ``writer`` (faults and lost lines) is added.
+            summary: What ``reports.record.run.summarise`` made. ``writer`` (faults and lost lines) is added.
 
         Returns:
             Whether everything this writer was ever given is on disk.

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shadow import plain
 from shadow.interface import positive
-from shadow.memory import Layout, Region, find
+from shadow.memory import dense as plain
+from shadow.memory.regions import Layout, Region, find
 
 
 class Leaf(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from shadow.memory import Plain
+    from shadow.memory.regions import Plain
 
 make: Any = tuple.__new__  # makes a NamedTuple of a tuple of all its fields, at half the price of its constructor
 

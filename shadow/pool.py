@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from shadow.entry import KeysValues, Leaf, Lent, checked_leaves, lend, region
 from shadow.interface import positive
-from shadow.memory import Region
+from shadow.memory.regions import Region
 
 
 class EvictionStrategy(Enum):

@@ -32,8 +32,12 @@ GATE_RULES = (
 )
 HOST, INLINE, RUN = "shadow/hosts/lightzero/", "tests/shadow/hosts/lightzero/test_inline.py", V + "test_run_command.py"
 BUDGET = V + "test_budget.py"
-WINDOWS, FIRST_LINE = "tests/reports/test_windows.py", "tests/reports/test_first_line.py"
-SHADOW, STAGING, SESSION = "tests/shadow/test_shadow_cache.py", "tests/shadow/test_staging.py", V + "test_session.py"
+WINDOWS, FIRST_LINE = "tests/reports/read/test_windows.py", "tests/reports/content/test_first_line.py"
+SHADOW, STAGING, SESSION = (
+    "tests/shadow/wrapper/test_shadow_cache.py",
+    "tests/shadow/wrapper/test_staging.py",
+    V + "test_session.py",
+)
 
 
 class Mutation(NamedTuple):

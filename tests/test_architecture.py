@@ -19,39 +19,54 @@ TOP_LEVEL = {
 }
 # What stands in the path of an operation, and the embedded host; never a framework that is hosted.
 SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli"}
-RECORD_TYPES = {"validator.records", "validator.run", "validator.histogram", "validator.trainings"}
-# The composition root and the command line: the only places where the validator knows of reports.
+# The folders of each package, lowest first: a module imports from its own folder and from those before it. What lies
+# directly in a package stands by its own name, the rest of it under the package's.
+FLOORS = {
+    "shadow": (
+        *("shadow.interface", "shadow.operation", "shadow.settings", "shadow.memory", "shadow.located", "shadow.entry"),
+        *("shadow.lent", "shadow.pool", "shadow.legacy", "shadow.manager", "shadow.wrapper", "shadow.switch"),
+        *("shadow", "shadow.hosts"),
+    ),
+    "reports": (
+        *("reports.errors", "reports.record", "reports.disk", "reports.read", "reports.writer", "reports.reader"),
+        *("reports.content", "reports.formats", "reports"),
+    ),
+    "validator": (
+        *("validator.errors", "validator.toml", "validator.config", "validator.provenance", "validator.entries"),
+        *("validator.models", "validator.judge", "validator.device", "validator.observe", "validator.gate.rules"),
+        *("validator.gate", "validator.proof", "validator.bench", "validator.recorder", "validator.tensorboard"),
+        *("validator.session", "validator.script", "validator.ab", "validator.commands", "validator.cli", "validator"),
+    ),
+}
+# Which packages each may know.
+KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
+# The composition root and the commands: the only places where the validator knows how a report is written or looks.
 COMPOSITION_ROOTS = ("validator.session", "validator.cli", "validator.commands")
 WITHOUT_TORCH = (
     "validator.cli",
-    "validator.gate",
-    "validator.policy",
-    "validator.run",
+    "validator.gate.judgement",
+    "validator.gate.policy",
+    "reports.record.run",
     "reports.reader",
     "reports.writer",
 )
 
 
 def imports_of(source: str, module: str, is_package: bool = False) -> set[str]:
-    """Name every module that a source imports, wherever in it, except for types alone."""
+    """Name every module that a source imports, wherever in it, for types alone too."""
     return set(_walk(ast.parse(source), module if is_package else module.rpartition(".")[0]))
 
 
-def _walk(node: ast.AST, package: str) -> Iterator[str]:
-    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-        for otherwise in node.orelse:
-            yield from _walk(otherwise, package)
-        return
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        parts = package.split(".")
-        base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
-        origin = ".".join(part for part in (base, node.module) if part)
-        yield origin
-        yield from (f"{origin}.{alias.name}" for alias in node.names)  # 'from package import module'
-    for child in ast.iter_child_nodes(node):
-        yield from _walk(child, package)
+def _walk(tree: ast.AST, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            base = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
+            origin = ".".join(part for part in (base, node.module) if part)
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)  # 'from package import module'
 
 
 def all_imports() -> dict[str, set[str]]:
@@ -70,6 +85,57 @@ def within(name: str, roots: Iterator[str] | tuple[str, ...] | set[str]) -> bool
     return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
+def floor_of(module: str) -> int:
+    """Return on which floor of its package a module stands."""
+    floors = FLOORS[module.partition(".")[0]]
+    return floors.index(max((floor for floor in floors if within(module, (floor,))), key=len))
+
+
+def arrows(imports: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Keep of each module's imports the modules of ours; a package that is only passed through is none."""
+    found = {}
+    for module, names in imports.items():
+        ours = names & imports.keys()
+        found[module] = {name for name in ours if not any(other.startswith(f"{name}.") for other in ours)} - {module}
+    return found
+
+
+def forbidden(imports: dict[str, set[str]]) -> list[str]:
+    """List the imports that lead into a package one must not know, or up inside a package."""
+    found = []
+    for module, names in arrows(imports).items():
+        package = module.partition(".")[0]
+        for name in sorted(names):
+            theirs = name.partition(".")[0]
+            if theirs not in KNOWS[package]:
+                found.append(f"{module} imports {name}: {package} must not know {theirs}")
+            elif theirs == package and floor_of(name) > floor_of(module):
+                found.append(f"{module} imports {name}, which stands above it")
+    return found
+
+
+def circles(imports: dict[str, set[str]]) -> list[set[str]]:
+    """List the sets of modules that import each other, directly or by way of others."""
+    graph = arrows(imports)
+
+    def reached(module: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [module]
+        while waiting:
+            for name in graph[waiting.pop()] - seen:
+                seen.add(name)
+                waiting.append(name)
+        return seen
+
+    below = {module: reached(module) for module in graph}
+    found: list[set[str]] = []
+    for module in graph:
+        circle = {other for other in below[module] if module in below[other]}
+        if circle and circle not in found:
+            found.append(circle)
+    return found
+
+
 IMPORTS = all_imports()
 
 
@@ -78,37 +144,69 @@ def test_every_package_was_found() -> None:
     assert "torch" in IMPORTS["shadow.entry"]
 
 
-@pytest.mark.parametrize("module", [module for module in IMPORTS if within(module, ("shadow",))])
-def test_shadow_knows_nobody_above_it(module: str) -> None:
-    tops = {name.partition(".")[0] for name in IMPORTS[module]}
+def test_imports_lead_down() -> None:
+    assert forbidden(IMPORTS) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(IMPORTS) == []
+
+
+def test_every_floor_is_there() -> None:
+    named = {floor for floors in FLOORS.values() for floor in floors}
+
+    assert named - IMPORTS.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "said"),
+    [
+        ("reports.record.run", "validator.errors", "reports must not know validator"),
+        ("shadow.pool", "reports.writer", "shadow must not know reports"),
+        ("shadow.wrapper.staging", "validator.entries.compare", "shadow must not know validator"),
+        ("validator.judge.ledger", "validator.observe.pair", "stands above it"),
+        ("reports.disk.layout", "reports.read.lines", "stands above it"),
+        ("shadow.entry", "shadow.pool", "stands above it"),
+    ],
+)
+def test_one_import_that_runs_the_other_way_is_found(module: str, name: str, said: str) -> None:
+    with_one_more = {**IMPORTS, module: IMPORTS[module] | {name}}
+
+    assert any(said in line and module in line for line in forbidden(with_one_more))
+
+
+def test_one_import_that_closes_a_circle_is_found() -> None:
+    with_one_more = {**IMPORTS, "reports.record.records": IMPORTS["reports.record.records"] | {"reports.record.run"}}
+
+    assert any("reports.record.run" in circle for circle in circles(with_one_more))
+
+
+def test_shadow_needs_few_packages_of_others() -> None:
+    tops = {name.partition(".")[0] for module in IMPORTS if within(module, ("shadow",)) for name in IMPORTS[module]}
 
     assert tops - {"shadow"} - SHADOW_EXTERNALS - sys.stdlib_module_names == set()
 
 
-@pytest.mark.parametrize("module", [module for module in IMPORTS if within(module, ("reports",))])
-def test_reports_know_record_types_and_never_a_tensor(module: str) -> None:
-    names = IMPORTS[module]
-    ours = {name for name in names if within(name, ("validator", "shadow")) and name != "validator"}
+def test_reports_never_see_a_tensor() -> None:
+    seeing = [module for module in IMPORTS if within(module, ("reports",)) and "torch" in IMPORTS[module]]
 
-    assert {name for name in ours if not within(name, RECORD_TYPES)} == set()
-    assert {name for name in names if within(name, ("torch",))} == set()
+    assert seeing == []
 
 
-@pytest.mark.parametrize("module", [module for module in IMPORTS if within(module, ("validator",))])
-def test_only_composition_roots_of_the_validator_know_reports(module: str) -> None:
-    if within(module, COMPOSITION_ROOTS):
-        return
-    assert {name for name in IMPORTS[module] if within(name, ("reports", "rich", "pandas", "jinja2"))} == set()
+def test_only_composition_roots_of_the_validator_know_more_of_reports_than_the_records() -> None:
+    others = [m for m in IMPORTS if within(m, ("validator",)) and not within(m, COMPOSITION_ROOTS)]
+    names = {(module, name) for module in others for name in arrows(IMPORTS)[module] if within(name, ("reports",))}
+
+    assert {(module, name) for module, name in names if not within(name, ("reports.record", "reports.errors"))} == set()
+    assert {m for m in others if IMPORTS[m] & {"rich", "pandas", "jinja2"}} == set()
 
 
 def test_the_gate_judges_on_records_alone() -> None:
-    judging = [module for module in IMPORTS if within(module, ("validator.gate", "validator.rules"))]
-    ours = {name for module in judging for name in IMPORTS[module] if "." in name}
-    ours = {name for name in ours if within(name, PACKAGES)}
-    allowed = {*RECORD_TYPES, "validator.policy", "validator.rules", "validator.waivers", "validator.rates"}
-    allowed |= {"validator.intervals", "validator.training_policy", "validator.noninferiority"}
+    judging = [module for module in IMPORTS if within(module, ("validator.gate",))]
+    names = {name for module in judging for name in arrows(IMPORTS)[module]}
+    allowed = ("validator.gate", "validator.errors", "validator.toml", "validator.config", "reports.record")
 
-    assert {name for name in ours if not within(name, allowed)} == set()
+    assert {name for name in names if not within(name, (*allowed, "shadow.settings"))} == set()
 
 
 def test_nothing_unpickles() -> None:
@@ -143,7 +241,10 @@ def test_the_top_level_holds_only_what_was_agreed() -> None:
         ("def f():\n    import reports.writer", {"reports.writer"}),
         ("from .pool import KVCachePool", {"shadow.hosts.pool", "shadow.hosts.pool.KVCachePool"}),
         ("from .. import pool", {"shadow", "shadow.pool"}),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch", {"typing", "typing.TYPE_CHECKING"}),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch",
+            {"typing", "typing.TYPE_CHECKING", "torch"},
+        ),
         ("try:\n    import torch\nexcept ImportError:\n    pass", {"torch"}),
     ],
 )

@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reports.record.records import Divergence, Verdict
     from validator.config import ValidationConfig
-    from validator.records import Divergence, Verdict
     from validator.session import Lockstep
 
 _WHERE = {
-    "Divergence": "validator.records",
+    "Divergence": "reports.record.records",
     "Lockstep": "validator.session",
     "ValidationConfig": "validator.config",
-    "Verdict": "validator.records",
+    "Verdict": "reports.record.records",
 }
 
 __all__ = ["Divergence", "Lockstep", "ValidationConfig", "Verdict"]

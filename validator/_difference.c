@@ -136,7 +136,7 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "_difference",
-    .m_doc = "Distances between runs of floating-point numbers; see validator/compare.py.",
+    .m_doc = "Distances between runs of floating-point numbers; see validator/entries/compare.py.",
     .m_size = -1,
     .m_methods = methods,
 };

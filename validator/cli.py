@@ -14,9 +14,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from reports.reader import RunUnreadable
+from reports.record.records import EXIT_HARNESS, EXIT_USAGE
 from reports.writer import RunDirectoryError
 from validator.errors import LockstepError
-from validator.records import EXIT_HARNESS, EXIT_USAGE
 
 _EXIT_CODES = "exit codes: 0 PASS, 1 FAIL, 2 usage or unreadable input, 3 fault of kv-lockstep itself, 5 INCONCLUSIVE"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from shadow.plain import COMPILED
+from shadow.memory.dense import COMPILED
 
 _PACKAGES = ("kv-lockstep", "torch", "numpy", "pandas", "safetensors", "xxhash", "gymnasium", "LightZero", "DI-engine")
 

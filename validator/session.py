@@ -17,21 +17,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from reports.disk.run_id import run_id
 from reports.reader import read_run
-from reports.run_id import run_id
+from reports.record.records import SCHEMA, Divergence, Window
+from reports.record.run import Totals, summarise
 from reports.writer import RunWriter
-from shadow.shadow_cache import ShadowCache
 from shadow.switch import HostPromises
+from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
-from validator.evidence import evidence
-from validator.gate import Judgement, judge
-from validator.ledger import Charge
-from validator.live import LiveFigures
-from validator.pair import Pair
+from validator.entries.evidence import evidence
+from validator.gate.judgement import Judgement, judge
+from validator.judge.ledger import Charge
+from validator.observe.pair import Pair
+from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
-from validator.records import SCHEMA, Divergence, Window
-from validator.run import Totals, summarise
-from validator.selftest import quick_selftest
+from validator.tensorboard import LiveFigures
 
 logger = logging.getLogger(__name__)
 

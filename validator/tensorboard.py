@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from validator.histogram import percentile
-from validator.records import Window
-from validator.run import Totals
+from reports.record.histogram import percentile
+from reports.record.records import Window
+from reports.record.run import Totals
 
 _EVERY_S = 15.0  # at least between two points, and this share of the run so far: curves stay small, however long it is
 _SHARE = 0.01

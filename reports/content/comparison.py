@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
-from reports import facts
-from reports.facts import SIDES, Judgement
-from reports.groups import Group, grouped
-from reports.text import micros, share, size
-from validator.histogram import percentile
-from validator.records import Outcome
-from validator.run import Run, Totals
+from reports.content import facts
+from reports.content.facts import SIDES, Judgement
+from reports.content.groups import Group, grouped
+from reports.content.text import micros, share, size
+from reports.record.histogram import percentile
+from reports.record.records import Outcome
+from reports.record.run import Run, Totals
 
 _ENOUGH = 5  # operations in a window that make its median worth a look
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Protocol
 
-from reports.groups import grouped
-from reports.text import plural, ratio, seconds, share, size
-from validator.records import Fault, Outcome, Verdict
-from validator.run import Run
+from reports.content.groups import grouped
+from reports.content.text import plural, ratio, seconds, share, size
+from reports.record.records import Fault, Outcome, Verdict
+from reports.record.run import Run
 
 SIDES = ("control", "candidate")
 _MEANING = {
@@ -50,7 +50,7 @@ class Demand(Protocol):
 
 
 class Judgement(Protocol):
-    """A verdict with what it rests on; ``validator.gate.Judgement`` is one."""
+    """A verdict with what it rests on; ``validator.gate.judgement.Judgement`` is one."""
 
     @property
     def verdict(self) -> Verdict: ...

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from validator.records import Divergence
-from validator.run import Run
+from reports.record.records import Divergence
+from reports.record.run import Run
 
 # The candidate is what may or may not ship, so its defects come first, however many quirks the control shows.
 _GRAVITY = {"candidate": 0, "both": 1, "unknown": 2, "host": 3, "control": 4}

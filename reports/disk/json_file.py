@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from reports.seal import is_sealed
+from reports.disk.seal import is_sealed
 
 CHANGED = "changed after it was written: its digest does not fit its content"
 _UNSEALED = "lacks its digest, with which it was written: it was changed"

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from reports.process import started
+from reports.disk.process import started
 
 _NUMBERS = itertools.count(1)  # of the runs of a job that this process opened
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
-from reports import facts
-from reports.disk import described, encoded
-from reports.facts import SIDES, Judgement
-from reports.groups import grouped
-from reports.text import clean, line
-from validator.records import SCHEMA, Verdict, to_json
-from validator.run import Run, summarise
+from reports.content import facts
+from reports.content.facts import SIDES, Judgement
+from reports.content.groups import grouped
+from reports.content.text import clean, line
+from reports.disk.layout import described, encoded
+from reports.record.records import SCHEMA, Verdict, to_json
+from reports.record.run import Run, summarise
 
 _MAX_ANNOTATIONS = 10  # GitHub shows this many of a step
 

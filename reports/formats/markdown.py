@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from reports import facts
-from reports.facts import SIDES, Judgement
-from reports.groups import Group, grouped
-from reports.text import clean, line, micros, number, plural, ratio, share
-from validator.records import Divergence, Outcome, Verdict
-from validator.run import Run
+from reports.content import facts
+from reports.content.facts import SIDES, Judgement
+from reports.content.groups import Group, grouped
+from reports.content.text import clean, line, micros, number, plural, ratio, share
+from reports.record.records import Divergence, Outcome, Verdict
+from reports.record.run import Run
 
 MOST_CHARACTERS = 60_000  # GitHub takes 65,536 in a comment
 _MAX_ROWS = 20

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from reports.reader import find_runs, read_run
-from validator.histogram import midpoint, percentile
-from validator.records import Divergence, Outcome, Window
-from validator.run import Run
+from reports.record.histogram import midpoint, percentile
+from reports.record.records import Divergence, Outcome, Window
+from reports.record.run import Run
 
 
 @dataclass(frozen=True, slots=True)

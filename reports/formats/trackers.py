@@ -12,10 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from reports.facts import SIDES, Judgement, classes, meaning, ran
-from reports.series import over_training
-from reports.text import line
-from validator.run import Run
+from reports.content.facts import SIDES, Judgement, classes, meaning, ran
+from reports.content.series import over_training
+from reports.content.text import line
+from reports.record.run import Run
 
 Tracker = Callable[[Run, Judgement, Path], str]
 

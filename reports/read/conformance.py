@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.disk import encoded, write_atomically
-from reports.json_file import json_file
-from reports.seal import seal
+from reports.disk.json_file import json_file
+from reports.disk.layout import encoded, write_atomically
+from reports.disk.seal import seal
+from reports.record.records import SCHEMA
+from reports.record.run import ConformanceResult, created
 from reports.writer import RunDirectoryError
-from validator.records import SCHEMA
-from validator.run import ConformanceResult, created
 
 _FILE = re.compile(r"conformance-[A-Za-z0-9-]{1,100}\.json")
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reports.disk import RUN_FILE, SUMMARY_FILE, rank_file
-from reports.lines import RankLines
-from reports.process import alive
-from validator.records import SCHEMA
-from validator.run import Run, State, Totals, fold, summarise
+from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
+from reports.disk.process import alive
+from reports.read.lines import RankLines
+from reports.record.records import SCHEMA
+from reports.record.run import Run, State, Totals, fold, summarise
 
 _NAMED = 5
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from reports.disk import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE
-from reports.json_file import is_inside
-from validator.trainings import AB_FILE
+from reports.disk.json_file import is_inside
+from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE
+from reports.record.trainings import AB_FILE
 
 # What the gate reads; pages and logs that lie beside can be made again and prove nothing.
 _READ = re.compile("|".join((*map(re.escape, (RUN_FILE, SUMMARY_FILE, AB_FILE)), r"rank-\d{4,9}\.jsonl")))

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from reports.columns import in_columns
-from reports.disk import rank_file
-from reports.json_file import CHANGED
-from reports.seal import is_sealed, new_digest
+from reports.disk.json_file import CHANGED
+from reports.disk.layout import rank_file
+from reports.disk.seal import is_sealed, new_digest
+from reports.read.thinning import MOST
+from reports.read.window_check import check_window
+from reports.read.windows import Windows
+from reports.record.records import Divergence, Window, from_json
+from reports.record.run import Timed
 from reports.short import Full, Short
-from reports.sound import check_window
-from reports.thinning import MOST
 from reports.typed import window_decoder
-from reports.windows import Windows
-from validator.records import Divergence, Window, from_json
-from validator.run import Timed
 
 _WINDOW_FIELDS = frozenset(Window.__dataclass_fields__)
 _AFTER_CLOSE = "after the close of the run; ignored"

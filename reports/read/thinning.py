@@ -7,8 +7,8 @@ from operator import add
 from typing import Any
 
 from reports.columns import Columns
+from reports.record.run import add_counts
 from reports.short import HELD, Names
-from validator.run import add_counts
 
 MOST = 1024
 _PROGRESS = ("train_iter", "env_step")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.disk import encoded, write_atomically
-from reports.json_file import json_file
+from reports.disk.json_file import json_file
+from reports.disk.layout import encoded, write_atomically
+from reports.disk.seal import seal
 from reports.reader import RunUnreadable
-from reports.seal import seal
-from validator.records import SCHEMA, from_json, to_json
-from validator.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
+from reports.record.records import SCHEMA, from_json, to_json
+from reports.record.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
 
 _RECORDS = ("trainings", "first_differences")
 

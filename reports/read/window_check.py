@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from validator.histogram import BUCKETS
-from validator.records import Outcome
+from reports.record.histogram import BUCKETS
+from reports.record.records import Outcome
 
 _BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
 _OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)

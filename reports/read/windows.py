@@ -9,11 +9,11 @@ from operator import itemgetter
 from typing import Any
 
 from reports.columns import Columns
-from reports.order import Order
+from reports.read.order import Order
+from reports.read.thinning import MOST, Thinned
+from reports.record.histogram import total
+from reports.record.run import Timed
 from reports.short import Full, Names, Short
-from reports.thinning import MOST, Thinned
-from validator.histogram import total
-from validator.run import Timed
 
 Line = dict[str, Any]
 Lines = tuple[list[int], Columns | Full]  # their numbers, and what stands in them

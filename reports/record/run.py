@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from validator.histogram import percentile
-from validator.records import Divergence, Outcome, Window
+from reports.record.histogram import percentile
+from reports.record.records import Divergence, Outcome, Window
 
 State = Literal["complete", "in progress", "crashed", "unreadable"]
 

@@ -563,14 +563,14 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
-    .m_name = "_plain",
-    .m_doc = "Byte work of plain entries; see shadow/plain_python.py.",
+    .m_name = "_dense",
+    .m_doc = "Byte work of plain entries; see shadow/memory/dense_python.py.",
     .m_size = -1,
     .m_methods = methods,
 };
 
 PyMODINIT_FUNC
-PyInit__plain(void)
+PyInit__dense(void)
 {
     s_k_cache = PyUnicode_InternFromString("_k_cache");
     s_v_cache = PyUnicode_InternFromString("_v_cache");

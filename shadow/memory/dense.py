@@ -8,12 +8,12 @@ from __future__ import annotations
 import torch
 
 try:
-    from shadow._plain import agreed, connect, equal, hash, hashes, placed, refill, restage, survey
+    from shadow.memory._dense import agreed, connect, equal, hash, hashes, placed, refill, restage, survey
 
     COMPILED = True
     connect(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None))  # since torch 2.10
 except ImportError:
-    from shadow.plain_python import agreed, equal, hash, hashes, placed, refill, restage, survey
+    from shadow.memory.dense_python import agreed, equal, hash, hashes, placed, refill, restage, survey
 
     COMPILED = False
 

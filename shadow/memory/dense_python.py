@@ -1,6 +1,6 @@
-"""The byte work of plain entries in Python, for machines without a C compiler; ``_plain.c`` does the same, faster.
+"""The byte work of plain entries in Python, for machines without a C compiler; ``_dense.c`` does the same, faster.
 
-Addresses are only followed where ``shadow.memory`` has just made sure that tensors lie there.
+Addresses are only followed where ``shadow.memory.regions`` has just made sure that tensors lie there.
 """
 
 from __future__ import annotations

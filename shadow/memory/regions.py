@@ -2,8 +2,8 @@
 
 Almost every entry is 2 * num_layers contiguous buffers of one shape and dtype in host memory, all valid up to one
 length. For these a tensor call per buffer (microseconds each, most of it dispatch) is not needed: a copy is a
-``memcpy``, a comparison a ``memcmp`` of the valid bytes (``shadow.plain``). Everything else (other devices, strided or
-mixed buffers, uneven lengths) has no region, and its users fall back to tensors.
+``memcpy``, a comparison a ``memcmp`` of the valid bytes (``shadow.memory.dense``). Everything else (other devices,
+strided or mixed buffers, uneven lengths) has no region, and its users fall back to tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow import plain
+from shadow.memory import dense as plain
 
 # Types whose bytes are their values. Complex ones may be lazily conjugated, quantised ones carry a scale beside.
 PLAIN = {
@@ -38,7 +38,7 @@ class Layout:
         tokens: ``T``.
         leaf_nbytes: Bytes of one buffer.
         nbytes: Bytes of all.
-        structure: What ``shadow.plain.restage`` needs of it.
+        structure: What ``shadow.memory.dense.restage`` needs of it.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Layout:
         return self._by_size.get(size) or self._of_size(size)
 
     def runs(self, size: int) -> tuple[int, int, int]:
-        """Return ``(rows, step, n)``: where in every buffer the valid bytes lie; see ``shadow.plain``."""
+        """Return ``(rows, step, n)``: where in every buffer the valid bytes lie; see ``shadow.memory.dense``."""
         return (self._by_size.get(size) or self._of_size(size))[0]
 
     def _of_size(self, size: int) -> tuple[tuple[int, int, int], tuple[Any, ...]]:

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
-from shadow import surroundings
-from shadow.clock import Contained, DeviceClock, called
-from shadow.memory import Plain
+from shadow.memory.regions import Plain
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -29,7 +27,9 @@ from shadow.operation import (
     Operation,
     make,
 )
-from shadow.staging import Staging
+from shadow.wrapper import process_state as surroundings
+from shadow.wrapper.clock import Contained, DeviceClock, called
+from shadow.wrapper.staging import Staging
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn

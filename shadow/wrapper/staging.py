@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readable, region
-from shadow.memory import Plain, Region, find
-from shadow.plain import placed, restage
+from shadow.memory.dense import placed, restage
+from shadow.memory.regions import Plain, Region, find
 
 _NOWHERE: Plain = (None, None)
 

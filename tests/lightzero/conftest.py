@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reports.reader import find_runs, read_run
-from validator.run import Run
+from reports.record.run import Run
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reports.trainings import find_trainings, read_trainings
+from reports.read.trainings import find_trainings, read_trainings
 from tests.lightzero.conftest import Done, sizes, stock_script
 
 

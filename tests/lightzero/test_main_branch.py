@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from reports.reader import find_runs, read_run
+from reports.record.run import fold
 from tests.lightzero.conftest import HERE, ROOT
-from validator.run import fold
 
 MAIN = os.environ.get("LIGHTZERO_MAIN", "")
 pytestmark = pytest.mark.skipif(not MAIN, reason="LIGHTZERO_MAIN does not name the source of LightZero's main branch")

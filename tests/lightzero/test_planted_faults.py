@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from reports.record.records import Cause, Fault
 from tests.lightzero.conftest import KvLockstep, last_run, sizes, stock_script
-from validator.records import Cause, Fault
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from reports.record.run import Run
 from tests.lightzero.conftest import HERE, Done, KvLockstep, last_run, sizes, stock_script
-from validator.run import Run
 
 
 class Counted(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reports.record.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window
+from reports.record.run import fold, summarise
 from reports.writer import RunWriter
-from validator.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window
-from validator.run import fold, summarise
 
 MANIFEST: dict[str, Any] = {
     "schema": 1,

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
+from reports.record.records import Window
+from reports.record.run import fold, summarise
 from reports.writer import RunDirectoryError, RunWriter
 from tests.reports.records_for_tests import MANIFEST, divergence, window, write_run
-from validator.records import Window
-from validator.run import fold, summarise
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc, mount or RLIMIT_FSIZE")
 

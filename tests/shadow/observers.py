@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shadow.memory import Plain
+from shadow.memory.regions import Plain
 from shadow.operation import Observation, Operation
 
 

@@ -17,7 +17,7 @@ import torch
 from shadow.entry import Cache, KeysValues, KVCache, Lent, agreement, leaves, lend, readable, region
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from shadow.plain import hash, hashes
+from shadow.memory.dense import hash, hashes
 from shadow.pool import EvictionStrategy, KVCachePool
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 

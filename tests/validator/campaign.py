@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.conformance import write_conformance
+from reports.read.conformance import write_conformance
+from reports.record.records import SCHEMA, Window
+from reports.record.run import ConformanceResult, Run, Timed, fold, summarise
+from reports.record.trainings import Trainings
 from reports.writer import RunWriter
-from tests.validator.test_gate import MANIFEST, PAIR
-from tests.validator.test_training_rule import training
-from validator.policy import GatePolicy
-from validator.records import SCHEMA, Window
-from validator.rules.demand import Evidence
-from validator.run import ConformanceResult, Run, Timed, fold, summarise
-from validator.shipped import find_file
-from validator.trainings import Trainings
+from tests.validator.gate.rules.test_training import training
+from tests.validator.gate.test_judgement import MANIFEST, PAIR
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Evidence
+from validator.gate.shipped import find_file
 
 NOW = 1_795_600_000.0
 DAY = 86_400.0

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
+from reports.record.records import Fault, Verdict
 from shadow.hosts.unizero import TrainResult, load_config, train
 from validator.config import ValidationConfig
-from validator.gate import judge
-from validator.records import Fault, Verdict
+from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ def test_a_broken_harness_changes_no_bit(
     def fail(*args: Any) -> Any:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(f"validator.{method}", fail)
+    monkeypatch.setattr(f"validator.observe.{method}", fail)
     result, path = watched(tmp_path)
     assert fingerprint(result) == fingerprint(legacy_only)
     assert judge([read_run(path)]).verdict is not Verdict.PASS

@@ -15,15 +15,15 @@ from typing import Any, cast
 import pytest
 
 from reports.reader import read_run
+from reports.record.records import SCHEMA, Divergence, Window
+from reports.record.run import fold, summarise
 from reports.writer import RunWriter
-from tests.validator.test_gate import MANIFEST, PAIR, divergence, window
+from tests.validator.gate.test_judgement import MANIFEST, PAIR, divergence, window
 from validator import cli
 from validator.cli import main
 from validator.commands import gate as gate_command
 from validator.config import ValidationConfig
-from validator.policy import GatePolicy
-from validator.records import SCHEMA, Divergence, Window
-from validator.run import fold, summarise
+from validator.gate.policy import GatePolicy
 from validator.toml import tomllib
 
 ROOT = Path(__file__).parent.parent.parent

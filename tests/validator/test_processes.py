@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from reports.reader import read_run
-from validator.gate import judge
-from validator.records import Verdict
+from reports.record.records import Verdict
+from validator.gate.judgement import judge
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.reader import read_run
+from reports.record.run import Run
 from shadow.hosts.unizero import load_config, train
 from validator import Lockstep, ValidationConfig, Verdict
-from validator.run import Run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

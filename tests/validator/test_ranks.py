@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from reports.disk.run_id import run_id
 from reports.reader import find_runs, read_run
-from reports.run_id import run_id
+from reports.record.records import Verdict
 from reports.writer import RunWriter
 from tests.validator.campaign import busy_window, write
-from tests.validator.test_gate import MANIFEST
+from tests.validator.gate.test_judgement import MANIFEST
 from validator.commands.gate_evidence import gather
 from validator.commands.ranks import closed_run
 from validator.config import ValidationConfig
-from validator.gate import judge
-from validator.records import Verdict
+from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 ROOT = Path(__file__).parents[2]

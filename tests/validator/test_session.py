@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
+from reports.record.records import Cause, Fault, Verdict
 from shadow.entry import leaves
 from tests.shadow.entries import assert_equal_entries, make_entry
 from tests.validator.trials import DictCache, declared, legacy, manager
 from validator.config import ValidationConfig
-from validator.gate import judge
-from validator.records import Cause, Fault, Verdict
+from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 SETTINGS: dict[str, Any] = {"selftest": False}

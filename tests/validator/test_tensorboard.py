@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from tests.reports.records_for_tests import window
-from validator.live import LiveFigures
+from validator.tensorboard import LiveFigures
 
 Points = dict[str, list[tuple[float, int]]]
 

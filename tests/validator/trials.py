@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from reports.record.records import Cause, Fault
 from shadow.entry import KeysValues
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from tests.shadow.entries import make_entry
 from validator.config import ValidationConfig
-from validator.ledger import Charge
-from validator.records import Cause, Fault
-from validator.trial import Trial
+from validator.judge.ledger import Charge
+from validator.proof.trial import Trial
 
 ENVS = 2
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}  # init 4 per env, recur 4, wm 2

@@ -43,7 +43,7 @@ class Meter:
             losses: Total loss of every update, or means of equal stretches of them, in order.
 
         Returns:
-            Fields of ``validator.trainings.Training``.
+            Fields of ``reports.record.trainings.Training``.
         """
         cpu_s, wall_s = (0.0, 0.0) if self._began is None else self._began
         kinds = {cache.kind for cache in self.caches}

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reports.record.records import from_json
+from reports.record.trainings import SIDES, FirstDifference, Training
 from validator.ab.trajectory import Happened, first_difference
 from validator.errors import ConfigError
-from validator.records import from_json
-from validator.trainings import SIDES, FirstDifference, Training
 
 _LAST_LINES = 300  # characters of what a failed process printed
 

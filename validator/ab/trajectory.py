@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import xxhash
 
+from reports.record.trainings import FirstDifference
 from shadow.hosts.unizero import TrainResult, VectorStep
 from shadow.hosts.unizero.learner import Losses
-from validator.trainings import FirstDifference
 
 KINDS = ("searches", "actions", "rewards", "returns", "losses", "weights")
 

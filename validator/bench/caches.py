@@ -13,7 +13,7 @@ from shadow.entry import KeysValues, leaves, region
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.clock import Spread, interleaved, ratio
-from validator.compare import differences, equal_regions
+from validator.entries.compare import differences, equal_regions
 
 # Layers, heads, embed_dim, context: ../shared/lightzero.md, production sizes.
 SIZES = {

@@ -12,7 +12,7 @@ from shadow.entry import KeysValues
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.caches import SIZES
-from validator.trial import Trial
+from validator.proof.trial import Trial
 
 _CONFIG = {"num_simulations": 50, "max_cache_size": 64}
 _ENVS = 8

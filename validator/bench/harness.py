@@ -13,7 +13,7 @@ from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.caches import entry
 from validator.bench.clock import interleaved
-from validator.trial import Trial
+from validator.proof.trial import Trial
 
 _CONFIG = {"num_simulations": 10, "max_cache_size": 8}
 _ENVS = 4

@@ -10,23 +10,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reports.run_id import run_id
-from reports.trainings import write_trainings
+from reports.disk.run_id import run_id
+from reports.read.trainings import write_trainings
+from reports.record.records import to_json
+from reports.record.trainings import SIDES, Trainings
 from reports.writer import RunDirectoryError
 from validator.ab.series import run_series
 from validator.commands.ab_shown import series_display, show_trainings
 from validator.commands.show import console
 from validator.commands.train_config import read_config
 from validator.errors import ConfigError
-from validator.gate import Judgement, decide
-from validator.policy import GatePolicy
+from validator.gate.judgement import Judgement, decide
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.training import whole_and_judged
+from validator.gate.shipped import find_file
+from validator.gate.training_policy import TrainingPolicy
 from validator.provenance import provenance
-from validator.records import to_json
-from validator.rules.training import whole_and_judged
-from validator.shipped import find_file
 from validator.toml import parse_setting
-from validator.training_policy import TrainingPolicy
-from validator.trainings import SIDES, Trainings
 
 _TAPPED = (
     "with one cache alone at a time, nothing compared. Each serves the model through kv-lockstep's taps, because "

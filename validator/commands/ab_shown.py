@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from reports.page import STYLES, Page
-from validator.gate import Judgement
-from validator.rules.training import METRICS, change, measured
-from validator.training_policy import TrainingPolicy
-from validator.trainings import SIDES, Training, Trainings
+from reports.formats.terminal.layout import STYLES, Page
+from reports.record.trainings import SIDES, Training, Trainings
+from validator.gate.judgement import Judgement
+from validator.gate.rules.training import METRICS, change, measured
+from validator.gate.training_policy import TrainingPolicy
 
 
 class SeriesDisplay:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from reports.page import Page
-from shadow.plain import COMPILED
+from reports.formats.terminal.layout import Page
+from shadow.memory.dense import COMPILED
 from validator.bench import (
     bench_bookkeeping,
     bench_caches,

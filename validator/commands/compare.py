@@ -6,13 +6,13 @@ from argparse import Namespace
 
 from rich.text import Text
 
-from reports.compare import compare
-from reports.disk import write_atomically
-from reports.page import Page
+from reports.content.comparison import compare
+from reports.disk.layout import write_atomically
+from reports.formats.terminal.layout import Page
 from reports.reader import find_runs, read_run
 from validator.commands.show import console
 from validator.errors import LockstepError
-from validator.gate import judge
+from validator.gate.judgement import judge
 
 
 def main(arguments: Namespace) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Namespace) -> int:
     judged = [judge([run]) for run in (a, b)]
     warnings, tables = compare(a, b, judged)
     if arguments.format == "html":
-        from reports.html.page import render_template
+        from reports.formats.html.page import render_template
 
         path = arguments.output or b.path / "compare.html"
         verdicts = [judgement.verdict.value for judgement in judged]

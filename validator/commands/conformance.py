@@ -6,14 +6,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from reports.conformance import write_conformance
-from reports.page import Page
+from reports.formats.terminal.layout import Page
+from reports.read.conformance import write_conformance
+from reports.record.records import EXIT_HARNESS
 from shadow.switch import implementation
 from validator.commands.show import console, counting
-from validator.conformance import Conformance, conformance
 from validator.errors import ConfigError
+from validator.proof.conformance import Conformance, conformance
 from validator.provenance import provenance, source_of
-from validator.records import EXIT_HARNESS
 
 
 def main(arguments: Namespace) -> int:

@@ -10,10 +10,10 @@ from validator.commands.gate_evidence import find_sources, read_sources
 from validator.commands.gate_record import Draft, verify
 from validator.commands.show import console, show_judgement
 from validator.errors import ConfigError
-from validator.gate import judge
-from validator.policy import GatePolicy
-from validator.shipped import find_file
-from validator.waivers import Waiver, load_waivers
+from validator.gate.judgement import judge
+from validator.gate.policy import GatePolicy
+from validator.gate.shipped import find_file
+from validator.gate.waivers import Waiver, load_waivers
 
 
 def main(arguments: Namespace) -> int:

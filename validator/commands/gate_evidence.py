@@ -12,14 +12,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from reports.conformance import find_conformance
-from reports.consistency import count_what_was_written
+from reports.read.conformance import find_conformance
+from reports.read.consistency import count_what_was_written
+from reports.read.trainings import find_trainings, read_trainings
 from reports.reader import find_runs, read_run, unread_below
-from reports.trainings import find_trainings, read_trainings
+from reports.record.run import Run
 from validator.commands.show import console, counting
-from validator.gate import Evidence
-from validator.run import Run
-from validator.waivers import Waiver
+from validator.gate.judgement import Evidence
+from validator.gate.waivers import Waiver
 
 _WINDOWS = 8  # half of how many windows of one pair are kept apart, so that a thousand runs fit into memory
 _MANY = 50

@@ -16,19 +16,19 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from reports.disk import encoded, write_atomically
-from reports.evidence_files import differences, evidence_files, named_files
-from reports.json_file import json_file
-from reports.page import STYLES, Page
+from reports.disk.json_file import json_file
+from reports.disk.layout import encoded, write_atomically
+from reports.disk.seal import seal
+from reports.formats.terminal.layout import STYLES, Page
+from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.reader import RunUnreadable
-from reports.seal import seal
+from reports.record.records import EXIT_CODE, SCHEMA, Verdict, to_json
 from validator.commands.gate_evidence import Sources, read_sources
 from validator.errors import ConfigError, LockstepError
-from validator.gate import Judgement, judge
-from validator.policy import GatePolicy
-from validator.records import EXIT_CODE, SCHEMA, Verdict, to_json
-from validator.shipped import shipped_folder
-from validator.waivers import load_waivers
+from validator.gate.judgement import Judgement, judge
+from validator.gate.policy import GatePolicy
+from validator.gate.shipped import shipped_folder
+from validator.gate.waivers import load_waivers
 
 KIND = "rollout record"
 _WHOLE = ("run", "ab")  # directories of which every file counts; of others only the file that is named

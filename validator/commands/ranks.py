@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 
 from reports.reader import read_run
-from validator.run import Run
+from reports.record.run import Run
 from validator.session import Lockstep
 
 _EVERY_S = 0.5

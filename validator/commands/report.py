@@ -11,13 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reports.disk import write_atomically
-from reports.facts import Judgement
+from reports.content.facts import Judgement
+from reports.disk.layout import write_atomically
 from reports.reader import find_runs, read_run
+from reports.record.run import Run
 from validator.commands.show import console
 from validator.errors import LockstepError
-from validator.gate import judge
-from validator.run import Run
+from validator.gate.judgement import judge
 
 
 def main(arguments: Namespace) -> int:
@@ -37,7 +37,7 @@ def main(arguments: Namespace) -> int:
     if arguments.to:
         _track(run, judgement, arguments)
     elif arguments.format == "terminal" and arguments.output is None:
-        from reports.terminal import render
+        from reports.formats.terminal.run import render
 
         render(run, judgement, console())
     else:
@@ -52,7 +52,7 @@ def write_page(run: Run, judgement: Judgement, path: Path | None = None) -> Path
     Raises:
         LockstepError: If it can't be written.
     """
-    from reports.html.page import write
+    from reports.formats.html.page import write
 
     try:
         return write(run, judgement, path)
@@ -86,18 +86,18 @@ def _write(run: Run, judgement: Judgement, kind: str, output: Path | None) -> No
 
 def _rendered(run: Run, judgement: Judgement, kind: str) -> str:
     if kind == "html":
-        from reports.html.page import render as render_page
+        from reports.formats.html.page import render as render_page
 
         return render_page(run, judgement)
     if kind == "markdown":
-        from reports.markdown import render as render_markdown
+        from reports.formats.markdown import render as render_markdown
 
         return render_markdown(run, judgement)
     if kind in ("json", "junit"):
-        from reports.machine import as_json, as_junit
+        from reports.formats.machine import as_json, as_junit
 
         return (as_json if kind == "json" else as_junit)(run, judgement)
-    from reports.terminal import render
+    from reports.formats.terminal.run import render
 
     out = Console(file=io.StringIO(), width=140, highlight=False)
     render(run, judgement, out)
@@ -105,7 +105,7 @@ def _rendered(run: Run, judgement: Judgement, kind: str) -> str:
 
 
 def _track(run: Run, judgement: Judgement, arguments: Namespace) -> None:
-    trackers = import_module("reports.trackers")
+    trackers = import_module("reports.formats.trackers")
     page = write_page(run, judgement, arguments.output)
     try:
         print(trackers.track(arguments.to, run, judgement, page))
@@ -116,7 +116,7 @@ def _track(run: Run, judgement: Judgement, arguments: Namespace) -> None:
 def _tell_ci(run: Run, judgement: Judgement) -> None:
     """Append to the step summary that a CI offers, and annotate under GitHub Actions, on standard error."""
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        from reports.markdown import render as render_markdown
+        from reports.formats.markdown import render as render_markdown
 
         try:
             with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -124,7 +124,7 @@ def _tell_ci(run: Run, judgement: Judgement) -> None:
         except OSError as problem:
             print(f"the step summary {summary} can't be written: {problem.strerror}", file=sys.stderr)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        from reports.machine import workflow_commands
+        from reports.formats.machine import workflow_commands
 
         for command in workflow_commands(run, judgement):
             print(command, file=sys.stderr)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reports.formats.terminal.run import first_lines
 from reports.reader import RunUnreadable
-from reports.terminal import first_lines
+from reports.record.records import EXIT_CODE, Verdict
 from reports.writer import RunDirectoryError
 from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
 from shadow.hosts.lightzero.overrides import override
@@ -19,8 +20,7 @@ from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.config import ValidationConfig
 from validator.errors import ConfigError, LockstepError
-from validator.gate import judge
-from validator.records import EXIT_CODE, Verdict
+from validator.gate.judgement import judge
 from validator.script import Ending, run_script
 from validator.session import Lockstep
 from validator.toml import parse_setting

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from collections import defaultdict
 
-from reports.page import Page
+from reports.formats.terminal.layout import Page
+from reports.record.records import EXIT_HARNESS
 from validator.commands.show import console, counting
-from validator.records import EXIT_HARNESS
-from validator.selftest import Planted, SelfTest, selftest
+from validator.proof.selftest import Planted, SelfTest, selftest
 
 
 def main(arguments: Namespace) -> int:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from reports.facts import ORDER
-from reports.page import STYLES, Page
-from validator.gate import Judgement
+from reports.content.facts import ORDER
+from reports.formats.terminal.layout import STYLES, Page
+from validator.gate.judgement import Judgement
 
 _WIDTH_OF_A_FILE = 140
 

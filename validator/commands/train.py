@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.logging import RichHandler
 
+from reports.formats.terminal.run import first_lines
 from reports.reader import RunUnreadable
-from reports.terminal import first_lines
+from reports.record.records import EXIT_CODE, Verdict
 from shadow.hosts.unizero import TrainConfig, train
 from validator.commands.progress import display
 from validator.commands.ranks import closed_run
@@ -20,8 +21,7 @@ from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.commands.train_config import read_config
 from validator.config import ValidationConfig
-from validator.gate import judge
-from validator.records import EXIT_CODE, Verdict
+from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 

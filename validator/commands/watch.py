@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from reports.facts import SIDES, words
-from reports.follow import Follower
+from reports.content.facts import SIDES, words
+from reports.content.text import line, plural, seconds, share
+from reports.read.follow import Follower
 from reports.reader import find_runs
-from reports.text import line, plural, seconds, share
+from reports.record.run import Totals
 from validator.commands.show import console
 from validator.errors import LockstepError
-from validator.run import Totals
 
 
 def main(arguments: Namespace) -> int:

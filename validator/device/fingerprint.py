@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from shadow.entry import Leaf, one_view, ordinary
-from shadow.memory import PLAIN
+from shadow.memory.regions import PLAIN
 
 _WORD = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}  # 64 bits are read as two words
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

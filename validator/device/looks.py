@@ -11,24 +11,24 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shadow.clock import DeviceTime
+from reports.record.records import Cause, Dimension, Fault, LeafDifference
 from shadow.entry import Leaf, leaves, readable
 from shadow.operation import Observation, Pool
-from validator import digest as host
-from validator.counters import BATCH, DIFFER, EQUAL
-from validator.deferred import DeferredQueue
-from validator.digest import Digest
-from validator.findings import Finding, remembered, wrong_value
-from validator.fingerprint import layout_of, like, regular
-from validator.ledger import Charge, Place
-from validator.models import Stored
-from validator.records import Cause, Dimension, Fault, LeafDifference
-from validator.results import Check, Result
-from validator.settle import settle
-from validator.side import SideView, entry_leaves, storages
+from shadow.wrapper.clock import DeviceTime
+from validator.device.fingerprint import layout_of, like, regular
+from validator.device.queue import DeferredQueue
+from validator.device.results import Check, Result
+from validator.entries import digest as host
+from validator.entries.digest import Digest
+from validator.judge.counters import BATCH, DIFFER, EQUAL
+from validator.judge.ledger import Charge, Place
+from validator.judge.repair import settle
+from validator.judge.side import SideView, entry_leaves, storages
+from validator.judge.values import Finding, remembered, wrong_value
+from validator.models.side_model import Stored
 
 if TYPE_CHECKING:
-    from validator.pair import Pair, Sink
+    from validator.observe.pair import Pair, Sink
 
 _AT_ONCE = 8  # first audited entries of a side that are waited for: they show whether its peek may be believed
 _TOLD = "the result came from the device after the operation, and its tensors are gone"

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from shadow.entry import Leaf
-from validator import fingerprint
-from validator.results import ROOM, Batch, Check, Group, Hashes, HostEvent, Result
+from validator.device import fingerprint
+from validator.device.results import ROOM, Batch, Check, Group, Hashes, HostEvent, Result
 
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
 _MOST_NBYTES = 1 << 24  # of the copies of one batch; hashing takes two to four times as much for a moment

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shadow.entry import ordinary
-from validator import fingerprint
+from validator.device import fingerprint
 
 Check = Callable[[], None]
 

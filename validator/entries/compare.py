@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shadow import plain
+from reports.record.records import LeafDifference
 from shadow.entry import Leaf, describe
-from shadow.memory import Region
-from validator.records import LeafDifference
+from shadow.memory import dense as plain
+from shadow.memory.regions import Region
 
 try:  # compiled when the package was installed; without it NumPy does the same, more slowly
     from validator import _difference

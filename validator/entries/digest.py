@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 
 from shadow.entry import Leaf, leaves, readable, region
-from shadow.memory import Region
+from shadow.memory.dense import hash, hashes
+from shadow.memory.regions import Region
 from shadow.operation import make
-from shadow.plain import hash, hashes
-from validator.compare import valid
+from validator.entries.compare import valid
 
 
 class Digest(NamedTuple):

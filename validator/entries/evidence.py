@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from validator.compare import valid
-from validator.side import entry_leaves
+from validator.entries.compare import valid
+from validator.judge.side import entry_leaves
 
 
 def evidence(control: Any, candidate: Any, limit_bytes: int) -> tuple[bytes, str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from validator.policy import GatePolicy
-from validator.rates import Rate, rates
-from validator.records import EXIT_CODE, Outcome, Verdict
-from validator.rules import RULES
-from validator.rules.demand import Demand, Evidence
-from validator.rules.divergence import n_divergences, n_left
-from validator.run import Run
+from reports.record.records import EXIT_CODE, Outcome, Verdict
+from reports.record.run import Run
+from validator.gate.policy import GatePolicy
+from validator.gate.rates import Rate, rates
+from validator.gate.rules import RULES
+from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.divergence import n_divergences, n_left
 
 __all__ = ["Demand", "Evidence", "Judgement", "judge"]
 

@@ -12,8 +12,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from validator.intervals import Interval, mean, t_quantile
-from validator.records import Verdict
+from reports.record.records import Verdict
+from validator.gate.intervals import Interval, mean, t_quantile
 
 _EACH_BOUND = 0.975  # two of them make a 95 % interval
 _MOST_SEEDS = 1000

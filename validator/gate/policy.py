@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from validator.errors import ConfigError
+from validator.gate.training_policy import TrainingPolicy
 from validator.toml import read_toml
-from validator.training_policy import TrainingPolicy
 
 _POOLS = ("init", "recur", "wm", "hierarchical")
 

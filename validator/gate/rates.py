@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from validator.intervals import Interval, rate
-from validator.records import Outcome
-from validator.run import Run
+from reports.record.records import Outcome
+from reports.record.run import Run
+from validator.gate.intervals import Interval, rate
 
 _DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from validator.errors import ConfigError
 
 # ``configs/`` of the checkout becomes ``validator/shipped_configs/`` when the package is built; see pyproject.toml.
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 
 
 def shipped_names(kind: str) -> list[str]:

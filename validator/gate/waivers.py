@@ -7,8 +7,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from reports.record.records import Cause, Dimension, Fault
 from validator.errors import ConfigError
-from validator.records import Cause, Dimension, Fault
 from validator.toml import read_toml
 
 # Whoever may be the candidate: to waive these a waiver must say which candidate.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from reports.record.histogram import BUCKETS
+from reports.record.records import Outcome, Window
 from shadow.operation import OPERATIONS, Pool
-from validator.histogram import BUCKETS
-from validator.records import Outcome, Window
 
 OUTCOMES = tuple(Outcome)
 EQUAL, DIFFER, CONTROL_ONLY, CANDIDATE_ONLY, MISS, ERROR = range(6)

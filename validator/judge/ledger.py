@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any, NamedTuple
 
+from reports.record.records import Cause, Dimension, Fault, LeafDifference
 from shadow.operation import Observation, Pool
-from validator.counters import OUTCOMES, Counters
-from validator.findings import pools_of
-from validator.records import Cause, Dimension, Fault, LeafDifference
+from validator.judge.counters import OUTCOMES, Counters
+from validator.judge.values import pools_of
 
 _MOST = 8192  # places and marks remembered; beyond, a repeat may be written once more
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from reports.record.records import Cause, Dimension
 from shadow.operation import Observation, Pool
-from validator.digest import Digest
-from validator.findings import Finding, foreign, owner_of, pools_of, where
-from validator.models import PoolModel, Reason, Stored
-from validator.records import Cause, Dimension
-from validator.side import SideView, entry_leaves
+from validator.entries.digest import Digest
+from validator.judge.side import SideView, entry_leaves
+from validator.judge.values import Finding, foreign, owner_of, pools_of, where
+from validator.models.side_model import PoolModel, Reason, Stored
 
 
 class Clear(NamedTuple):

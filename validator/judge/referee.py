@@ -7,17 +7,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from reports.record.records import Cause, Dimension, Fault, LeafDifference
 from shadow.entry import Leaf
-from shadow.memory import Region
+from shadow.memory.regions import Region
 from shadow.operation import Observation, make
-from validator.compare import Tolerance, differences
-from validator.diagnose import QUIRKS, Clear, unanswered, uncalled
-from validator.digest import Digest
-from validator.findings import Finding, pools_of, wrong_value
-from validator.ledger import Charge
-from validator.models import Reason, Stored
-from validator.records import Cause, Dimension, Fault, LeafDifference
-from validator.side import Given, SideView, entry_leaves, memory_of
+from validator.entries.compare import Tolerance, differences
+from validator.entries.digest import Digest
+from validator.judge.ledger import Charge
+from validator.judge.presence import QUIRKS, Clear, unanswered, uncalled
+from validator.judge.side import Given, SideView, entry_leaves, memory_of
+from validator.judge.values import Finding, pools_of, wrong_value
+from validator.models.side_model import Reason, Stored
 
 _FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
 

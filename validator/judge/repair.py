@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.record.records import Dimension
 from shadow.entry import KeysValues, Leaf
 from shadow.operation import Pool
-from validator.ledger import Charge, Ledger
-from validator.models import Stored
-from validator.records import Dimension
-from validator.side import SideView, entry_leaves
+from validator.judge.ledger import Charge, Ledger
+from validator.judge.side import SideView, entry_leaves
+from validator.models.side_model import Stored
 
 _OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from shadow.entry import Leaf, leaves, readable
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.operation import Pool
-from validator.digest import Digest, digest
-from validator.models import SideModel, Stored
+from validator.entries.digest import Digest, digest
+from validator.models.side_model import SideModel, Stored
 
 _GET = {"recur": "get_recur_cache", "wm": "get_wm_cache"}
 
@@ -46,7 +46,7 @@ class SideView:
         self._peek = getattr(cache, "peek", None)
         self._live_keys = getattr(cache, "live_keys", None)
         self.may_ask = policy.kind != "lru"
-        self.digest: Callable[[Sequence[Leaf]], Digest] = digest  # ``validator.late`` brings another one
+        self.digest: Callable[[Sequence[Leaf]], Digest] = digest  # ``validator.device.looks`` brings another one
         self.label = f"{name} ({type(cache).__name__})"
         self.evictions = f"evictions_{name}"  # what its evictions are counted under
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reports.record.records import Cause, Dimension
 from shadow.entry import Leaf
 from shadow.operation import Pool
-from validator.compare import same_bits, valid
-from validator.digest import Digest
-from validator.models import Stored
-from validator.records import Cause, Dimension
-from validator.side import SideView
+from validator.entries.compare import same_bits, valid
+from validator.entries.digest import Digest
+from validator.judge.side import SideView
+from validator.models.side_model import Stored
 
 
 class Finding(NamedTuple):

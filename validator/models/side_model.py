@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from shadow.interface import CachePolicy
 from shadow.operation import Pool, make
-from validator.digest import Digest
+from validator.entries.digest import Digest
 
 
 class Version(NamedTuple):
@@ -301,7 +301,7 @@ class SideModel:
         if self.policy.kind == "legacy_ring":
             return LegacyRingModel(capacity)
         if self.policy.kind == "legacy_dict":
-            from validator.dict_model import LegacyDictModel  # it stands on the types of this module
+            from validator.models.legacy_dict import LegacyDictModel  # it stands on the types of this module
 
             return LegacyDictModel(capacity)
         return BoundedModel(capacity, recency=self.policy.kind == "lru")

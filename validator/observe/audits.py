@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import region
 from shadow.operation import Pool
-from validator.diagnose import lost, not_stored, uncalled
-from validator.digest import digest_region
-from validator.findings import Finding, wrong_value
-from validator.held import HeldResults
-from validator.ledger import Charge, Place, covers
-from validator.models import PoolModel, Stored
-from validator.records import Cause, Dimension, Fault
-from validator.settle import settle
-from validator.side import SideView, Unreadable, entry_leaves, storages
+from validator.entries.digest import digest_region
+from validator.judge.ledger import Charge, Place, covers
+from validator.judge.presence import lost, not_stored, uncalled
+from validator.judge.repair import settle
+from validator.judge.side import SideView, Unreadable, entry_leaves, storages
+from validator.judge.values import Finding, wrong_value
+from validator.models.side_model import PoolModel, Stored
+from validator.observe.handed_out import HeldResults
 
 if TYPE_CHECKING:
-    from validator.pair import Pair
+    from validator.observe.pair import Pair
 
 _RAREST = 16  # recurrent clears of which at least one is audited, whatever the budget
 _ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import Leaf, Lent, readable, region
-from shadow.memory import Region
-from validator.digest import Digest, digest_region
-from validator.ledger import Charge, Place
-from validator.models import Stored
-from validator.records import Cause, Dimension, Fault
-from validator.side import SideView, entry_leaves, storages
+from shadow.memory.regions import Region
+from validator.entries.digest import Digest, digest_region
+from validator.judge.ledger import Charge, Place
+from validator.judge.side import SideView, entry_leaves, storages
+from validator.models.side_model import Stored
 
 if TYPE_CHECKING:
-    from validator.pair import Pair
+    from validator.observe.pair import Pair
 
 _EACH = 16  # answers of the secondary of which one is held, after the first ones; divides _WATCH_EACH
 _MOST_HELD = 16

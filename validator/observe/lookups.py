@@ -9,18 +9,18 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import agreement, leaves, readable
 from shadow.operation import Observation
-from validator.compare import differences, equal
-from validator.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
-from validator.findings import pools_of
-from validator.ledger import Charge, Place
-from validator.models import Stored
-from validator.records import Cause, Dimension, Fault
-from validator.settle import settle
+from validator.entries.compare import differences, equal
+from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
+from validator.judge.ledger import Charge, Place
+from validator.judge.repair import settle
+from validator.judge.values import pools_of
+from validator.models.side_model import Stored
 
 if TYPE_CHECKING:
-    from validator.pair import Pair
+    from validator.observe.pair import Pair
 
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _RAREST = 16  # lookups of which at least one is compared where they may be sampled

@@ -6,22 +6,22 @@ import copy
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from shadow.memory import Plain
+from reports.record import histogram
+from reports.record.records import ONLY_COUNTED, Cause, Dimension, Fault, Window
+from shadow.memory.regions import Plain
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
-from validator import histogram
-from validator.audit import Auditor
-from validator.compare import Tolerance
 from validator.config import ValidationConfig
-from validator.counters import BATCH, ERROR, Counters
-from validator.diagnose import Clear
-from validator.late import LateLooks
-from validator.ledger import Charge, Ledger, Place
-from validator.lookups import Lookups
-from validator.records import ONLY_COUNTED, Cause, Dimension, Fault, Window
-from validator.referee import Referee
-from validator.sets import Sets
-from validator.side import SideView, policies
+from validator.device.looks import LateLooks
+from validator.entries.compare import Tolerance
+from validator.judge.counters import BATCH, ERROR, Counters
+from validator.judge.ledger import Charge, Ledger, Place
+from validator.judge.presence import Clear
+from validator.judge.referee import Referee
+from validator.judge.side import SideView, policies
+from validator.observe.audits import Auditor
+from validator.observe.lookups import Lookups
+from validator.observe.sets import Sets
 
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 

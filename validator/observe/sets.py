@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import Lent, leaves, readable, region
-from shadow.memory import Plain
+from shadow.memory.regions import Plain
 from shadow.operation import Observation, Pool, make
-from validator.digest import Digest, digest_region
-from validator.late import LateLooks
-from validator.ledger import Charge, Place
-from validator.models import PoolModel, Stored
-from validator.records import Cause, Dimension, Fault
-from validator.settle import settle
+from validator.device.looks import LateLooks
+from validator.entries.digest import Digest, digest_region
+from validator.judge.ledger import Charge, Place
+from validator.judge.repair import settle
+from validator.models.side_model import PoolModel, Stored
 
 if TYPE_CHECKING:
-    from validator.pair import Pair
+    from validator.observe.pair import Pair
 
 
 class Pending(NamedTuple):

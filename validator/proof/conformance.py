@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reports.record.records import Cause, Fault
 from shadow.interface import CacheCapacities
-from validator.records import Cause, Fault
-from validator.stream import Step, Terrain, steps
-from validator.trial import Trial
+from validator.proof.stream import Step, Terrain, steps
+from validator.proof.trial import Trial
 
 Make = Callable[[dict[str, int], int], Any]  # (config, env_num) -> cache
 Group = tuple[Cause, Fault]

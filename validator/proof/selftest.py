@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from reports.record.records import Fault as Side
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from validator.faults import FAULTS, Fault
-from validator.records import Fault as Side
-from validator.stream import Terrain, steps
-from validator.trial import Trial
+from validator.proof.faults.planted import FAULTS, Fault
+from validator.proof.stream import Terrain, steps
+from validator.proof.trial import Trial
 
 ENV_NUM = 3
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}

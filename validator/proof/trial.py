@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from shadow.shadow_cache import ShadowCache
+from reports.record.records import Cause, Fault
+from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
-from validator.ledger import Charge
-from validator.pair import Pair
-from validator.records import Cause, Fault
-from validator.stream import Player, Step
+from validator.judge.ledger import Charge
+from validator.observe.pair import Pair
+from validator.proof.stream import Player, Step
 
 
 class Trial:

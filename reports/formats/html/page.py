@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports import facts, text
-from reports.disk import write_atomically
-from reports.facts import Judgement
-from reports.html import view
-from reports.html.svg import cell
-from validator.run import Run
+from reports.content import facts, text
+from reports.content.facts import Judgement
+from reports.disk.layout import write_atomically
+from reports.formats.html import view
+from reports.formats.html.svg import cell
+from reports.record.run import Run
 
 PAGE_FILE = "report.html"
 MAX_BYTES = 1_000_000
@@ -62,7 +62,7 @@ def write(run: Run, judgement: Judgement, path: Path | None = None) -> Path:
 
 def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
     """Fill one template; every value is escaped, and shown without what could move or hide text."""
-    templates = files("reports.html") / "templates"
+    templates = files("reports.formats.html") / "templates"
     read = {
         file.name: file.read_text("utf-8")
         for file in templates.iterdir()

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup, escape
 
-from reports.evidence import Grid
-from reports.text import line, number
+from reports.content.heat_maps import Grid
+from reports.content.text import line, number
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 380, 190
@@ -115,7 +115,7 @@ def heat(title: str, grid: Grid) -> Markup:
 
     Args:
         title: What it shows, for who can't see it.
-        grid: The numbers, as ``reports.evidence`` says.
+        grid: The numbers, as ``reports.content.heat_maps`` says.
     """
     least, greatest = bounds(grid)
     n_columns = max(len(grid.columns), 1)

@@ -7,16 +7,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import facts
-from reports.evidence import Shown, differences
-from reports.facts import SIDES, Judgement
-from reports.groups import Group, grouped
-from reports.html import svg
-from reports.series import over_training
-from reports.text import micros, plural, ratio, seconds, share, short, size
-from validator.histogram import midpoint
-from validator.records import Divergence, Fault, LeafDifference, Outcome, Verdict
-from validator.run import Run
+from reports.content import facts
+from reports.content.facts import SIDES, Judgement
+from reports.content.groups import Group, grouped
+from reports.content.heat_maps import Shown, differences
+from reports.content.series import over_training
+from reports.content.text import micros, plural, ratio, seconds, share, short, size
+from reports.formats.html import svg
+from reports.record.histogram import midpoint
+from reports.record.records import Divergence, Fault, LeafDifference, Outcome, Verdict
+from reports.record.run import Run
 
 _PERCENTILES = (0.5, 0.9, 0.99)
 _MAX_GROUPS = 60

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.facts import (
+from reports.content.facts import (
     MARKS,
     ORDER,
     SIDES,
@@ -14,10 +14,10 @@ from reports.facts import (
     provenance,
     words,
 )
-from reports.page import STYLES, Page
-from reports.text import micros, plural, ratio
-from validator.records import Verdict
-from validator.run import Run
+from reports.content.text import micros, plural, ratio
+from reports.formats.terminal.layout import STYLES, Page
+from reports.record.records import Verdict
+from reports.record.run import Run
 
 _MAX_ROWS = 20
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from reports.page import Page
-from reports.text import line, number, seconds
-from validator.records import Divergence, LeafDifference
+from reports.content.text import line, number, seconds
+from reports.formats.terminal.layout import Page
+from reports.record.records import Divergence, LeafDifference
 
 _MAX_LEAVES = 12
 _MAX_HISTORY = 20

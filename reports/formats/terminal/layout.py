@@ -12,8 +12,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from reports.text import clean, line
-from validator.records import Verdict
+from reports.content.text import clean, line
+from reports.record.records import Verdict
 
 STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 _PROSE = 116  # longer lines tire the eye; tables may be wider

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from reports.facts import SIDES, Judgement, classes, meaning, ran, unexplained
-from reports.groups import Group, grouped
-from reports.page import STYLES, Page
-from reports.terminal_background import show_cost, show_coverage, show_provenance
-from reports.terminal_divergence import show_divergence
-from reports.text import plural, share, short
-from validator.records import Outcome
-from validator.run import Run
+from reports.content.facts import SIDES, Judgement, classes, meaning, ran, unexplained
+from reports.content.groups import Group, grouped
+from reports.content.text import plural, share, short
+from reports.formats.terminal.background import show_cost, show_coverage, show_provenance
+from reports.formats.terminal.divergence import show_divergence
+from reports.formats.terminal.layout import STYLES, Page
+from reports.record.records import Outcome
+from reports.record.run import Run
 
 _MAX_SHOWN = 3
 _MAX_ROWS = 20

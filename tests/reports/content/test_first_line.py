@@ -10,17 +10,17 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from reports.facts import meaning
-from reports.html.page import render as html
-from reports.machine import as_json, as_junit, workflow_commands
-from reports.markdown import render as markdown
+from reports.content.facts import meaning
+from reports.formats.html.page import render as html
+from reports.formats.machine import as_json, as_junit, workflow_commands
+from reports.formats.markdown import render as markdown
+from reports.formats.terminal.run import render as terminal
 from reports.reader import read_run
-from reports.terminal import render as terminal
+from reports.record.records import Cause, Dimension, Fault, Outcome
+from reports.record.run import Run
 from tests.reports.records_for_tests import divergence, window, write_run
-from validator.gate import judge
-from validator.records import Cause, Dimension, Fault, Outcome
-from validator.rules.demand import Demand
-from validator.run import Run
+from validator.gate.judgement import judge
+from validator.gate.rules.demand import Demand
 
 ELSEWHERE = "gate not passed: the control is at fault, not the candidate"
 SHIP_NOT = "the candidate must not ship"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from reports.evidence import Shown, differences
-from reports.html.svg import bounds, level
+from reports.content.heat_maps import Shown, differences
+from reports.formats.html.svg import bounds, level
 
 
 def kept(path: Path, **tensors: torch.Tensor) -> Shown | str:
@@ -105,7 +105,7 @@ class TestDifferences:
 
 
 def test_levels_span_what_is_there() -> None:
-    from reports.evidence import Grid
+    from reports.content.heat_maps import Grid
 
     grid = Grid(("r",), ("0", "1", "2", "3"), ((0.0, 1e-3, 1.0, math.inf),))
     least, greatest = bounds(grid)

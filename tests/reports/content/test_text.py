@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports import text
+from reports.content import text
 
 
 @pytest.mark.parametrize(

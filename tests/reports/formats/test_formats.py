@@ -11,15 +11,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.html.page import MAX_BYTES, render, write
-from reports.machine import as_json, as_junit, workflow_commands
-from reports.markdown import MOST_CHARACTERS, plain
-from reports.markdown import render as as_markdown
+from reports.formats.html.page import MAX_BYTES, render, write
+from reports.formats.machine import as_json, as_junit, workflow_commands
+from reports.formats.markdown import MOST_CHARACTERS, plain
+from reports.formats.markdown import render as as_markdown
 from reports.reader import read_run
+from reports.record.records import Cause, Fault
+from reports.record.run import Run
 from tests.reports.records_for_tests import divergence, leaf, window, write_run
-from validator.gate import judge
-from validator.records import Cause, Fault
-from validator.run import Run
+from validator.gate.judgement import judge
 
 STALE = "value|stale version of this key|candidate"
 HOSTILE = "<script>x</script> | `` ``` ![a](http://b) @all ::error::x\r\n::warning::y \x1b[31m \u202e \ud800 ]]> &"

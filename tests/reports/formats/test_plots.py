@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from reports.evidence import Grid
-from reports.html import svg
-from reports.html.view import of_run
+from reports.content.heat_maps import Grid
+from reports.formats.html import svg
+from reports.formats.html.view import of_run
 from reports.reader import read_run
 from tests.reports.records_for_tests import window, write_run
-from validator.gate import judge
+from validator.gate.judgement import judge
 
 
 def grid(*values: float) -> Grid:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import reports
-from reports.compare import Compared, compare
-from reports.follow import Follower
+from reports.content.comparison import Compared, compare
+from reports.content.series import MOST, over_training
+from reports.read.follow import Follower
 from reports.reader import read_run
-from reports.series import MOST, over_training
+from reports.record.run import fold, summarise
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import CACHE, MANIFEST, divergence, window, write_run
-from validator.gate import judge
-from validator.run import fold, summarise
+from validator.gate.judgement import judge
 
 STALE = "value|stale version of this key|candidate"
 LEAK = "presence|duplicate-key slot leak|control"
@@ -31,10 +31,10 @@ def failing(tmp_path: Path) -> Path:
 class TestImports:
     @pytest.mark.parametrize("module", ["reports.writer", "reports", "reports.reader", "validator.commands.train"])
     def test_nothing_that_draws_or_tabulates_comes_with_it(self, module: str) -> None:
-        heavy = ("pandas", "jinja2", "msgspec", "reports.html.page")
+        heavy = ("pandas", "jinja2", "msgspec", "reports.formats.html.page")
         program = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
         line = [sys.executable, "-c", program]
-        done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+        done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
 
         assert done.stdout.strip() == "[]"
 
@@ -49,7 +49,7 @@ class TestLoad:
             assert list(getattr(empty, name).columns) == list(getattr(full, name).columns), name
 
     def test_documented_columns_are_there(self, failing: Path) -> None:
-        from reports.tables import Tables
+        from reports.formats.tables import Tables
 
         tables = reports.load(failing)
 

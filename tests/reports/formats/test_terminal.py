@@ -12,12 +12,12 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from reports.groups import grouped
+from reports.content.groups import grouped
+from reports.formats.terminal.run import first_lines, render
 from reports.reader import read_run
-from reports.terminal import first_lines, render
+from reports.record.records import Cause, Dimension, Divergence, Fault, Outcome, Verdict
+from reports.record.run import Run, fold
 from tests.reports.records_for_tests import divergence, leaf, window, write_run
-from validator.records import Cause, Dimension, Divergence, Fault, Outcome, Verdict
-from validator.run import Run, fold
 
 WIDTHS = (80, 200)
 STALE = "value|stale version of this key|candidate"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from reports import trackers
-from reports.html.page import write
+from reports.formats import trackers
+from reports.formats.html.page import write
 from reports.reader import read_run
+from reports.record.run import Run
 from tests.reports.records_for_tests import CACHE, divergence, window, write_run
-from validator.gate import Judgement, judge
-from validator.run import Run
+from validator.gate.judgement import Judgement, judge
 
 STALE = "value|stale version of this key|candidate"
 VERDICT = "FAIL: the candidate must not ship"

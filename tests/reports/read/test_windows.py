@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 import reports.columns
-import reports.lines
+import reports.read.lines
 from reports.columns import in_columns
-from reports.lines import RankLines, read_lines
+from reports.read.lines import RankLines, read_lines
 from reports.reader import read_run
+from reports.record.records import Window
+from reports.record.run import fold
 from reports.short import FULL_EVERY
 from reports.typed import window_decoder
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import MANIFEST, edit, window, write_run
-from validator.records import Window
-from validator.run import fold
 
 TYPED, COMPILED = window_decoder(), reports.columns._windows
 needs_msgspec = pytest.mark.skipif(TYPED is None, reason="msgspec is not installed")
@@ -32,7 +32,7 @@ def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let windows be decoded in one of these ways from now on."""
     compiled, typed = WAYS[way]
     monkeypatch.setattr(reports.columns, "_windows", compiled)
-    monkeypatch.setattr(reports.lines, "window_decoder", lambda: typed)
+    monkeypatch.setattr(reports.read.lines, "window_decoder", lambda: typed)
 
 
 @pytest.fixture(params=WAYS)
@@ -350,7 +350,7 @@ class TestRead:
                 found = []
                 for way, at_once in zip(WAYS, (generator.randrange(2, 600), 512, 1, 128), strict=True):
                     take(way, monkeypatch)
-                    monkeypatch.setattr(reports.lines, "_BATCH", at_once)
+                    monkeypatch.setattr(reports.read.lines, "_BATCH", at_once)
                     found.append(all_of(read_lines(file, 0, most=8)))
 
                 assert all(one == found[0] for one in found), data

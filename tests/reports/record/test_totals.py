@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from reports.record.histogram import is_due
+from reports.record.run import fold
 from tests.reports.records_for_tests import window
-from validator.counters import Counters
-from validator.histogram import is_due
-from validator.run import fold
+from validator.judge.counters import Counters
 
 
 def test_latencies_that_wait_are_in_the_next_window_that_has_some() -> None:

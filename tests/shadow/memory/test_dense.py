@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import torch
 
-from shadow import plain_python
 from shadow.entry import leaves
+from shadow.memory import dense_python as plain_python
 from tests.shadow.entries import make_entry
 
 try:
-    from shadow import _plain
+    from shadow.memory import _dense as _plain
 except ImportError:
     _plain = None  # type: ignore[assignment]
 
-NEEDS_C = pytest.mark.skipif(_plain is None, reason="shadow._plain was not compiled here")
+NEEDS_C = pytest.mark.skipif(_plain is None, reason="shadow.memory._dense was not compiled here")
 VIEWS = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
 NEEDS_VIEWS = pytest.mark.skipif(VIEWS is None, reason="this torch offers no views of tensors")
 
@@ -199,7 +199,7 @@ def test_blocks_that_change_places_hash_otherwise(work: ModuleType) -> None:
 
 @pytest.mark.parametrize("chain", range(4))
 def test_a_product_that_comes_to_nothing_does_not_wipe_out_what_came_before(work: ModuleType, chain: int) -> None:
-    key = struct.pack("<Q", 0x9E3779B97F4A7C15)  # that of shadow/_hash.h
+    key = struct.pack("<Q", 0x9E3779B97F4A7C15)  # that of shadow/memory/_hash.h
     after = bytes(16 * chain) + key + bytes(40 - 16 * chain + 16)
     assert work.hash(bytes(64) + after) != work.hash(bytes(16 * chain) + b"\1" + bytes(63 - 16 * chain) + after)
 

@@ -19,7 +19,7 @@ from shadow.interface import CacheStore
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.operation import OPERATIONS
-from shadow.shadow_cache import LOOK_EVERY, LOOK_FIRST, ShadowCache
+from shadow.wrapper.shadow_cache import LOOK_EVERY, LOOK_FIRST, ShadowCache
 from tests.shadow.cache_contract import CacheContract
 from tests.shadow.entries import assert_equal_entries, make_entry, snapshot
 from tests.shadow.observers import Broken, Recorder

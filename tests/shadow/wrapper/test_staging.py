@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from shadow.entry import KeysValues, leaves
-from shadow.staging import Staging
+from shadow.wrapper.staging import Staging
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int64, torch.bool]

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from reports.read.trainings import find_trainings, read_trainings, write_trainings
 from reports.reader import RunUnreadable
-from reports.trainings import find_trainings, read_trainings, write_trainings
+from reports.record.trainings import AB_FILE, Training, Trainings
 from shadow.hosts.unizero import load_config
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from tests.shadow.entries import make_entry
-from tests.validator.test_training_rule import training, trainings_of
+from tests.validator.gate.rules.test_training import training, trainings_of
 from validator.ab.alone import AloneSession, Counted
 from validator.ab.meter import Meter, peak_resident_bytes
 from validator.ab.one import _embedded
@@ -28,9 +29,8 @@ from validator.ab.trajectory import KINDS, Happened, first_difference
 from validator.cli import main
 from validator.commands import ab as ab_command
 from validator.commands.ab_shown import series_display
-from validator.trainings import AB_FILE, Training, Trainings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = {"num_simulations": 3, "max_cache_size": 4}
 TINY = """
 env_num = 2

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from reports.record.histogram import bucket
 from shadow.entry import leaves
 from validator.bench import SIZES, bench_bookkeeping, bench_comparison, bench_device, bench_growth
 from validator.bench.caches import entry
 from validator.bench.clock import Spread, interleaved, ratio
 from validator.cli import main
 from validator.commands.bench import _device
-from validator.counters import buckets
-from validator.histogram import bucket
+from validator.judge.counters import buckets
 
 
 @pytest.mark.parametrize(("size", "kib"), [("CartPole", 8), ("Atari", 96), ("Atari multi-task", 192), ("Memory", 1296)])

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from reports.disk import encoded
-from reports.seal import seal
-from reports.trainings import write_trainings
+from reports.disk.layout import encoded
+from reports.disk.seal import seal
+from reports.read.trainings import write_trainings
+from tests.validator.gate.rules.test_training import trainings_of
+from tests.validator.gate.test_judgement import divergence, window
 from tests.validator.test_cli import write_run
-from tests.validator.test_gate import divergence, window
-from tests.validator.test_training_rule import trainings_of
 from validator.cli import main
 
 POLICY = "max_divergences = 0\n\n[runs]\nsame_candidate = false\n"

@@ -13,7 +13,7 @@ import pytest
 from tests.warm import kv_lockstep
 from validator.script import ScriptMissing, run_script
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 # What install() reaches for, as empty as it can be.
 STAND_IN = {

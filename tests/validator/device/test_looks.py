@@ -20,33 +20,33 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
+from reports.record.records import Cause, Fault, Verdict
 from shadow.entry import KeysValues, Leaf, leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
-from shadow.shadow_cache import ShadowCache
+from shadow.wrapper.shadow_cache import ShadowCache
 from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
 from tests.validator.test_processes import HOST
 from tests.validator.test_session import WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
 from validator.config import ValidationConfig
-from validator.counters import DIFFER, EQUAL
-from validator.deferred import DeferredQueue
-from validator.faults import FAULTS
-from validator.fingerprint import make_weights, regular, together
-from validator.gate import judge
-from validator.late import LateLooks
-from validator.records import Cause, Fault, Verdict
-from validator.results import HostEvent
-from validator.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
-from validator.stream import Terrain, steps
-from validator.trial import Trial
+from validator.device.fingerprint import make_weights, regular, together
+from validator.device.looks import LateLooks
+from validator.device.queue import DeferredQueue
+from validator.device.results import HostEvent
+from validator.gate.judgement import judge
+from validator.judge.counters import DIFFER, EQUAL
+from validator.proof.faults.planted import FAULTS
+from validator.proof.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
+from validator.proof.stream import Terrain, steps
+from validator.proof.trial import Trial
 
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")),
 ]
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def late_trial(control: Any, candidate: Any, primary: str = "control", **settings: Any) -> Trial:
@@ -819,7 +819,7 @@ def test_cuda_times_come_from_events() -> None:
     for _ in range(300):  # past the calls around which the process's state is looked at
         run.cache.get_init_cache(0, 1)
     window = run.pair.drain(1.0)
-    from validator.histogram import percentile
+    from reports.record.histogram import percentile
 
     slow, fast = (percentile(window.latency_ns[f"{side}.get.init"], 0.5) for side in ("candidate", "control"))
     assert slow is not None

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from reports.record.records import LeafDifference
 from shadow.entry import Leaf, leaves
 from tests.shadow.entries import make_entry
-from validator import compare
-from validator.compare import Tolerance, differences, equal, equal_bits, rung, same_bits, valid
-from validator.records import LeafDifference
+from validator.entries import compare
+from validator.entries.compare import Tolerance, differences, equal, equal_bits, rung, same_bits, valid
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.int8, torch.int32, torch.int64, torch.bool, torch.complex64, torch.complex128)

@@ -9,8 +9,8 @@ import torch
 
 from shadow.entry import KeysValues, Leaf, leaves, region
 from tests.shadow.entries import layer_of, make_entry
-from validator.compare import equal_regions
-from validator.digest import Digest, digest, digest_entry, digest_region
+from validator.entries.compare import equal_regions
+from validator.entries.digest import Digest, digest, digest_entry, digest_region
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

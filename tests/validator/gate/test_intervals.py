@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from validator.intervals import beta_cdf, mean, rate, t_quantile
+from validator.gate.intervals import beta_cdf, mean, rate, t_quantile
 
 
 @pytest.mark.parametrize("trials", [1, 10, 300, 29_324, 10**9])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from validator.gate import Demand, judge
-from validator.policy import CoveragePolicy, GatePolicy
-from validator.records import Cause, Dimension, Divergence, Fault, Outcome, Verdict, Window
-from validator.run import Run, fold
+from reports.record.records import Cause, Dimension, Divergence, Fault, Outcome, Verdict, Window
+from reports.record.run import Run, fold
+from validator.gate.judgement import Demand, judge
+from validator.gate.policy import CoveragePolicy, GatePolicy
 
 COVERED = {"overwrites": 3, "evictions": 2, "clears_recur": 7, "weight_updates": 1}
 LOOKUPS = {"init": {"both_hit_equal": 90, "both_miss": 10}, "recur": {"both_hit_equal": 200}}

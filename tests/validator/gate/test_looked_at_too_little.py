@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
+from reports.disk.seal import seal
 from reports.reader import RunUnreadable
-from reports.seal import seal
+from reports.record.records import Verdict
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
-from tests.validator.test_gate import divergence
+from tests.validator.gate.test_judgement import divergence
 from validator.commands.gate_evidence import gather
-from validator.gate import Judgement, judge
-from validator.policy import GatePolicy
-from validator.records import Verdict
+from validator.gate.judgement import Judgement, judge
+from validator.gate.policy import GatePolicy
 
 NOW = time.time()
 LOOKUPS = busy_window().lookups

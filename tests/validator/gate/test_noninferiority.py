@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from validator.noninferiority import compare
-from validator.records import Verdict
+from reports.record.records import Verdict
+from validator.gate.noninferiority import compare
 
 
 def test_the_interval_is_that_of_a_paired_t_test() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from validator.errors import ConfigError
-from validator.policy import CoveragePolicy, GatePolicy
+from validator.gate.policy import CoveragePolicy, GatePolicy
 
 
 def written(directory: Path, text: str) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from reports.record.records import Outcome
 from tests.validator.campaign import busy_run, busy_window
-from tests.validator.test_gate import divergence
-from validator.rates import Rate, rates
-from validator.records import Outcome
+from tests.validator.gate.test_judgement import divergence
+from validator.gate.rates import Rate, rates
 
 
 def named(found: list[Rate]) -> dict[tuple[str, str], tuple[int, int]]:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from reports.record.records import Verdict
+from reports.record.run import Run, Timed
 from tests.validator.campaign import (
     DAY,
     NOW,
@@ -21,13 +23,11 @@ from tests.validator.campaign import (
     sound,
     with_run,
 )
-from validator.gate import Evidence, judge
-from validator.policy import CoveragePolicy
-from validator.records import Verdict
-from validator.rules import RULES, campaign, coverage, divergence, soundness, statistics, streams, training, waived
-from validator.rules.demand import Rule
-from validator.run import Run, Timed
-from validator.waivers import Scope, Waiver
+from validator.gate.judgement import Evidence, judge
+from validator.gate.policy import CoveragePolicy
+from validator.gate.rules import RULES, campaign, coverage, divergence, soundness, statistics, streams, training, waived
+from validator.gate.rules.demand import Rule
+from validator.gate.waivers import Scope, Waiver
 
 FAIL, INCONCLUSIVE = Verdict.FAIL, Verdict.INCONCLUSIVE
 STAGED = ("shadow-to-canary", "canary-to-default", "remove-legacy")

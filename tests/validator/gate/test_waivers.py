@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from reports.record.records import Cause, Dimension, Fault, Verdict
 from tests.validator.campaign import busy_run, busy_window, sound
-from tests.validator.test_gate import divergence, run_of, window
-from tests.validator.test_shipped_policies import waiver
+from tests.validator.gate.test_judgement import divergence, run_of, window
+from tests.validator.gate.test_shipped_policies import waiver
 from validator.errors import ConfigError
-from validator.gate import Evidence, Judgement, judge
-from validator.records import Cause, Dimension, Fault, Verdict
-from validator.shipped import find_file
-from validator.waivers import Scope, Waiver, load_waivers
+from validator.gate.judgement import Evidence, Judgement, judge
+from validator.gate.shipped import find_file
+from validator.gate.waivers import Scope, Waiver, load_waivers
 
 EATEN = "presence|capacity eaten|control"
 LOST = "presence|missed an entry it holds|candidate"

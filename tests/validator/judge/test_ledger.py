@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shadow import KVCacheManager
-from validator.faults import raising
-from validator.trial import Trial
+from validator.proof.faults.planted import raising
+from validator.proof.trial import Trial
 
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 

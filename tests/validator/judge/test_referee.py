@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
 from tests.validator.trials import (
     CONFIG,
@@ -22,8 +23,7 @@ from tests.validator.trials import (
     only,
     trial,
 )
-from validator.records import Cause, Dimension, Fault
-from validator.trial import Trial
+from validator.proof.trial import Trial
 
 PRIMARIES = ("control", "candidate")
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.reader import read_run
+from reports.record.records import Cause, Dimension, Divergence, Fault
 from shadow import KeysValues, KVCacheManager
 from shadow.entry import leaves
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.switch import HostPromises
 from tests.shadow.entries import make_entry
 from validator import Lockstep, ValidationConfig
-from validator.compare import valid
-from validator.dict_model import LegacyDictModel
-from validator.models import Stored
-from validator.records import Cause, Dimension, Divergence, Fault
+from validator.entries.compare import valid
+from validator.models.legacy_dict import LegacyDictModel
+from validator.models.side_model import Stored
 
 
 class DictCache:

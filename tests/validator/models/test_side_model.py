@@ -13,8 +13,8 @@ from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.legacy import RingPool
 from shadow.pool import EvictionStrategy, KVCachePool
-from validator.digest import Digest, digest
-from validator.models import BoundedModel, LegacyRingModel, Reason, SideModel, Stored, Version
+from validator.entries.digest import Digest, digest
+from validator.models.side_model import BoundedModel, LegacyRingModel, Reason, SideModel, Stored, Version
 
 KEYS = "ABC"
 PROGRAM_STEPS = [*(f"set {key}" for key in KEYS), *(f"get {key}" for key in KEYS), "clear"]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
 from tests.validator.trials import DictCache, charged, declared, entry, legacy, manager, only, trial
-from validator.records import Cause, Dimension, Fault
-from validator.trial import Trial
+from validator.proof.trial import Trial
 
 PRIMARIES = ("control", "candidate")
 

@@ -10,8 +10,8 @@ from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.settings import SettingsError
 from validator.config import ValidationConfig
-from validator.stream import EntrySpec, Step
-from validator.trial import Trial
+from validator.proof.stream import EntrySpec, Step
+from validator.proof.trial import Trial
 
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 

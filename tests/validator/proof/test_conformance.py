@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from reports.record.records import Cause, Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from tests.shadow.entries import assert_equal_entries
-from validator.conformance import QUIRKS, Conformance, conformance, shrink
-from validator.faults import FAULTS
-from validator.records import Cause, Fault
-from validator.stream import EntrySpec, Player, Step, Terrain, entry, steps
-from validator.trial import Trial
+from validator.proof.conformance import QUIRKS, Conformance, conformance, shrink
+from validator.proof.faults.planted import FAULTS
+from validator.proof.stream import EntrySpec, Player, Step, Terrain, entry, steps
+from validator.proof.trial import Trial
 
 
 def manager(config: dict[str, int], env_num: int) -> KVCacheManager:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from reports.record.records import Cause
+from reports.record.records import Fault as Side
 from shadow.entry import leaves
 from tests.validator.trials import charged, config, entry, legacy, manager, trial
-from validator.faults import FAULTS, Fault
-from validator.records import Cause
-from validator.records import Fault as Side
-from validator.selftest import (
+from validator.proof.faults.planted import FAULTS, Fault
+from validator.proof.selftest import (
     Planted,
     SelfTest,
     _judged,
@@ -26,7 +26,7 @@ from validator.selftest import (
     quick_selftest,
     selftest,
 )
-from validator.stream import steps
+from validator.proof.stream import steps
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from reports.record.records import Cause, Fault
 from shadow.entry import leaves
 from tests.shadow.entries import assert_equal_entries
 from tests.validator.trials import DictCache, config, entry, legacy, manager
-from validator.conformance import QUIRKS
-from validator.records import Cause, Fault
-from validator.trial import Trial
+from validator.proof.conformance import QUIRKS
+from validator.proof.trial import Trial
 
 ENVS = st.integers(0, 1)
 KEYS = st.integers(1, 4)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
+from reports.record.records import Cause, Fault
 from shadow.entry import KeysValues, leaves
 from shadow.legacy import LegacyKVCache, RingPool
 from shadow.manager import KVCacheManager
 from shadow.pool import KVCachePool
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, trial
-from validator.records import Cause, Fault
-from validator.stream import Terrain, steps
+from validator.proof.stream import Terrain, steps
 
 TERRAIN = Terrain(ENVS, declared().capacities)
 ONE_LAYOUT = Terrain(ENVS, declared().capacities, one_layout=True)

@@ -6,7 +6,7 @@ busy run never covers for one that saw nothing; only divergences, and what is es
 
 from __future__ import annotations
 
-from validator.rules.campaign import (
+from validator.gate.rules.campaign import (
     committed,
     exact,
     fresh,
@@ -16,14 +16,14 @@ from validator.rules.campaign import (
     stages,
     two_caches,
 )
-from validator.rules.coverage import every_env, every_layer, every_rank, exercised
-from validator.rules.demand import Rule
-from validator.rules.divergence import no_divergence
-from validator.rules.soundness import complete, errors_explained, nothing_dropped, readable, self_tested, some_runs
-from validator.rules.statistics import hit_rate, latency, memory, overhead, rate_bounds
-from validator.rules.streams import conforms
-from validator.rules.training import trains_as_well
-from validator.rules.waived import waivers_hold
+from validator.gate.rules.coverage import every_env, every_layer, every_rank, exercised
+from validator.gate.rules.demand import Rule
+from validator.gate.rules.divergence import no_divergence
+from validator.gate.rules.soundness import complete, errors_explained, nothing_dropped, readable, self_tested, some_runs
+from validator.gate.rules.statistics import hit_rate, latency, memory, overhead, rate_bounds
+from validator.gate.rules.streams import conforms
+from validator.gate.rules.training import trains_as_well
+from validator.gate.rules.waived import waivers_hold
 
 RULES: tuple[Rule, ...] = (
     some_runs,

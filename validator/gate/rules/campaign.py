@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from validator.policy import GatePolicy
-from validator.records import Verdict
-from validator.rules.demand import Demand, Evidence, each
-from validator.rules.identity import Candidate, candidates, is_sound, seed, setting, stage, usual_candidate
-from validator.run import Run, created
+from reports.record.records import Verdict
+from reports.record.run import Run, created
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Demand, Evidence, each
+from validator.gate.rules.identity import Candidate, candidates, is_sound, seed, setting, stage, usual_candidate
 
 _AHEAD_S = 300.0  # by which clocks of two machines may differ
 _DAY_S = 86_400.0

@@ -8,10 +8,10 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from validator.policy import GatePolicy
-from validator.records import Outcome, Verdict
-from validator.rules.demand import Demand, Evidence, each
-from validator.run import Run, Totals
+from reports.record.records import Outcome, Verdict
+from reports.record.run import Run, Totals
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Demand, Evidence, each
 
 _SMALL_POOLS = "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train"
 _LONGER = "train longer, as with --set total_env_steps=20000"

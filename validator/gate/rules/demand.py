@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from validator.policy import GatePolicy
-from validator.records import Verdict
-from validator.run import ConformanceResult, Run
-from validator.trainings import Trainings
-from validator.waivers import Waiver
+from reports.record.records import Verdict
+from reports.record.run import ConformanceResult, Run
+from reports.record.trainings import Trainings
+from validator.gate.policy import GatePolicy
+from validator.gate.waivers import Waiver
 
 _NAMED = 20  # offenders that get a line of their own
 

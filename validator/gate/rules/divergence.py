@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from validator.policy import GatePolicy
-from validator.records import Outcome, Verdict
-from validator.rules.demand import Demand, Evidence
-from validator.rules.waived import waived
-from validator.run import Run
+from reports.record.records import Outcome, Verdict
+from reports.record.run import Run
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.waived import waived
 
 
 def n_divergences(run: Run) -> int:

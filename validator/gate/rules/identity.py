@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from validator.policy import GatePolicy
-from validator.records import ONLY_COUNTED
-from validator.run import Run
+from reports.record.records import ONLY_COUNTED
+from reports.record.run import Run
+from validator.gate.policy import GatePolicy
 
 
 class Candidate(NamedTuple):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from validator.policy import GatePolicy
-from validator.records import Dimension, Outcome, Verdict
-from validator.rules.demand import Demand, Evidence, each
-from validator.rules.identity import dropped, sampled
-from validator.run import Run, State
+from reports.record.records import Dimension, Outcome, Verdict
+from reports.record.run import Run, State
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Demand, Evidence, each
+from validator.gate.rules.identity import dropped, sampled
 
 _INCOMPLETE: dict[State, str] = {
     "complete": "record it again",

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from validator.intervals import Interval, mean
-from validator.policy import GatePolicy
-from validator.rates import rates
-from validator.records import Outcome, Verdict
-from validator.rules.demand import Demand, Evidence
-from validator.rules.divergence import n_left
-from validator.rules.identity import is_sound
-from validator.run import Run, Totals
+from reports.record.records import Outcome, Verdict
+from reports.record.run import Run, Totals
+from validator.gate.intervals import Interval, mean
+from validator.gate.policy import GatePolicy
+from validator.gate.rates import rates
+from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.divergence import n_left
+from validator.gate.rules.identity import is_sound
 
 SIDES = ("control", "candidate")
 _FEWEST_TIMED = 100  # operations in a window whose times are compared

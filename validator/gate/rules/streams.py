@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from validator.policy import GatePolicy
-from validator.records import Fault, Verdict
-from validator.rules.campaign import age_problem
-from validator.rules.demand import Demand, Evidence
-from validator.rules.divergence import n_divergences
-from validator.rules.identity import Candidate, usual_candidate
-from validator.run import ConformanceResult
+from reports.record.records import Fault, Verdict
+from reports.record.run import ConformanceResult
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.campaign import age_problem
+from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.divergence import n_divergences
+from validator.gate.rules.identity import Candidate, usual_candidate
 
 
 def conforms(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

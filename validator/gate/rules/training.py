@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from validator.noninferiority import Comparison, compare
-from validator.policy import GatePolicy
-from validator.records import Verdict
-from validator.rules.campaign import age_problem, commit_problem
-from validator.rules.demand import Demand, Evidence
-from validator.rules.identity import Candidate, usual_candidate
-from validator.run import created
-from validator.training_policy import TrainingPolicy
-from validator.trainings import SIDES, Training, Trainings
+from reports.record.records import Verdict
+from reports.record.run import created
+from reports.record.trainings import SIDES, Training, Trainings
+from validator.gate.noninferiority import Comparison, compare
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.campaign import age_problem, commit_problem
+from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.identity import Candidate, usual_candidate
+from validator.gate.training_policy import TrainingPolicy
 
 _RUN_IT = "kv-lockstep ab --config configs/validate.toml"
 _CALMER = "more seeds, longer trainings or a quieter machine would decide"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from validator.policy import GatePolicy
-from validator.records import Verdict
-from validator.rules.demand import Demand, Evidence
-from validator.rules.identity import stage_of_pair
-from validator.run import Run
-from validator.waivers import Waiver
+from reports.record.records import Verdict
+from reports.record.run import Run
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.identity import stage_of_pair
+from validator.gate.waivers import Waiver
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from reports.record.records import Cause
 from shadow.entry import KeysValues, leaves
-from validator.records import Cause
 
 Make = Callable[[Any], Any]
 

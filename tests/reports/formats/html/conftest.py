@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reports.browser.chrome import PROGRAM, Chrome
+from tests.reports.formats.html.chrome import PROGRAM, Chrome
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def command(*arguments: str) -> list[str]:
@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One run directory each that passes, fails by a planted fault, is inconclusive, and was killed."""
     out = tmp_path_factory.mktemp("runs")
-    candidate = "tests.reports.browser.planted:last_token_lost"
+    candidate = "tests.reports.formats.html.planted:last_token_lost"
     untested = ("--set", "world_model_cfg.cache_validation.selftest=false")  # its seconds prove nothing for these
     finished = {
         "passing": (0, train(out / "passing")),

@@ -1,11 +1,11 @@
-"""A new cache with one planted defect, for ``kv-lockstep train --candidate tests.reports.browser.planted:...``."""
+"""A new cache with one planted defect, for ``kv-lockstep train --candidate tests.reports.formats.html.planted:...``."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from shadow import KVCacheManager
-from validator.faults import FAULTS, Fault
+from validator.proof.faults.planted import FAULTS, Fault
 
 
 def planted(name: str) -> Fault:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from reports.html.page import MAX_BYTES, write
+from reports.formats.html.page import MAX_BYTES, write
 from reports.reader import read_run
-from tests.reports.browser.chrome import Chrome
-from validator.gate import judge
+from tests.reports.formats.html.chrome import Chrome
+from validator.gate.judgement import judge
 
 pytestmark = pytest.mark.slow
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
+from reports.record.records import Cause, Fault
+from reports.record.run import Run
 from shadow import KVCacheManager
 from shadow.hosts.lightzero import LightZeroMismatch
 from shadow.hosts.lightzero.inline import InlineStore
 from shadow.hosts.lightzero.installation import Installation
 from tests.shadow.entries import make_entry
 from tests.shadow.hosts.lightzero.fakes import MainLegacy, Release020, deep_copier
-from validator.records import Cause, Fault
-from validator.run import Run
 from validator.session import Lockstep, open_from_settings
 
 FAKES = (Release020, MainLegacy)

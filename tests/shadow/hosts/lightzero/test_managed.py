@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from reports.reader import read_run
+from reports.record.run import Run
 from shadow import KVCacheManager
 from shadow.entry import leaves
 from shadow.hosts.lightzero import LightZeroMismatch
 from shadow.hosts.lightzero.installation import Installation
 from tests.shadow.entries import make_entry
 from tests.shadow.hosts.lightzero.fakes import MainManaged, deep_copier
-from validator.compare import valid
-from validator.run import Run
+from validator.entries.compare import valid
 from validator.session import Lockstep, open_from_settings
 
 MAIN = os.environ.get("LIGHTZERO_MAIN", "")

@@ -10,7 +10,7 @@ import pytest
 from shadow.hosts.unizero import TrainConfig, WorldModelConfig, load_config
 from shadow.settings import SettingsError
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[4] / "configs"
 
 
 @pytest.mark.parametrize("name", ["validate", "smoke", "learn", "small_pools", "ample_pools"])

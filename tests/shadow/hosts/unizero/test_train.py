@@ -16,7 +16,7 @@ import shadow.switch
 from shadow.hosts.unizero import Progress, TrainConfig, TrainResult, load_config, train
 from shadow.hosts.unizero.envs import Envs
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def smoke(**overrides: Any) -> TrainConfig:

@@ -11,7 +11,7 @@ import pytest
 from shadow.hosts.unizero.keys import latent_key
 from shadow.hosts.unizero.world_model import WorldModel
 from shadow.legacy import LegacyKVCache
-from tests.shadow.hosts.uncached import SMALL, Recorder, make_model, observations
+from tests.shadow.hosts.unizero.uncached import SMALL, Recorder, make_model, observations
 
 
 @pytest.fixture

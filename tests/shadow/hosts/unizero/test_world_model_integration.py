@@ -17,7 +17,7 @@ from shadow.hosts.unizero.keys import latent_key
 from shadow.hosts.unizero.search import Searched, search
 from shadow.hosts.unizero.world_model import RootOutput, WorldModel
 from tests.shadow.entries import assert_equal_entries, snapshot
-from tests.shadow.hosts.uncached import CLOSE, History, UncachedModel, assert_step, make_model, observations
+from tests.shadow.hosts.unizero.uncached import CLOSE, History, UncachedModel, assert_step, make_model, observations
 
 
 @pytest.fixture(params=["old cache", "new cache"])

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from reports.record.records import Verdict
+from reports.record.run import Run, created
 from tests.validator.campaign import DAY, NOW, busy_run, busy_window, conformance_result, policy, sound, with_run
-from validator.gate import Evidence, judge
-from validator.policy import ConformancePolicy, GatePolicy, RunsPolicy
-from validator.records import Verdict
-from validator.rules.campaign import of_one_mind, one_candidate, stages
-from validator.rules.demand import Demand
-from validator.rules.identity import stage
-from validator.rules.streams import conforms
-from validator.run import Run, created
+from validator.gate.judgement import Evidence, judge
+from validator.gate.policy import ConformancePolicy, GatePolicy, RunsPolicy
+from validator.gate.rules.campaign import of_one_mind, one_candidate, stages
+from validator.gate.rules.demand import Demand
+from validator.gate.rules.identity import stage
+from validator.gate.rules.streams import conforms
 
 
 def found(demands: list[Demand]) -> list[str]:

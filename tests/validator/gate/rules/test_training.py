@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.validator.test_gate import run_of
+from reports.record.records import Verdict
+from reports.record.run import Run
+from reports.record.trainings import FirstDifference, Training, Trainings
+from tests.validator.gate.test_judgement import run_of
 from validator.errors import ConfigError
-from validator.gate import Evidence, judge
-from validator.policy import GatePolicy
-from validator.records import Verdict
-from validator.rules.demand import Demand
-from validator.rules.training import trains_as_well
-from validator.run import Run
-from validator.training_policy import TrainingPolicy
-from validator.trainings import FirstDifference, Training, Trainings
+from validator.gate.judgement import Evidence, judge
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.demand import Demand
+from validator.gate.rules.training import trains_as_well
+from validator.gate.training_policy import TrainingPolicy
 
 CONTROL, CANDIDATE = "shadow.legacy.LegacyKVCache", "shadow.manager.KVCacheManager"
 POLICY = GatePolicy(name="strict", training=TrainingPolicy())

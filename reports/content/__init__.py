@@ -1,0 +1,1 @@
+"""What every format says about a run, before any format says it."""

@@ -1,0 +1,1 @@
+"""How a run directory lies on disk."""

@@ -1,0 +1,1 @@
+"""Entries on an accelerator that nobody waits for."""

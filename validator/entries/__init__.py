@@ -1,0 +1,1 @@
+"""When are two entries equal: comparison, digests, evidence."""

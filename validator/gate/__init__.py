@@ -1,0 +1,1 @@
+"""May it ship: policies, waivers, statistics and the judgement over runs."""

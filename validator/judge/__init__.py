@@ -1,0 +1,1 @@
+"""Who is wrong: referee, findings, charges and the ledger."""

@@ -1,0 +1,1 @@
+"""What a cache should hold: one model a policy."""

@@ -1,0 +1,1 @@
+"""What a pair looks at, and when."""

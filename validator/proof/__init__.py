@@ -1,0 +1,1 @@
+"""Would the harness notice: planted faults, the self-test, conformance."""
