@@ -25,7 +25,7 @@ from validator.judge.ledger import Charge, Place
 from validator.judge.repair import settle
 from validator.judge.side import SideView, entry_leaves, storages
 from validator.judge.values import Finding, remembered, wrong_value
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
 if TYPE_CHECKING:
     from validator.observe.pair import Pair, Sink

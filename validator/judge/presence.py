@@ -14,7 +14,7 @@ from shadow.operation import Observation, Pool
 from validator.entries.digest import Digest
 from validator.judge.side import SideView, entry_leaves
 from validator.judge.values import Finding, foreign, owner_of, pools_of, where
-from validator.models.side_model import PoolModel, Reason, Stored
+from validator.models.stored import PoolModel, Reason, Stored
 
 
 class Clear(NamedTuple):

@@ -17,7 +17,7 @@ from validator.judge.ledger import Charge
 from validator.judge.presence import QUIRKS, Clear, unanswered, uncalled
 from validator.judge.side import Given, SideView, entry_leaves, memory_of
 from validator.judge.values import Finding, pools_of, wrong_value
-from validator.models.side_model import Reason, Stored
+from validator.models.stored import Reason, Stored
 
 _FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
 

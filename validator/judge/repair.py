@@ -9,7 +9,7 @@ from shadow.entry import KeysValues, Leaf
 from shadow.operation import Pool
 from validator.judge.ledger import Charge, Ledger
 from validator.judge.side import SideView, entry_leaves
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
 _OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)
 

@@ -13,7 +13,8 @@ from shadow.entry import Leaf, leaves, readable
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.operation import Pool
 from validator.entries.digest import Digest, digest
-from validator.models.side_model import SideModel, Stored
+from validator.models.side_model import SideModel
+from validator.models.stored import Stored
 
 _GET = {"recur": "get_recur_cache", "wm": "get_wm_cache"}
 

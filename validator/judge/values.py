@@ -14,7 +14,7 @@ from shadow.operation import Pool
 from validator.entries.compare import same_bits, valid
 from validator.entries.digest import Digest
 from validator.judge.side import SideView
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
 
 class Finding(NamedTuple):

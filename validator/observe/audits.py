@@ -18,7 +18,7 @@ from validator.judge.presence import lost, not_stored, uncalled
 from validator.judge.repair import settle
 from validator.judge.side import SideView, Unreadable, entry_leaves, storages
 from validator.judge.values import Finding, wrong_value
-from validator.models.side_model import PoolModel, Stored
+from validator.models.stored import PoolModel, Stored
 from validator.observe.handed_out import HeldResults
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from shadow.memory.regions import Region
 from validator.entries.digest import Digest, digest_region
 from validator.judge.ledger import Charge, Place
 from validator.judge.side import SideView, entry_leaves, storages
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
 if TYPE_CHECKING:
     from validator.observe.pair import Pair

@@ -17,7 +17,7 @@ from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL
 from validator.judge.ledger import Charge, Place
 from validator.judge.repair import settle
 from validator.judge.values import pools_of
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
 if TYPE_CHECKING:
     from validator.observe.pair import Pair

@@ -12,7 +12,7 @@ from validator.device.looks import LateLooks
 from validator.entries.digest import Digest, digest_region
 from validator.judge.ledger import Charge, Place
 from validator.judge.repair import settle
-from validator.models.side_model import PoolModel, Stored
+from validator.models.stored import PoolModel, Stored
 
 if TYPE_CHECKING:
     from validator.observe.pair import Pair
