@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 
 from validator.entries.compare import valid
-from validator.judge.side import entry_leaves
+from validator.entries.readable import entry_leaves
 
 
 def evidence(control: Any, candidate: Any, limit_bytes: int) -> tuple[bytes, str]:

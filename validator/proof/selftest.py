@@ -129,18 +129,18 @@ def selftest(
                 stream = steps(seed, operations, _terrain(fault, where))
                 while part := list(islice(stream, _SLICE)):
                     trial.play(part)
-                    if not full and any(charge.cause in fault.causes for charge in trial.charges):
+                    if not full and any(charge.cause in fault.causes for charge in trial.divergences):
                         break  # noticed and named; only the full form plays on, to see whom else it charges
                 trial.finish()
-            problems += [f"{fault.name}: {problem!r}" for problem in trial.faults[:1]]
+            problems += [f"{fault.name}: {problem!r}" for problem in trial.failures[:1]]
             planted.append(_judged(fault, where, primary, trial))
     alarms = sound = 0
     for trial, terrain in _sound_pairs():
         trial.play(steps(seed, operations, terrain))
         trial.finish()
-        alarms += len(trial.charges)
+        alarms += len(trial.divergences)
         sound += trial.operations
-        problems += [repr(problem) for problem in trial.faults[:1]]
+        problems += [repr(problem) for problem in trial.failures[:1]]
     return SelfTest(tuple(planted), alarms, sound, tuple(problems))
 
 
@@ -199,7 +199,7 @@ def _terrain(fault: Fault, where: str) -> Terrain:
 def _judged(fault: Fault, where: str, primary: str, trial: Trial) -> Planted:
     causes = trial.causes()
     ordered = [pair for pair, _ in causes.most_common()]
-    first = trial.charges[0].cause if trial.charges else None
+    first = trial.divergences[0].cause if trial.divergences else None
     guilty = {
         "candidate": {Side.CANDIDATE},
         "control": {Side.CONTROL},
@@ -210,7 +210,7 @@ def _judged(fault: Fault, where: str, primary: str, trial: Trial) -> Planted:
         fault.family,
         where,
         primary,
-        detected=bool(trial.charges),
+        detected=bool(trial.divergences),
         cause_right=bool(ordered) and (ordered[0][0] in fault.causes or first in fault.causes),
         side_right=all(side in guilty or side is Side.UNKNOWN for _, side in causes),
         named=tuple(f"{cause.value} ({side.value}) x{causes[(cause, side)]}" for cause, side in ordered),
