@@ -20,7 +20,7 @@ from validator.judge.promises import policies
 from validator.judge.referee import Referee
 from validator.judge.repair import repaired
 from validator.judge.side import Digests, SideView
-from validator.judge.words import hex_key
+from validator.judge.words import key_text
 from validator.models.stored import Stored
 
 _MOST_HANDED_OUT = 8192
@@ -131,7 +131,7 @@ class Case:
             operation=place.operation,
             pool=place.pool,
             env_id=env_id,
-            key=None if key is None else hex_key(key),
+            key=None if key is None else key_text(key),
             outcome=None if place.outcome is None else OUTCOMES[place.outcome],
             dimension=charge.dimension,
             cause=charge.cause,

@@ -9,7 +9,7 @@ from reports.record.records import Cause, Fault
 from shadow.operation import Pool
 from validator.judge.charge import Charge, Place
 from validator.judge.counters import Counters
-from validator.judge.words import hex_key
+from validator.judge.words import key_text
 from validator.models.pools import covers, pools_of
 
 _MOST = 8192  # places and marks remembered; beyond, a repeat may be written once more
@@ -43,7 +43,7 @@ class Ledger:
         for op_index, name, env, each, result in reversed(self.recent):
             if key is None or each == key or (each is None and (env is None or env == env_id)):
                 where = "" if env is None else f"[{env}]"
-                what = "" if each is None else f" {hex_key(each)}"
+                what = "" if each is None else f" {key_text(each)}"
                 found.append(f"#{op_index} {name}{where}{what}" + (f" -> {result}" if result else ""))
             if len(found) == self._quoted:
                 break

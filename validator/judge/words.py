@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from reports.record.records import Cause, Dimension
 from validator.models.pools import where
 from validator.models.stored import Reason
+
+_KEY_MOST = 200  # characters
 
 
 class Kind(NamedTuple):
@@ -41,9 +45,18 @@ def say(kind: Kind, facts: Mapping[str, Any], who: str = "", note: str = "") -> 
     return f"{who} {clause}".lstrip() + (f"; {note}" if note else "") + "."
 
 
-def hex_key(key: int) -> str:
-    """Write a 64-bit cache key as 16 hex digits."""
-    return f"{key & (1 << 64) - 1:016x}"
+def key_text(key: object) -> str:
+    """Write a cache key: a whole number as the 16 hex digits of its lowest 64 bits, anything else as its ``repr``, cut.
+
+    Keys that are equal because one is NumPy's number are written alike.
+    """
+    if isinstance(key, (int, np.integer)):
+        return f"{int(key) & (1 << 64) - 1:016x}"
+    try:
+        text = repr(key)
+    except Exception:  # a stranger's class may do as it likes
+        text = f"<{type(key).__qualname__} that has no repr>"
+    return text if len(text) <= _KEY_MOST else f"{text[: _KEY_MOST - 1]}…"
 
 
 def _of_torch(value: object) -> str:
@@ -55,7 +68,7 @@ def _pool(place: tuple[Any, int | None]) -> str:
 
 
 _WRITTEN: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("key", "kept", "other_key"), hex_key),
+    **dict.fromkeys(("key", "kept", "other_key"), key_text),
     **dict.fromkeys(("pool", "cleared"), _pool),
     **dict.fromkeys(("old", "new"), _of_torch),
 }

@@ -1,4 +1,4 @@
-"""Every sentence about a cache is made of a kind and its facts; here, that whoever finds a kind brings the facts it names."""
+"""Every sentence about a cache is made of a kind and its facts; whoever finds a kind brings the facts that it names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reports.record.records import Cause, Dimension
 from validator.judge import words
-from validator.judge.words import Kind, say
+from validator.judge.words import Kind, key_text, say
 
 ROOT = Path(__file__).parents[3]
 KINDS = {name: kind for name, kind in vars(words).items() if isinstance(kind, Kind)}
@@ -94,3 +95,32 @@ def test_facts_are_written_as_the_report_writes_them() -> None:
 
 def test_a_whole_sentence_needs_no_subject() -> None:
     assert say(words.SEARCH_LEFT_ENTRIES, {"left": 2}).startswith("The host began a search with 2 entries")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (7, "0000000000000007"),
+        (-1, "ffffffffffffffff"),
+        (1 << 70 | 5, "0000000000000005"),
+        (np.int64(7), "0000000000000007"),
+        (np.uint64(2**64 - 1), "ffffffffffffffff"),
+        ("7", "'7'"),
+        (b"\x00\xff", r"b'\x00\xff'"),
+        ((1, "root"), "(1, 'root')"),
+        (2.5, "2.5"),
+        (None, "None"),
+        (frozenset({1}), "frozenset({1})"),
+    ],
+)
+def test_every_key_has_a_text(key: object, text: str) -> None:
+    assert key_text(key) == text
+
+
+def test_a_key_with_a_long_text_or_none_is_told_all_the_same() -> None:
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert key_text("x" * 1000) == "'" + "x" * 198 + "…"
+    assert "Mute" in key_text(Mute())
