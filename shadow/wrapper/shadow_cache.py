@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
-from shadow.memory.regions import Plain
+from shadow.memory.regions import Regions
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -168,16 +168,16 @@ class ShadowCache:
                 began = perf_counter_ns()
                 observer = self._observer
                 staged = entry = None
-                plain: Plain = (None, None)
+                lie: Regions = (None, None)
                 theirs = args
                 try:
                     if operation.kind == "set":
                         entry = args[-1]
-                        staged, plain = self._staging.stage(entry)
+                        staged, lie = self._staging.stage(entry)
                         theirs = (*args[:-1], staged)
                         if self._staging.device is not None and self._call is called:
                             self._call = DeviceClock(self._staging.device).called
-                    observer.before(operation, env_id, key, entry, staged, plain)
+                    observer.before(operation, env_id, key, entry, staged, lie)
                 except Exception as fault:
                     observer.faulted(fault)
                     if entry is not None and staged is None:  # the secondary must not see the host's own

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reports.record.records import Cause, Dimension, Fault, LeafDifference
-from shadow.entry import Leaf, leaves, readable
+from shadow.entry import leaves
+from shadow.lent import readable
+from shadow.memory.buffers import Leaf
 from shadow.operation import Observation, Pool
 from shadow.wrapper.clock import DeviceTime
 from validator.device.fingerprint import layout_of, like, regular
@@ -61,7 +63,7 @@ class LateLooks:
         if not self._takes(entry):
             return host.digest(entry)
         (hashes,) = self._queue.hashes([entry])
-        return Digest(hashes, layout_of(entry))
+        return Digest(hashes, layout_of(entry), None)
 
     # -- what an operation launches -----------------------------------------------------------------------------------
 
@@ -215,7 +217,7 @@ class LateLooks:
 
     def _finding(self, side: SideView, asked: Pool, env_id: int | None, stored: Stored, hashes: Result) -> Finding:
         """Name a wrong value by its hashes, and by its tensors where the side still holds them."""
-        found = Digest(hashes, stored.digest.layout)
+        found = Digest(hashes, stored.digest.layout, None)
         held = side.read(stored.pool, stored.env_id, stored.key) if side.holds(stored) else None
         now = None if held is None else entry_leaves(held)
         if now is not None and side.digest(now) == found:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports.record.records import Cause, Dimension, Fault, LeafDifference
-from shadow.entry import Leaf
+from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 from shadow.operation import Observation, make
 from validator.entries.compare import Tolerance, differences

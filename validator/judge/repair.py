@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.record.records import Dimension
-from shadow.entry import KeysValues, Leaf
+from shadow.entry import KeysValues
+from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
 from validator.judge.ledger import Charge, Ledger
 from validator.judge.side import SideView, entry_leaves

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from shadow.entry import Leaf, leaves, readable
+from shadow.entry import leaves
 from shadow.interface import CacheCapacities, CachePolicy
+from shadow.lent import readable
+from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
 from validator.entries.digest import Digest, digest
 from validator.models.side_model import SideModel, Stored

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.record.records import Cause, Dimension, Fault
-from shadow.entry import region
+from shadow.located import region
 from shadow.operation import Pool
-from validator.entries.digest import digest_region
+from validator.entries.digest import holds
 from validator.judge.ledger import Charge, Place, covers
 from validator.judge.presence import lost, not_stored, uncalled
 from validator.judge.repair import settle
@@ -319,7 +319,7 @@ def _begins(entry: Any) -> Sequence[int]:
 def _plainly(entry: Any, stored: Stored) -> bool:
     """Tell whether an entry is plain and holds what was stored; False says nothing of any other."""
     plain = region(entry)
-    return plain is not None and digest_region(plain) == stored.digest
+    return plain is not None and holds(plain, stored.digest)
 
 
 def as_charge(side: SideView, finding: Finding) -> Charge:

@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.record.records import Cause, Dimension, Fault
-from shadow.entry import Leaf, Lent, readable, region
+from shadow.lent import readable
+from shadow.located import region
+from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 from validator.entries.digest import Digest, digest_region
 from validator.judge.ledger import Charge, Place
@@ -186,8 +188,9 @@ class HeldResults:
 
 def _snapshot(answer: Any, plain_too: bool) -> Snapshot:
     plain = region(answer) if plain_too else None
+    origin = readable(answer)
     return Snapshot(
         entry_leaves(answer) or [],
-        readable(answer) if type(answer) is Lent else None,
+        None if origin is answer else origin,
         None if plain is None else plain.copy(),
     )

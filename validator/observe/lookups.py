@@ -10,9 +10,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from reports.record.records import Cause, Dimension, Fault
-from shadow.entry import agreement, leaves, readable
+from shadow.entry import leaves
+from shadow.lent import readable
 from shadow.operation import Observation
-from validator.entries.compare import differences, equal
+from validator.entries.compare import agreement, differences, equal
 from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
 from validator.judge.ledger import Charge, Place
 from validator.judge.repair import settle
@@ -105,8 +106,8 @@ class Lookups:
         agreed = agreement(control, candidate, hashed) if self._plain else None
         if agreed is not None:
             if stored is not None and hashed:
-                layout, size, hashes = agreed
-                self._suspect = stored.digest != (hashes, layout.at(size)[1])
+                layout, size, whole = agreed
+                self._suspect = (whole, layout.at(size)[1]) != (stored.digest.whole, stored.digest.layout)
             return EQUAL
         try:
             mine, theirs = leaves(readable(control)), leaves(readable(candidate))

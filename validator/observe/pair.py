@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from reports.record import histogram
 from reports.record.records import ONLY_COUNTED, Cause, Dimension, Fault, Window
-from shadow.memory.regions import Plain
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
@@ -112,14 +112,14 @@ class Pair:
     # -- the observer's side ------------------------------------------------------------------------------------------
 
     def before(
-        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, lie: Regions
     ) -> None:
         """Digest what is about to be stored; audit what is about to be cleared."""
         kind = operation.kind
         if self._held.watched is not None:
             self._held.before_operation()
         if kind == "set":
-            self.sets.begin(entry, staged, plain)
+            self.sets.begin(entry, staged, lie)
         elif kind == "clear" and not self._torn:
             self.auditor.before_clear(operation.pool, env_id)
 

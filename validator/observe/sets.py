@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.record.records import Cause, Dimension, Fault
-from shadow.entry import Lent, leaves, readable, region
-from shadow.memory.regions import Plain
+from shadow.entry import leaves
+from shadow.lent import readable
+from shadow.located import region
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, Pool, make
 from validator.device.looks import LateLooks
 from validator.entries.digest import Digest, digest_region
@@ -57,17 +59,17 @@ class Sets:
         self._given = pair.referee.given[pair.secondary.name]
         self._places: dict[tuple[Pool, int | None], _Place] = {}
 
-    def begin(self, entry: Any, staged: Any, plain: Plain) -> None:
+    def begin(self, entry: Any, staged: Any, lie: Regions) -> None:
         """Digest what is about to be stored, and remember whose memory it is."""
         pair = self._pair
         self._pending = None
-        own, copy = plain if pair.plain else (None, None)
+        own, copy = lie if pair.plain else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
         self._pending = make(Pending, (digest, entry, staged))
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
             pair.referee.was_given(pair.secondary, staged, copy)
-        if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
+        if readable(entry) is entry:  # a lent one lives in the cache's own memory, and is told from it by no address
             pair.referee.was_given(pair.primary, entry, own)
 
     def was_set(self, seen: Observation) -> None:
