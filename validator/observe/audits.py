@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reports.record.records import Fault
-from shadow.entry import region
+from shadow.located import region
 from shadow.operation import Pool
 from validator.device.looks import DeviceLooks
 from validator.entries.readable import entry_leaves

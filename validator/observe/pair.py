@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from reports.record import histogram
 from reports.record.records import Fault, Window
-from shadow.memory.regions import Plain
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
@@ -95,14 +95,14 @@ class Pair:
     # -- the observer's side ------------------------------------------------------------------------------------------
 
     def before(
-        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
     ) -> Pending | None:
         """Digest what is about to be stored, and return it for ``observed``; audit what is about to be cleared."""
         kind = operation.kind
         if self._handed_out.watched is not None:
             self._handed_out.before_operation()
         if kind == "set":
-            return self.sets.begin(entry, staged, plain)
+            return self.sets.begin(entry, staged, regions)
         if kind == "clear" and not self._torn:
             self.audits.before_clear(operation.pool, env_id)
         return None

@@ -21,9 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
 from reports.record.records import Cause, Fault, Outcome, Verdict
-from shadow.entry import KeysValues, Leaf, leaves
+from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
+from shadow.memory.buffers import Leaf
 from shadow.wrapper.shadow_cache import ShadowCache
 from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
 from tests.validator.test_processes import HOST
