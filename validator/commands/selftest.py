@@ -15,7 +15,7 @@ def main(arguments: Namespace) -> int:
     """Run the self-test.
 
     Args:
-        arguments: ``full, ops, seed, verbose``; see ``validator.cli``.
+        arguments: ``full, ops, seed, verbose``; see ``arguments.py``.
 
     Returns:
         0 if it passed, 3 if not: what a harness says that misses planted faults is no verdict.
