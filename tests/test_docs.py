@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from validator.cli import _parser
+from validator.commands.arguments import parser
+from validator.gate.shipped import TRAININGS, find_file
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = ROOT / "docs" / "examples" / "github-actions.yml"
@@ -29,10 +30,10 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_of_the_rollout_is_one(command: str) -> None:
-    arguments = _parser().parse_args(shlex.split(command.replace("$seed", "5")))
+    arguments = parser().parse_args(shlex.split(command.replace("$seed", "5")))
 
     config = getattr(arguments, "config", None)
-    assert config is None or (ROOT / config).is_file()
+    assert config is None or (ROOT / find_file(TRAININGS, config, "training configuration")).is_file()
     policy = getattr(arguments, "policy", None)
     assert policy in (None, "$POLICY") or (ROOT / "configs" / "gate" / f"{policy}.toml").is_file()
 

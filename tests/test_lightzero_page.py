@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shadow.hosts.lightzero.errors import INSTALL_COMMAND
 from tests.lightzero.conftest import sizes
-from validator.cli import _parser
+from validator.commands.arguments import parser
 
 ROOT = Path(__file__).parents[1]
 INSTALL, RUN, *_ = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "lightzero.md").read_text("utf-8"), flags=re.DOTALL)
@@ -17,7 +17,7 @@ INSTALL, RUN, *_ = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "lightzero.md
 def test_the_run_shown_has_the_settings_of_the_tested_one() -> None:
     (command,) = re.findall(r"^kv-lockstep (.*?)$", RUN.replace("\\\n", ""), flags=re.MULTILINE)
 
-    arguments = _parser().parse_args(shlex.split(command))
+    arguments = parser().parse_args(shlex.split(command))
 
     assert {f"--set {each}" for each in arguments.settings} == {
         f"--set {each}" for each in sizes(max_env_step="600", exp_name="data/cartpole") if each != "--set"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from validator.cli import _parser
+from validator.commands.arguments import parser
+from validator.gate.shipped import TRAININGS, find_file
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,10 +38,10 @@ def test_the_python_example_prints_what_is_shown_below_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_is_one(command: str) -> None:
-    arguments = _parser().parse_args(shlex.split(command)[1:])
+    arguments = parser().parse_args(shlex.split(command)[1:])
 
-    named = [value for value in vars(arguments).values() if isinstance(value, Path) and value.suffix == ".toml"]
-    assert all((ROOT / path).is_file() for path in named)
+    config = getattr(arguments, "config", None)
+    assert config is None or (ROOT / find_file(TRAININGS, config, "training configuration")).is_file()
 
 
 def test_the_readme_shows_commands() -> None:

@@ -78,25 +78,26 @@ def differences(run: Path, file: str) -> Shown | str:
     names = sorted({name.partition(".")[2] for name in tensors}, key=_order)
     missing = {side for side in ("control", "candidate") if not any(name.startswith(f"{side}.") for name in tensors)}
     if missing:
-        return f"only one side answered: there is nothing of the {' or '.join(sorted(missing))} to subtract"
+        return f"tensors of only one side are kept: there is nothing of the {' or '.join(sorted(missing))} to subtract"
     heads: dict[str, Array] = {}
-    odd = []
+    odd: dict[str, list[str]] = {}
     for name in names:
         sides = [tensors.get(f"{side}.{name}") for side in ("control", "candidate")]
         grid = _by_head(*sides)
         if grid is None:
-            odd.append(_called(name))
+            why = "only one side has them" if any(side is None for side in sides) else "their shapes differ"
+            odd.setdefault(why, []).append(_called(name))
         else:
             heads[name] = grid
+    why_not = " and ".join(f"{why} ({', '.join(names)})" for why, names in odd.items())
     if not heads:
-        return "shapes of both sides differ, so nothing can be subtracted"
+        return f"nothing can be subtracted, because {why_not}"
     worst = max(heads, key=lambda name: _gravity(heads[name]))
     width = max(grid.shape[1] for grid in heads.values())
     by_layer = np.full((len(heads), width), np.nan)
     for row, grid in enumerate(heads.values()):
         by_layer[row, : grid.shape[1]] = _greatest(grid, 0)
-    remark = f"not drawn, because their shapes differ: {', '.join(odd)}" if odd else ""
-    layers = _grid([_called(name) for name in heads], by_layer, remark)
+    layers = _grid([_called(name) for name in heads], by_layer, f"not drawn, because {why_not}" if odd else "")
     return Shown(layers, _grid([f"head {h}" for h in range(len(heads[worst]))], heads[worst]), _called(worst), worst)
 
 

@@ -18,12 +18,14 @@ from reports.reader import read_run
 from reports.record.records import SCHEMA, Divergence, Window
 from reports.record.run import fold, summarise
 from reports.writer import RunWriter
+from shadow.hosts.unizero import load_config
 from tests.validator.gate.test_judgement import MANIFEST, PAIR, divergence, window
-from validator import cli
 from validator.cli import main
 from validator.commands import gate as gate_command
+from validator.commands.arguments import parser
 from validator.config import ValidationConfig
 from validator.gate.policy import GatePolicy
+from validator.gate.shipped import TRAININGS, find_file
 from validator.toml import tomllib
 
 ROOT = Path(__file__).parent.parent.parent
@@ -179,7 +181,7 @@ def test_an_interrupted_command_is_no_success(tmp_path: Path, monkeypatch: pytes
     assert main(["gate", str(write_run(tmp_path))]) == 130
 
 
-@pytest.mark.parametrize("argv", [[], ["gat", "runs"], ["report"], ["train"], ["gate", "runs", "--polcy", "x"]])
+@pytest.mark.parametrize("argv", [[], ["gat", "runs"], ["report"], ["run"], ["gate", "runs", "--polcy", "x"]])
 def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv)
@@ -198,10 +200,10 @@ def test_the_example_of_each_help_works_when_pasted(command: str | None, capsys:
     assert caught.value.code == 0
     assert examples
     for example in examples:
-        arguments = cli._parser().parse_args(shlex.split(example)[1:])
+        arguments = parser().parse_args(shlex.split(example)[1:])
         assert command in (None, arguments.command)
         if getattr(arguments, "config", None):
-            assert (ROOT / arguments.config).is_file()
+            assert (ROOT / find_file(TRAININGS, arguments.config, "training configuration")).is_file()
 
 
 def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +297,24 @@ def test_a_wrong_configuration_is_2_before_any_training(
     assert message in capsys.readouterr().err
 
 
+def test_train_takes_the_configuration_that_ships_unless_another_is_named() -> None:
+    from validator.commands.train_config import read_config
+
+    shipped, _ = read_config(parser().parse_args(["train"]))
+    named, _ = read_config(parser().parse_args(["train", "--config", "small_pools"]))
+
+    assert shipped == load_config(ROOT / "configs/validate.toml")
+    assert named == load_config(ROOT / "configs/small_pools.toml")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_configuration_that_does_not_ship_is_answered_with_the_nearest_that_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "--config", "small_pool"]) == 2
+    assert "no training configuration of this name ships; did you mean 'small_pools'?" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("no_training")
 def test_a_missing_configuration_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--config", "nowhere.toml"]) == 2
@@ -305,7 +325,7 @@ def test_flags_change_the_configuration() -> None:
     from validator.commands.train_config import read_config
 
     flags = ["--seed", "7", "--primary", "new", "--candidate", "legacy", "--out", "elsewhere", *VALIDATED]
-    config, settings = read_config(cli._parser().parse_args([*SMOKE, *flags, "--set", "lr=0.5"]))
+    config, settings = read_config(parser().parse_args([*SMOKE, *flags, "--set", "lr=0.5"]))
 
     assert (config.seed, config.lr) == (7, 0.5)
     assert config.world_model_cfg.use_new_cache_manager

@@ -1,1 +1,1 @@
-"""What each command does once its arguments are read; declared in ``validator.cli``."""
+"""What each command does once its arguments are read; declared in ``arguments``."""

@@ -58,7 +58,7 @@ def main(arguments: Namespace) -> int:
 
     Args:
         arguments: ``config, script, args, out, seeds, seed, control, candidate, settings, policy, quiet``; see
-            ``validator.cli``.
+            ``arguments.py``.
 
     Returns:
         The verdict's exit code.

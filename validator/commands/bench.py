@@ -21,10 +21,11 @@ from validator.bench import (
     bench_growth,
     bench_training,
 )
+from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.show import console
+from validator.gate.shipped import TRAININGS, find_file
 
 _BYTES = {True: "byte work compiled", False: "byte work in Python"}
-_CONFIG = Path(__file__).parents[2] / "configs" / "validate.toml"
 
 
 class Target(NamedTuple):
@@ -40,16 +41,17 @@ def main(arguments: Namespace) -> int:
     """Measure, print tables, and write everything as JSON if asked to.
 
     Args:
-        arguments: ``quick, json, config``; see ``validator.cli``.
+        arguments: ``quick, json, growth, config``; see ``arguments.py``.
 
     Returns:
         0: a benchmark judges nothing; what falls short says so in its line.
     """
+    tell_if_not_compiled(console(stderr=True))
     quick = bool(arguments.quick)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the embedded host computes; times of two threads on two busy cores say nothing
     try:
-        config = arguments.config or _CONFIG
+        config = find_file(TRAININGS, arguments.config, "training configuration")
         machine = {
             "platform": platform.platform(),
             "processor": _processor(),

@@ -19,7 +19,7 @@ def main(arguments: Namespace) -> int:
     """Compare.
 
     Args:
-        arguments: ``run_a, run_b, format, output``; see ``validator.cli``.
+        arguments: ``run_a, run_b, format, output``; see ``arguments.py``.
 
     Returns:
         0: both could be shown.

@@ -20,7 +20,7 @@ def main(arguments: Namespace) -> int:
     """Play the streams.
 
     Args:
-        arguments: ``control, candidate, ops, seed, out``; see ``validator.cli``.
+        arguments: ``control, candidate, ops, seed, out``; see ``arguments.py``.
 
     Returns:
         0 if both caches do what they declare, 1 if one does not, 3 if the harness itself failed.

@@ -20,7 +20,7 @@ def main(arguments: Namespace) -> int:
     """Judge, or look again at what was judged.
 
     Args:
-        arguments: ``runs``, ``policy``, ``waivers``, ``record``, ``by`` and ``verify``; see ``validator.cli``.
+        arguments: ``runs``, ``policy``, ``waivers``, ``record``, ``by`` and ``verify``; see ``arguments.py``.
 
     Returns:
         The verdict's exit code.

@@ -24,7 +24,7 @@ def main(arguments: Namespace) -> int:
     """Show.
 
     Args:
-        arguments: ``run, format, output, to``; see ``validator.cli``.
+        arguments: ``run, format, output, to``; see ``arguments.py``.
 
     Returns:
         0: the run could be shown.

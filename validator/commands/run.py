@@ -15,6 +15,7 @@ from reports.writer import RunDirectoryError
 from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
 from shadow.hosts.lightzero.overrides import override
 from shadow.settings import SettingsError
+from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.ranks import closed_run
 from validator.commands.report import page_at_close
 from validator.commands.show import console
@@ -32,7 +33,7 @@ def main(arguments: Namespace) -> int:
     """Run the script, and judge what was recorded.
 
     Args:
-        arguments: ``script, args, out, primary, settings``; see ``validator.cli``.
+        arguments: ``script, args, out, primary, settings``; see ``arguments.py``.
 
     Returns:
         The script's own exit code if it failed, else the verdict's.
@@ -57,6 +58,7 @@ def main(arguments: Namespace) -> int:
     try:
         if not arguments.script.is_file():
             run_script(arguments.script, ())
+        tell_if_not_compiled(err)
         install(opened, force=True)
         override(settings, lambda text: err.print(text, markup=False, soft_wrap=True))
         ending = run_script(arguments.script, arguments.args, passed_on=_REFUSALS)

@@ -8,14 +8,14 @@ from collections import defaultdict
 from reports.formats.terminal.layout import Page
 from reports.record.records import EXIT_HARNESS
 from validator.commands.show import console, counting
-from validator.proof.selftest import Planted, SelfTest, selftest
+from validator.proof.selftest import Result, SelfTest, selftest
 
 
 def main(arguments: Namespace) -> int:
     """Run the self-test.
 
     Args:
-        arguments: ``full, ops, seed, verbose``; see ``validator.cli``.
+        arguments: ``full, ops, seed, verbose``; see ``arguments.py``.
 
     Returns:
         0 if it passed, 3 if not: what a harness says that misses planted faults is no verdict.
@@ -38,9 +38,9 @@ def _show(result: SelfTest, verbose: bool) -> None:
             f"false alarms {result.false_alarms} in {result.sound_operations:,} operations of sound pairs"
         )
     )
-    families: dict[str, list[Planted]] = defaultdict(list)
-    for planted in result.planted:
-        families[planted.family].append(planted)
+    families: dict[str, list[Result]] = defaultdict(list)
+    for one in result.results:
+        families[one.family].append(one)
     page.heading("By family")
     page.table(
         ["family", "planted", "detected", "right cause", "right side", "operations\nuntil named"],
@@ -56,8 +56,8 @@ def _show(result: SelfTest, verbose: bool) -> None:
             for family, group in families.items()
         ],
     )
-    wrong = [p for p in result.planted if not (p.detected and p.cause_right and p.side_right)]
-    shown = list(result.planted) if verbose else wrong
+    wrong = [p for p in result.results if not (p.detected and p.cause_right and p.side_right)]
+    shown = list(result.results) if verbose else wrong
     if shown:
         page.heading("Every planted fault" if verbose else "Missed or misnamed")
         page.table(

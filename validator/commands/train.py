@@ -15,6 +15,7 @@ from reports.formats.terminal.run import first_lines
 from reports.reader import RunUnreadable
 from reports.record.records import EXIT_CODE, Verdict
 from shadow.hosts.unizero import TrainConfig, train
+from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.progress import display
 from validator.commands.ranks import closed_run
 from validator.commands.report import page_at_close
@@ -30,7 +31,7 @@ def main(arguments: Namespace) -> int:
 
     Args:
         arguments: ``config, out, seed, primary, control, candidate, settings, no_validation, quiet``; see
-            ``validator.cli``.
+            ``arguments.py``.
 
     Returns:
         The verdict's exit code; 0 as well after a training that was asked not to be validated.
@@ -40,6 +41,8 @@ def main(arguments: Namespace) -> int:
     """
     config, settings = read_config(arguments)
     out, err = console(), console(stderr=True)
+    if not arguments.quiet:
+        tell_if_not_compiled(err)
     with _log_lines_on(err, arguments.quiet):
         if config.world_model_cfg.cache_validation_mode:
             return _validated(config, settings, arguments.quiet, out, err)

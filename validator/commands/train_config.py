@@ -15,6 +15,7 @@ from shadow.settings import from_mapping
 from shadow.switch import implementation
 from validator.config import ValidationConfig
 from validator.errors import ConfigError
+from validator.gate.shipped import TRAININGS, find_file
 from validator.toml import parse_setting, put_setting, read_toml
 
 _VALIDATION = "world_model_cfg.cache_validation"
@@ -32,8 +33,9 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
     Raises:
         ConfigError: If a setting is unknown, mistyped or impossible on this machine.
     """
-    where = str(arguments.config)
-    tables = read_toml(arguments.config, "a training configuration")
+    path = find_file(TRAININGS, arguments.config, "training configuration")
+    where = str(path)
+    tables = read_toml(path, "a training configuration")
     for key, value in (
         ("seed", arguments.seed),
         ("world_model_cfg.use_new_cache_manager", arguments.primary and arguments.primary == "new"),

@@ -23,7 +23,7 @@ def main(arguments: Namespace) -> int:
     """Follow.
 
     Args:
-        arguments: ``run, every, once``; see ``validator.cli``.
+        arguments: ``run, every, once``; see ``arguments.py``.
 
     Returns:
         0: the run could be shown.

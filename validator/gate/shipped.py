@@ -1,4 +1,4 @@
-"""Where is a policy or a file of waivers? Those that ship are found by name, any other by its path."""
+"""Where is a configuration, a policy or a file of waivers? What ships is found by name, any other by its path."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 from validator.errors import ConfigError
 
+TRAININGS = "."  # the kind that lies in no folder of its own
+
 # ``configs/`` of the checkout becomes ``validator/shipped_configs/`` when the package is built; see pyproject.toml.
 _HERE = Path(__file__).parents[1]
 
 
 def shipped_names(kind: str) -> list[str]:
-    """Return the names that ship: ``kind`` is ``gate`` (policies) or ``waivers``."""
+    """Return the names that ship: ``kind`` is ``TRAININGS``, ``gate`` (policies) or ``waivers``."""
     return sorted(path.stem for path in shipped_folder(kind).glob("*.toml"))
 
 
@@ -19,7 +21,7 @@ def find_file(kind: str, given: str, what: str) -> Path:
     """Find a file that a person named.
 
     Args:
-        kind: ``gate`` or ``waivers``.
+        kind: ``TRAININGS``, ``gate`` or ``waivers``.
         given: Path of a TOML file, or the name of one that ships.
         what: What it is, for messages.
 
@@ -42,6 +44,6 @@ def find_file(kind: str, given: str, what: str) -> Path:
 
 
 def shipped_folder(kind: str) -> Path:
-    """Return where they lie: ``kind`` is ``gate`` (policies) or ``waivers``."""
+    """Return where they lie: ``kind`` is ``TRAININGS``, ``gate`` (policies) or ``waivers``."""
     installed = _HERE / "shipped_configs" / kind
     return installed if installed.is_dir() else _HERE.parent / "configs" / kind

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from reports.record.records import Fault as Side
+from reports.record.records import Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from validator.proof.faults.planted import FAULTS, Fault
+from validator.proof.faults.planted import PLANTED, Planted
 from validator.proof.stream import Terrain, steps
 from validator.proof.trial import Trial
 
@@ -29,7 +29,7 @@ _SLICE = 40  # operations between two looks at what was noticed
 
 
 @dataclass(frozen=True, slots=True)
-class Planted:
+class Result:
     """What came of one planted fault.
 
     Attributes:
@@ -60,13 +60,13 @@ class SelfTest:
     """The outcome of a self-test.
 
     Attributes:
-        planted: One record per planted fault.
+        results: One record per planted fault and place.
         false_alarms: Charges raised by sound pairs.
         sound_operations: Operations of sound pairs.
         harness_faults: What the harness itself raised, as text.
     """
 
-    planted: tuple[Planted, ...]
+    results: tuple[Result, ...]
     false_alarms: int
     sound_operations: int
     harness_faults: tuple[str, ...]
@@ -75,10 +75,10 @@ class SelfTest:
         """Return the counts as a run's manifest keeps them."""
         return {
             "passed": self.passed,
-            "planted": len(self.planted),
-            "detected": sum(p.detected for p in self.planted),
-            "cause_right": sum(p.cause_right for p in self.planted),
-            "side_right": sum(p.side_right for p in self.planted),
+            "planted": len(self.results),
+            "detected": sum(p.detected for p in self.results),
+            "cause_right": sum(p.cause_right for p in self.results),
+            "side_right": sum(p.side_right for p in self.results),
             "false_alarms": self.false_alarms,
             "sound_operations": self.sound_operations,
             "harness_faults": list(self.harness_faults),
@@ -87,18 +87,18 @@ class SelfTest:
     @property
     def passed(self) -> bool:
         """Whether all faults were detected and nobody innocent was charged, 95 % with the right cause."""
-        planted = self.planted
+        results = self.results
         return (
-            bool(planted)
-            and all(p.detected and p.side_right for p in planted)
-            and sum(p.cause_right for p in planted) >= 0.95 * len(planted)
+            bool(results)
+            and all(p.detected and p.side_right for p in results)
+            and sum(p.cause_right for p in results) >= 0.95 * len(results)
             and not self.false_alarms
             and not self.harness_faults
         )
 
 
 def selftest(
-    faults: Sequence[Fault] = FAULTS,
+    planted: Sequence[Planted] = PLANTED,
     operations: int = 600,
     seed: int = 0,
     full: bool = False,
@@ -107,7 +107,7 @@ def selftest(
     """Plant every fault, and play sound pairs beside.
 
     Args:
-        faults: What to plant.
+        planted: What to plant.
         operations: Cache operations per planted fault.
         seed: Seed of the streams.
         full: Plant on either side, on both, and with either primary, and play every stream to its end. Else plant in
@@ -118,22 +118,22 @@ def selftest(
     Returns:
         What came of it.
     """
-    planted = []
+    results = []
     problems: list[str] = []
-    for number, fault in enumerate(faults):
+    for number, each in enumerate(planted):
         if on_progress is not None:
-            on_progress(number, len(faults))
-        for where, primary in _places(full, fault):
+            on_progress(number, len(planted))
+        for where, primary in _places(full, each):
             with _surroundings_kept():
-                trial = _plant(fault, where, primary)
-                stream = steps(seed, operations, _terrain(fault, where))
+                trial = _plant(each, where, primary)
+                stream = steps(seed, operations, _terrain(each, where))
                 while part := list(islice(stream, _SLICE)):
                     trial.play(part)
-                    if not full and any(charge.cause in fault.causes for charge in trial.divergences):
+                    if not full and any(charge.cause in each.causes for charge in trial.divergences):
                         break  # noticed and named; only the full form plays on, to see whom else it charges
                 trial.finish()
-            problems += [f"{fault.name}: {problem!r}" for problem in trial.failures[:1]]
-            planted.append(_judged(fault, where, primary, trial))
+            problems += [f"{each.name}: {problem!r}" for problem in trial.failures[:1]]
+            results.append(_judged(each, where, primary, trial))
     alarms = sound = 0
     for trial, terrain in _sound_pairs():
         trial.play(steps(seed, operations, terrain))
@@ -141,7 +141,7 @@ def selftest(
         alarms += len(trial.divergences)
         sound += trial.operations
         problems += [repr(problem) for problem in trial.failures[:1]]
-    return SelfTest(tuple(planted), alarms, sound, tuple(problems))
+    return SelfTest(tuple(results), alarms, sound, tuple(problems))
 
 
 @cache
@@ -160,11 +160,11 @@ def legacy() -> LegacyKVCache:
     return LegacyKVCache(CONFIG, ENV_NUM)
 
 
-def _places(full: bool, fault: Fault) -> Iterator[tuple[str, str]]:
+def _places(full: bool, planted: Planted) -> Iterator[tuple[str, str]]:
     yield "candidate", "control"
     if full:
         yield from (("candidate", "candidate"), ("control", "control"), ("control", "candidate"))
-        if not fault.declared:
+        if not planted.declared:
             yield "both", "control"
 
 
@@ -181,38 +181,38 @@ def _surroundings_kept() -> Iterator[None]:
         torch.set_grad_enabled(kept[3])
 
 
-def _plant(fault: Fault, where: str, primary: str) -> Trial:
-    sound = manager if fault.manager_only or where == "candidate" else legacy
+def _plant(planted: Planted, where: str, primary: str) -> Trial:
+    sound = manager if planted.manager_only or where == "candidate" else legacy
     # The sound partner is of the same kind, so that nothing but the fault can make a difference.
-    control: Any = fault.make(sound()) if where in ("control", "both") else sound()
-    candidate: Any = fault.make(sound()) if where in ("candidate", "both") else sound()
+    control: Any = planted.make(sound()) if where in ("control", "both") else sound()
+    candidate: Any = planted.make(sound()) if where in ("candidate", "both") else sound()
     return Trial(control, candidate, primary)
 
 
-def _terrain(fault: Fault, where: str) -> Terrain:
-    one_layout = not (fault.manager_only or where == "candidate")
+def _terrain(planted: Planted, where: str) -> Terrain:
+    one_layout = not (planted.manager_only or where == "candidate")
     return Terrain(
         TERRAIN.env_num, TERRAIN.capacities, one_layout=one_layout, batches=(2,) if one_layout else TERRAIN.batches
     )
 
 
-def _judged(fault: Fault, where: str, primary: str, trial: Trial) -> Planted:
+def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
     causes = trial.causes()
     ordered = [pair for pair, _ in causes.most_common()]
     first = trial.divergences[0].cause if trial.divergences else None
     guilty = {
-        "candidate": {Side.CANDIDATE},
-        "control": {Side.CONTROL},
-        "both": {Side.BOTH, Side.CONTROL, Side.CANDIDATE, Side.HOST},
+        "candidate": {Fault.CANDIDATE},
+        "control": {Fault.CONTROL},
+        "both": {Fault.BOTH, Fault.CONTROL, Fault.CANDIDATE, Fault.HOST},
     }[where]
-    return Planted(
-        fault.name,
-        fault.family,
+    return Result(
+        planted.name,
+        planted.family,
         where,
         primary,
         detected=bool(trial.divergences),
-        cause_right=bool(ordered) and (ordered[0][0] in fault.causes or first in fault.causes),
-        side_right=all(side in guilty or side is Side.UNKNOWN for _, side in causes),
+        cause_right=bool(ordered) and (ordered[0][0] in planted.causes or first in planted.causes),
+        side_right=all(side in guilty or side is Fault.UNKNOWN for _, side in causes),
         named=tuple(f"{cause.value} ({side.value}) x{causes[(cause, side)]}" for cause, side in ordered),
         operations=trial.operations,
     )

@@ -90,12 +90,21 @@ class TestDifferences:
         assert "3 tokens in each column" in shown.layers.remark
 
     def test_one_side_alone(self, tmp_path: Path) -> None:
-        assert "only one side answered" in str(kept(tmp_path, control_layer0_k=torch.ones(1, 1, 2, 2)))
+        assert "tensors of only one side are kept" in str(kept(tmp_path, control_layer0_k=torch.ones(1, 1, 2, 2)))
 
     def test_shapes_that_differ(self, tmp_path: Path) -> None:
         said = kept(tmp_path, control_layer0_k=torch.ones(1, 1, 2, 2), candidate_layer0_k=torch.ones(1, 2, 2, 2))
 
-        assert "shapes of both sides differ" in str(said)
+        assert said == "nothing can be subtracted, because their shapes differ (L0 K)"
+
+    def test_what_is_kept_of_both_sides_is_drawn_and_what_is_not_is_named(self, tmp_path: Path) -> None:
+        both = {f"{side}_layer1_v": entry(1, 1, 2, 2) for side in ("control", "candidate")}
+
+        shown = kept(tmp_path, **both, control_layer0_k=entry(1, 1, 2, 2), candidate_layer2_k=entry(1, 1, 2, 2))
+
+        assert isinstance(shown, Shown)
+        assert shown.layers.rows == ("L1 V",)
+        assert shown.layers.remark == "not drawn, because only one side has them (L0 K, L2 K)"
 
     @pytest.mark.parametrize("content", [b"", b"garbage" * 10, json.dumps({"a": 1}).encode()])
     def test_a_file_that_is_none_is_named(self, tmp_path: Path, content: bytes) -> None:

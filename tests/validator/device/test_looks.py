@@ -37,7 +37,7 @@ from validator.device.queue import DeferredQueue
 from validator.device.results import HostEvent
 from validator.gate.judgement import judge
 from validator.judge.counters import DIFFER, EQUAL
-from validator.proof.faults.planted import FAULTS
+from validator.proof.faults.planted import PLANTED
 from validator.proof.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
 from validator.proof.stream import Terrain, steps
 from validator.proof.trial import Trial
@@ -520,9 +520,9 @@ def test_deep_copies_look_late_as_well() -> None:
 # Planted faults
 
 
-@pytest.mark.parametrize("number", range(0, len(FAULTS), 9), ids=lambda number: FAULTS[number].name)
+@pytest.mark.parametrize("number", range(0, len(PLANTED), 9), ids=lambda number: PLANTED[number].name)
 def test_planted_faults_are_noticed_and_charged_to_nobody_innocent(number: int) -> None:
-    fault = FAULTS[number]
+    fault = PLANTED[number]
     places = list(_places(True, fault))
     where, primary = places[number // 9 % len(places)]
     with _surroundings_kept():

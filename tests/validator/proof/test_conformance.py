@@ -12,7 +12,7 @@ from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from tests.shadow.entries import assert_equal_entries
 from validator.proof.conformance import QUIRKS, Conformance, conformance, shrink
-from validator.proof.faults.planted import FAULTS
+from validator.proof.faults.planted import PLANTED
 from validator.proof.stream import EntrySpec, Player, Step, Terrain, entry, steps
 from validator.proof.trial import Trial
 
@@ -88,7 +88,7 @@ def test_a_stream_goes_where_caches_break() -> None:
 
 @pytest.mark.parametrize("name", ["rounded through bfloat16", "only 32 bits of a key count", "a re-set is ignored"])
 def test_a_faulty_candidate_does_not_conform_and_gets_a_short_program(name: str) -> None:
-    (fault,) = [fault for fault in FAULTS if fault.name == name]
+    (fault,) = [fault for fault in PLANTED if fault.name == name]
     result = conformance(manager, lambda config, envs: fault.make(manager(config, envs)), 100)
     assert not result.conforms
     assert result.unexpected

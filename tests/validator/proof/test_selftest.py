@@ -14,9 +14,9 @@ from reports.record.records import Cause
 from reports.record.records import Fault as Side
 from shadow.entry import leaves
 from tests.validator.trials import charged, config, entry, legacy, manager, trial
-from validator.proof.faults.planted import FAULTS, Fault
+from validator.proof.faults.planted import PLANTED, Planted
 from validator.proof.selftest import (
-    Planted,
+    Result,
     SelfTest,
     _judged,
     _places,
@@ -34,27 +34,27 @@ def quick() -> SelfTest:
     return quick_selftest()
 
 
-def of(result: SelfTest, fault: Fault, where: str = "candidate", primary: str = "control") -> Planted:
-    (found,) = [p for p in result.planted if (p.name, p.where, p.primary) == (fault.name, where, primary)]
+def of(result: SelfTest, fault: Planted, where: str = "candidate", primary: str = "control") -> Result:
+    (found,) = [p for p in result.results if (p.name, p.where, p.primary) == (fault.name, where, primary)]
     return found
 
 
 def test_there_are_at_least_forty_faults_of_every_family_and_no_name_twice() -> None:
-    assert len(FAULTS) >= 40
-    assert {fault.family for fault in FAULTS} == {"presence", "value", "structure", "isolation", "error"}
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    assert len(PLANTED) >= 40
+    assert {fault.family for fault in PLANTED} == {"presence", "value", "structure", "isolation", "error"}
+    assert len({fault.name for fault in PLANTED}) == len(PLANTED)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_the_quick_form_detects_each_fault_with_the_right_cause_and_side(quick: SelfTest, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
+def test_the_quick_form_detects_each_fault_with_the_right_cause_and_side(quick: SelfTest, fault: Planted) -> None:
     planted = of(quick, fault)
     assert planted.detected
     assert planted.side_right, planted.named
     assert planted.cause_right, planted.named
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_each_fault_is_noticed_and_charged_to_nobody_innocent_wherever_it_is_planted(fault: Fault) -> None:
+@pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
+def test_each_fault_is_noticed_and_charged_to_nobody_innocent_wherever_it_is_planted(fault: Planted) -> None:
     wrong = []
     for where, primary in _places(True, fault):
         with _surroundings_kept():
@@ -72,8 +72,8 @@ def test_each_fault_is_noticed_and_charged_to_nobody_innocent_wherever_it_is_pla
 
 
 def test_the_full_form_plants_on_either_side_and_on_both_under_either_primary() -> None:
-    result = selftest(FAULTS[:1], operations=60, full=True)
-    assert [(p.where, p.primary) for p in result.planted] == [
+    result = selftest(PLANTED[:1], operations=60, full=True)
+    assert [(p.where, p.primary) for p in result.results] == [
         ("candidate", "control"),
         ("candidate", "candidate"),
         ("control", "control"),
@@ -89,8 +89,8 @@ def test_sound_pairs_stay_silent(quick: SelfTest) -> None:
     assert quick.passed
 
 
-def sound(**changes: Any) -> Planted:
-    planted = Planted("a fault", "value", "candidate", "control", True, True, True, ("named",), operations=1)
+def sound(**changes: Any) -> Result:
+    planted = Result("a fault", "value", "candidate", "control", True, True, True, ("named",), operations=1)
     return dataclasses.replace(planted, **changes)
 
 
@@ -117,10 +117,10 @@ def test_a_selftest_passes_only_if_nothing_was_missed(result: SelfTest, passed: 
 
 
 def test_a_fault_that_does_nothing_is_reported_as_missed() -> None:
-    idle = Fault("does nothing", "value", lambda inner: inner, (Cause.CORRUPTED,))
+    idle = Planted("does nothing", "value", lambda inner: inner, (Cause.CORRUPTED,))
     result = selftest((idle,), operations=200)
     assert not result.passed
-    assert not result.planted[0].detected
+    assert not result.results[0].detected
 
 
 class October2025:
@@ -166,5 +166,5 @@ def test_the_first_published_manager_fails_within_two_sets(control: Any, pool: s
 
 
 def test_faults_leave_the_cache_they_break_a_copyable_object() -> None:
-    for fault in FAULTS:
+    for fault in PLANTED:
         copy.copy(fault.make(manager()))

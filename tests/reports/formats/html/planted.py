@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from shadow import KVCacheManager
-from validator.proof.faults.planted import FAULTS, Fault
+from validator.proof.faults.planted import PLANTED, Planted
 
 
-def planted(name: str) -> Fault:
+def planted(name: str) -> Planted:
     """Find a planted fault by its name."""
-    return next(fault for fault in FAULTS if fault.name == name)
+    return next(fault for fault in PLANTED if fault.name == name)
 
 
 def last_token_lost(config: Any, env_num: int) -> Any:

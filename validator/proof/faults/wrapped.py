@@ -1,0 +1,125 @@
+"""How is a sound cache broken without touching it? By standing before it, and passing on what is not to break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shadow.entry import KeysValues, leaves
+
+Make = Callable[[Any], Any]
+"""Breaks a sound cache."""
+
+Place = tuple[Any, ...]
+"""A pool, and the env if it has one: ``("init", env_id)``, ``("recur",)``, ``("wm",)``."""
+
+
+class Wrapped:
+    """A cache that passes everything on; faults override what they break.
+
+    Every set goes through ``store``, every get through ``answer``, every clear through its own method.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
+        """Store under a key; ``place`` is ``("init", env_id)``, ``("recur",)`` or ``("wm",)``."""
+        return getattr(self.inner, method)(*place[1:], key, kv_cache)
+
+    def answer(self, place: Place, method: str, key: int) -> Any:
+        """Look a key up; ``place`` may also be ``("hierarchical", env_id)``."""
+        return getattr(self.inner, method)(*place[1:], key)
+
+    def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any) -> Any:
+        return self.store(("init", env_id), "set_init_cache", cache_key, kv_cache)
+
+    def set_recur_cache(self, cache_key: int, kv_cache: Any) -> Any:
+        return self.store(("recur",), "set_recur_cache", cache_key, kv_cache)
+
+    def set_wm_cache(self, cache_key: int, kv_cache: Any) -> Any:
+        return self.store(("wm",), "set_wm_cache", cache_key, kv_cache)
+
+    def get_init_cache(self, env_id: int, cache_key: int) -> Any:
+        return self.answer(("init", env_id), "get_init_cache", cache_key)
+
+    def get_recur_cache(self, cache_key: int) -> Any:
+        return self.answer(("recur",), "get_recur_cache", cache_key)
+
+    def get_wm_cache(self, cache_key: int) -> Any:
+        return self.answer(("wm",), "get_wm_cache", cache_key)
+
+    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
+        return self.answer(("hierarchical", env_id), "hierarchical_get", cache_key)
+
+
+def storing(change: Callable[[KeysValues], Any]) -> Make:
+    """Break what is stored: the entry is copied, changed, and then set."""
+
+    class Storing(Wrapped):
+        def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
+            own = copy_of(kv_cache)
+            return super().store(place, method, key, change(own) or own)
+
+    return Storing
+
+
+def answering(change: Callable[[Any], Any]) -> Make:
+    """Break what is answered: every hit is copied and changed."""
+
+    class Answering(Wrapped):
+        def answer(self, place: Place, method: str, key: int) -> Any:
+            found = super().answer(place, method, key)
+            if found is None:
+                return None
+            own = copy_of(found)
+            changed = change(own)
+            return own if changed is None else changed
+
+    return Answering
+
+
+def raising(verb: str, every: int = 1) -> Make:
+    """Raise on a kind of call: ``store``, ``answer`` or a clear's name; on every n-th one."""
+
+    class Raising(Wrapped):
+        pass
+
+    def fail(self: Any, *args: Any) -> Any:
+        self.count += 1
+        if self.count % every == 0:
+            raise RuntimeError(f"planted in {verb}")
+        return getattr(Wrapped, verb)(self, *args) if hasattr(Wrapped, verb) else getattr(self.inner, verb)(*args)
+
+    setattr(Raising, verb, fail)
+    return Raising
+
+
+def meddling(change: Callable[[], Any]) -> Make:
+    """Change process-wide state on every set."""
+
+    class Meddling(Wrapped):
+        def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
+            change()
+            return super().store(place, method, key, kv_cache)
+
+    return Meddling
+
+
+def copy_of(entry: Any) -> KeysValues:
+    """Return a copy that shares no memory with an entry."""
+    found = leaves(entry)
+    own = KeysValues.empty_like(found)
+    own.copy_from(found)
+    return own
+
+
+def pool_of(place: Place) -> tuple[str, int | None]:
+    """Return a place as ``live_keys`` and ``peek`` want it."""
+    return place[0], place[1] if len(place) > 1 else None
