@@ -22,9 +22,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reports.reader import read_run
+from reports.record.codec import to_json
 from reports.record.histogram import is_due
-from reports.record.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window, to_json
-from reports.record.run import fold, summarise
+from reports.record.records import Divergence, LeafDifference, Window
+from reports.record.totals import fold, summarise
+from reports.record.words import Cause, Dimension, Fault, Outcome
 from reports.short import Shortener
 from reports.writer import RunWriter
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reports.disk.json_file import is_inside, json_file
 from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.errors import RunUnreadable
 from reports.read.consistency import (
     absent_ranks,
     count_what_was_written,
@@ -26,13 +27,10 @@ from reports.read.consistency import (
 from reports.read.lines import read_lines
 from reports.read.thinning import MOST
 from reports.record.records import Divergence
-from reports.record.run import Run, add_counts, created, fold
+from reports.record.run import Run, created
+from reports.record.totals import add_counts, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
-
-
-class RunUnreadable(Exception):
-    """A path holds no run at all: what was expected, and what to do."""
 
 
 def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = True) -> Run:

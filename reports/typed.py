@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 from reports.record.histogram import BUCKETS
-from reports.record.records import Outcome
+from reports.record.words import Outcome
 from reports.short import Full
 
 _BEGIN = b'{"type":"window",'

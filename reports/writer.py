@@ -24,15 +24,14 @@ from typing import Any
 from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
 from reports.disk.process import identity
 from reports.disk.seal import new_digest, seal
-from reports.record.records import SCHEMA, Divergence, Window, to_json
+from reports.errors import RunDirectoryError
+from reports.record.codec import to_json
+from reports.record.records import Divergence, Window
+from reports.record.words import SCHEMA
 from reports.short import Shortener
 
 # What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
 _OF_EACH_RANK = ("created", "seed", "git", "versions", "platform", "cuda", "selftest")
-
-
-class RunDirectoryError(OSError):
-    """A run directory can't be made: what was found, and what to do."""
 
 
 class RunWriter:
@@ -178,7 +177,7 @@ class RunWriter:
         """End the run: a last line, and for rank 0 ``summary.json``; a second call changes nothing.
 
         Args:
-            summary: What ``reports.record.run.summarise`` made. ``writer`` (faults and lost lines) is added.
+            summary: What ``reports.record.totals.summarise`` made. ``writer`` (faults and lost lines) is added.
 
         Returns:
             Whether everything this writer was ever given is on disk.

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 
-from reports.reader import RunUnreadable
-from reports.record.records import EXIT_HARNESS, EXIT_USAGE
-from reports.writer import RunDirectoryError
+from reports.errors import RunDirectoryError, RunUnreadable
+from reports.record.words import EXIT_HARNESS, EXIT_USAGE
 from validator.errors import LockstepError
 
 _EXIT_CODES = "exit codes: 0 PASS, 1 FAIL, 2 usage or unreadable input, 3 fault of kv-lockstep itself, 5 INCONCLUSIVE"

@@ -19,8 +19,9 @@ from typing import Any
 
 from reports.disk.run_id import run_id
 from reports.reader import read_run
-from reports.record.records import SCHEMA, Divergence, Window
-from reports.record.run import Totals, summarise
+from reports.record.records import Divergence, Window
+from reports.record.totals import Totals, summarise
+from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from shadow.switch import HostPromises
 from shadow.wrapper.shadow_cache import ShadowCache

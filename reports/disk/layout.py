@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from reports.record.records import to_json
+from reports.record.codec import to_json
 
 RUN_FILE: Final = "run.json"
 SUMMARY_FILE: Final = "summary.json"

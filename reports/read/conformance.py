@@ -12,9 +12,9 @@ from typing import Any
 from reports.disk.json_file import json_file
 from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
-from reports.record.records import SCHEMA
+from reports.errors import RunDirectoryError
 from reports.record.run import ConformanceResult, created
-from reports.writer import RunDirectoryError
+from reports.record.words import SCHEMA
 
 _FILE = re.compile(r"conformance-[A-Za-z0-9-]{1,100}\.json")
 

@@ -9,8 +9,9 @@ from typing import Any
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.process import alive
 from reports.read.lines import RankLines
-from reports.record.records import SCHEMA
-from reports.record.run import Run, State, Totals, fold, summarise
+from reports.record.run import Run, State
+from reports.record.totals import Totals, fold, summarise
+from reports.record.words import SCHEMA
 
 _NAMED = 5
 

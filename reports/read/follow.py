@@ -11,7 +11,7 @@ from reports.disk.layout import RUN_FILE, SUMMARY_FILE
 from reports.disk.process import alive
 from reports.read.lines import RankLines
 from reports.record.records import Divergence
-from reports.record.run import Totals, fold
+from reports.record.totals import Totals, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 _MOST_AT_ONCE = 32 << 20

@@ -17,8 +17,9 @@ from reports.disk.seal import is_sealed, new_digest
 from reports.read.thinning import MOST
 from reports.read.window_check import check_window
 from reports.read.windows import Windows
-from reports.record.records import Divergence, Window, from_json
-from reports.record.run import Timed
+from reports.record.codec import from_json
+from reports.record.records import Divergence, Window
+from reports.record.totals import Timed
 from reports.short import Full, Short
 from reports.typed import window_decoder
 

@@ -7,7 +7,7 @@ from operator import add
 from typing import Any
 
 from reports.columns import Columns
-from reports.record.run import add_counts
+from reports.record.totals import add_counts
 from reports.short import HELD, Names
 
 MOST = 1024

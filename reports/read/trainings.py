@@ -9,9 +9,10 @@ from typing import Any
 from reports.disk.json_file import json_file
 from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
-from reports.reader import RunUnreadable
-from reports.record.records import SCHEMA, from_json, to_json
+from reports.errors import RunUnreadable
+from reports.record.codec import from_json, to_json
 from reports.record.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
+from reports.record.words import SCHEMA
 
 _RECORDS = ("trainings", "first_differences")
 

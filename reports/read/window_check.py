@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any
 
 from reports.record.histogram import BUCKETS
-from reports.record.records import Outcome
+from reports.record.words import Outcome
 
 _BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
 _OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)

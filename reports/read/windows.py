@@ -12,7 +12,7 @@ from reports.columns import Columns
 from reports.read.order import Order
 from reports.read.thinning import MOST, Thinned
 from reports.record.histogram import total
-from reports.record.run import Timed
+from reports.record.totals import Timed
 from reports.short import Full, Names, Short
 
 Line = dict[str, Any]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.record.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window
-from reports.record.run import fold, summarise
+from reports.record.records import Divergence, LeafDifference, Window
+from reports.record.totals import fold, summarise
+from reports.record.words import Cause, Dimension, Fault, Outcome
 from reports.writer import RunWriter
 
 MANIFEST: dict[str, Any] = {

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from reports.errors import RunDirectoryError
 from reports.reader import read_run
 from reports.record.records import Window
-from reports.record.run import fold, summarise
-from reports.writer import RunDirectoryError, RunWriter
+from reports.record.totals import fold, summarise
+from reports.writer import RunWriter
 from tests.reports.records_for_tests import MANIFEST, divergence, window, write_run
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc, mount or RLIMIT_FSIZE")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault, Verdict
+from reports.record.words import Cause, Fault, Verdict
 from shadow.entry import leaves
 from tests.shadow.entries import assert_equal_entries, make_entry
 from tests.validator.trials import DictCache, declared, legacy, manager

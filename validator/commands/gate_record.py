@@ -19,10 +19,11 @@ from rich.text import Text
 from reports.disk.json_file import json_file
 from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
+from reports.errors import RunUnreadable
 from reports.formats.terminal.layout import STYLES, Page
 from reports.read.evidence_files import differences, evidence_files, named_files
-from reports.reader import RunUnreadable
-from reports.record.records import EXIT_CODE, SCHEMA, Verdict, to_json
+from reports.record.codec import to_json
+from reports.record.words import EXIT_CODE, SCHEMA, Verdict
 from validator.commands.gate_evidence import Sources, read_sources
 from validator.errors import ConfigError, LockstepError
 from validator.gate.judgement import Judgement, judge

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from reports.record.records import Cause, Dimension, Fault, LeafDifference
+from reports.record.records import LeafDifference
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import Leaf, leaves, readable
 from shadow.operation import Observation, Pool
 from shadow.wrapper.clock import DeviceTime

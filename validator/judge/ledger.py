@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault, LeafDifference
+from reports.record.records import LeafDifference
+from reports.record.words import Cause, Dimension, Fault
 from shadow.operation import Observation, Pool
 from validator.judge.counters import OUTCOMES, Counters
 from validator.judge.values import pools_of

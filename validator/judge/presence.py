@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.record.records import Cause, Dimension
+from reports.record.words import Cause, Dimension
 from shadow.operation import Observation, Pool
 from validator.entries.digest import Digest
 from validator.judge.side import SideView, entry_leaves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.record.records import Dimension
+from reports.record.words import Dimension
 from shadow.entry import KeysValues, Leaf
 from shadow.operation import Pool
 from validator.judge.ledger import Charge, Ledger

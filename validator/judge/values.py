@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reports.record.records import Cause, Dimension
+from reports.record.words import Cause, Dimension
 from shadow.entry import Leaf
 from shadow.operation import Pool
 from validator.entries.compare import same_bits, valid

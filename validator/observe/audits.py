@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import region
 from shadow.operation import Pool
 from validator.entries.digest import digest_region

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import Leaf, Lent, readable, region
 from shadow.memory.regions import Region
 from validator.entries.digest import Digest, digest_region

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import agreement, leaves, readable
 from shadow.operation import Observation
 from validator.entries.compare import differences, equal

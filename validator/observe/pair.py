@@ -7,7 +7,8 @@ from time import perf_counter_ns
 from typing import Any, Protocol
 
 from reports.record import histogram
-from reports.record.records import ONLY_COUNTED, Cause, Dimension, Fault, Window
+from reports.record.records import Window
+from reports.record.words import ONLY_COUNTED, Cause, Dimension, Fault
 from shadow.memory.regions import Plain
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises

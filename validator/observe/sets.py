@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import Lent, leaves, readable, region
 from shadow.memory.regions import Plain
 from shadow.operation import Observation, Pool, make

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
 from validator.judge.ledger import Charge

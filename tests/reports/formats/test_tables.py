@@ -13,7 +13,7 @@ from reports.content.comparison import Compared, compare
 from reports.content.series import MOST, over_training
 from reports.read.follow import Follower
 from reports.reader import read_run
-from reports.record.run import fold, summarise
+from reports.record.totals import fold, summarise
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import CACHE, MANIFEST, divergence, window, write_run
 from validator.gate.judgement import judge

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from reports.disk.process import identity
-from reports.reader import RunUnreadable, find_runs, read_run
-from reports.record.run import fold, summarise
+from reports.errors import RunUnreadable
+from reports.reader import find_runs, read_run
+from reports.record.totals import fold, summarise
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import CACHE, MANIFEST, divergence, edit, leaf, window, write_run
 

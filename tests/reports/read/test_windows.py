@@ -16,7 +16,7 @@ from reports.columns import in_columns
 from reports.read.lines import RankLines, read_lines
 from reports.reader import read_run
 from reports.record.records import Window
-from reports.record.run import fold
+from reports.record.totals import fold
 from reports.short import FULL_EVERY
 from reports.typed import window_decoder
 from reports.writer import RunWriter

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from reports.errors import RunUnreadable
 from reports.read.trainings import find_trainings, read_trainings, write_trainings
-from reports.reader import RunUnreadable
 from reports.record.trainings import AB_FILE, Training, Trainings
 from shadow.hosts.unizero import load_config
 from shadow.legacy import LegacyKVCache

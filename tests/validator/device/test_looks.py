@@ -20,7 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault, Verdict
+from reports.record.words import Cause, Fault, Verdict
 from shadow.entry import KeysValues, Leaf, leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from reports.disk.seal import seal
-from reports.reader import RunUnreadable
-from reports.record.records import Verdict
+from reports.errors import RunUnreadable
+from reports.record.words import Verdict
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
 from tests.validator.gate.test_judgement import divergence
 from validator.commands.gate_evidence import gather

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reports.record.records import Cause
+from reports.record.words import Cause
 from shadow.entry import KeysValues, leaves
 
 Make = Callable[[Any], Any]
