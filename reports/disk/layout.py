@@ -26,6 +26,11 @@ def rank_file(rank: int) -> str:
     return f"rank-{rank:04d}.jsonl"
 
 
+def open_file(rank: int) -> str:
+    """Return the name of the file of one rank's windows that are no lines yet."""
+    return f"rank-{rank:04d}.open.json"
+
+
 def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
     """Write a file that is there as a whole or not at all.
 

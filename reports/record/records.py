@@ -20,7 +20,8 @@ Of schema 1 there was no file of open windows, and windows may be in short; see 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Final
 
 from reports.record.words import Cause, Dimension, Fault, Outcome
 
@@ -126,6 +127,12 @@ class Divergence:
         return f"{self.dimension.value}|{self.cause.value}|{self.fault.value}"
 
 
+# What becomes of a field when windows that follow each other are added up; the first's is kept where nothing is said.
+_COUNTS: Final = {"adds": True}  # a number for each name
+_NESTED: Final = {"adds": True, "nested": True}  # such a table for each name
+_LAST: Final = {"last": True}  # what is said last: an empty table and -1 say nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one shadowed pair did since its last window. Everything countable is a difference, so windows add up.
@@ -152,15 +159,20 @@ class Window:
     cache: str
     seq: int
     t_s: float
-    ops: dict[str, int] = field(default_factory=dict)
-    lookups: dict[str, dict[str, int]] = field(default_factory=dict)
-    divergences: dict[str, int] = field(default_factory=dict)
-    coverage: dict[str, int] = field(default_factory=dict)
-    envs: dict[str, int] = field(default_factory=dict)
-    latency_ns: dict[str, dict[str, int]] = field(default_factory=dict)
-    bytes_held: dict[str, int] = field(default_factory=dict)
+    ops: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    lookups: dict[str, dict[str, int]] = field(default_factory=dict, metadata=_NESTED)
+    divergences: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    coverage: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    envs: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    latency_ns: dict[str, dict[str, int]] = field(default_factory=dict, metadata=_NESTED)
+    bytes_held: dict[str, int] = field(default_factory=dict, metadata=_LAST)
     harness_ns: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    train_iter: int = -1
-    env_step: int = -1
+    dropped: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    train_iter: int = field(default=-1, metadata=_LAST)
+    env_step: int = field(default=-1, metadata=_LAST)
     rank: int = 0
+
+
+COUNTS: Final = tuple(f.name for f in fields(Window) if f.metadata == _COUNTS)
+NESTED: Final = tuple(f.name for f in fields(Window) if f.metadata == _NESTED)
+LAST: Final = tuple(f.name for f in fields(Window) if f.metadata == _LAST)

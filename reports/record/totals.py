@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from reports.record.histogram import percentile
-from reports.record.records import Window
+from reports.record.records import COUNTS, LAST, NESTED, Window
 from reports.record.words import Outcome
 
 
@@ -42,14 +42,12 @@ class Totals:
 
     def add(self, window: Window) -> None:
         """Add one window."""
-        add_counts(self.ops, window.ops)
-        add_counts(self.divergences, window.divergences)
-        add_counts(self.coverage, window.coverage)
-        add_counts(self.envs, window.envs)
-        add_counts(self.dropped, window.dropped)
-        for into, tables in ((self.lookups, window.lookups), (self.latency_ns, window.latency_ns)):
-            for name, counts in tables.items():
-                add_counts(into.setdefault(name, {}), counts)
+        for name in COUNTS:
+            add_counts(getattr(self, name), getattr(window, name))
+        for name in NESTED:
+            tables = getattr(self, name)
+            for part, counts in getattr(window, name).items():
+                add_counts(tables.setdefault(part, {}), counts)
         self.harness_ns += window.harness_ns
         self.t_s = max(self.t_s, window.t_s)
         if window.bytes_held:
@@ -118,6 +116,15 @@ def fold(windows: Iterable[Window]) -> Totals:
     for window in windows:
         total.add(window)
     return total
+
+
+def joined(windows: Sequence[Window]) -> Window:
+    """Add up windows of one pair of one rank, at least one, which follow each other."""
+    totals = fold(windows)
+    summed = {name: getattr(totals, name) for name in (*COUNTS, *NESTED, "harness_ns", "t_s")}
+    said = {name: [getattr(window, name) for window in windows] for name in LAST}
+    last = {name: next((one for one in reversed(ones) if one not in ({}, -1)), ones[0]) for name, ones in said.items()}
+    return replace(windows[0], **summed, **last)
 
 
 def summarise(totals: Totals, **about: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2  # of what is written
+READS: Final = range(1, SCHEMA + 1)
 ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
 
 

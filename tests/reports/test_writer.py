@@ -21,6 +21,7 @@ from reports.errors import RunDirectoryError
 from reports.reader import read_run
 from reports.record.records import Window
 from reports.record.totals import fold, summarise
+from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import MANIFEST, divergence, window, write_run
 
@@ -59,7 +60,7 @@ class TestCreate:
 
         assert writer.path == tmp_path / "deep" / "er" / "r1"
         assert manifest["seed"] == 3
-        assert manifest["schema"] == 1
+        assert manifest["schema"] == SCHEMA
         assert manifest["run_id"] == "r1"
         assert manifest["world_size"] == 1
         assert manifest["pid"] == os.getpid()

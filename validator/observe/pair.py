@@ -28,7 +28,7 @@ _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
 
 class Sink(Protocol):
-    """Where a pair sends what it found; the session implements it."""
+    """Where a pair sends what it found; the recorder implements it."""
 
     train_iter: int
     env_step: int
@@ -42,7 +42,7 @@ class Sink(Protocol):
     def event(self, name: str, detail: str = "") -> None:
         """Note what happened."""
 
-    def fault(self, fault: Exception) -> None:
+    def harness_failed(self, error: Exception) -> None:
         """Note that the harness itself failed."""
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
@@ -159,7 +159,7 @@ class Pair:
     def faulted(self, fault: Exception) -> None:
         """Count a fault of the harness; such a run can't pass."""
         self.counters.dropped["harness faults"] += 1
-        self.sink.fault(fault)
+        self.sink.harness_failed(fault)
 
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""

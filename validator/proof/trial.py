@@ -67,9 +67,9 @@ class Trial:
     def event(self, name: str, detail: str = "") -> None:
         """Nothing to write."""
 
-    def fault(self, fault: Exception) -> None:
-        """Keep a fault of the harness."""
-        self.faults.append(fault)
+    def harness_failed(self, error: Exception) -> None:
+        """Keep a failure of the harness."""
+        self.faults.append(error)
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Copies are not observed here."""

@@ -687,7 +687,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         root=str(ROOT),
         out=str(tmp_path),
         candidate="manager()",
-        then=f"lockstep.window(lockstep.pairs[0], force=True){then}",
+        then=f"lockstep.recorder.window(lockstep.pairs[0], force=True){then}",
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
