@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.logging import RichHandler
 
+from reports.errors import RunUnreadable
 from reports.formats.terminal.run import first_lines
-from reports.reader import RunUnreadable
-from reports.record.records import EXIT_CODE, Verdict
+from reports.record.words import EXIT_CODE, Verdict
 from shadow.hosts.unizero import TrainConfig, train
 from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.progress import display

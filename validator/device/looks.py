@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from reports.record.records import Fault, LeafDifference
+from reports.record.records import LeafDifference
+from reports.record.words import Fault
 from shadow.entry import leaves
 from shadow.lent import readable
 from shadow.memory.buffers import Leaf

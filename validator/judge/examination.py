@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.located import region
 from validator.entries.digest import holds
 from validator.entries.readable import entry_leaves, storages

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from reports.record.records import Fault, LeafDifference
+from reports.record.records import LeafDifference
+from reports.record.words import Fault
 from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 from shadow.operation import Observation, make

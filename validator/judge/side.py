@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from reports.record.records import Fault
+from reports.record.words import Fault
 from shadow.interface import CachePolicy
 from shadow.memory.buffers import Leaf
 from shadow.operation import Pool

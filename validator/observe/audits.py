@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reports.record.records import Fault
+from reports.record.words import Fault
 from shadow.located import region
 from shadow.operation import Pool
 from validator.device.looks import DeviceLooks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from reports.record.records import Fault
+from reports.record.words import Fault
 from shadow.lent import readable
 from shadow.located import region
 from shadow.memory.buffers import Leaf

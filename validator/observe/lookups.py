@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from reports.record.records import Fault
+from reports.record.words import Fault
 from shadow.entry import leaves
 from shadow.lent import readable
 from shadow.operation import Observation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import leaves
 from shadow.lent import readable
 from shadow.located import region

@@ -20,7 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault, Outcome, Verdict
+from reports.record.words import Cause, Fault, Outcome, Verdict
 from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
@@ -690,7 +690,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         root=str(ROOT),
         out=str(tmp_path),
         candidate="manager()",
-        then=f"lockstep.window(lockstep.pairs[0], force=True){then}",
+        then=f"lockstep.recorder.window(lockstep.pairs[0], force=True){then}",
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr
