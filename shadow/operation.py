@@ -102,8 +102,8 @@ class Observer(Protocol):
 
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
-    ) -> None:
-        """See an operation before either side does.
+    ) -> Any:
+        """See an operation before either side does; what this returns is given back to ``observed``.
 
         Args:
             operation: What is about to be called.
@@ -114,11 +114,11 @@ class Observer(Protocol):
             plain: Where both lie, each if it is plain.
         """
 
-    def observed(self, observation: Observation) -> None:
-        """See what both sides did."""
+    def observed(self, observation: Observation, token: Any) -> None:
+        """See what both sides did; ``token`` is what ``before`` returned, None if that failed."""
 
-    def faulted(self, fault: Exception) -> None:
-        """Learn that the harness itself failed in one of the calls above; the host never does."""
+    def harness_failed(self, step: str, error: Exception) -> None:
+        """Learn that the harness itself failed, and at which step; the host never does."""
 
     def torn(self) -> None:
         """Learn that an interrupt ended an operation half-way, perhaps on one side only."""

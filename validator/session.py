@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,6 @@ from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
 from validator.entries.evidence import evidence
 from validator.gate.judgement import Judgement, judge
-from validator.judge.ledger import Charge
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
@@ -137,7 +136,7 @@ class Lockstep:
         """
         with self._lock:
             pair = self._register(name or "cache", control, candidate, primary, promises)
-            self._copies[pair.name] = copies or f"{pair.name}-copy"
+            self._copies[pair.case.name] = copies or f"{pair.case.name}-copy"
             return ShadowCache(control, candidate, pair, primary, self.config.seed)
 
     def weights_updated(self, cache: ShadowCache | None = None) -> None:
@@ -178,7 +177,7 @@ class Lockstep:
     @property
     def divergences_so_far(self) -> int:
         """Divergences recorded or counted so far, repeats included."""
-        live = sum(sum(pair.counters.divergences.values()) for pair in self.pairs)
+        live = sum(sum(pair.case.counters.divergences.values()) for pair in self.pairs)
         return live + self._totals.n_divergences
 
     def hit_rates_so_far(self) -> dict[str, float | None]:
@@ -231,10 +230,10 @@ class Lockstep:
 
     # -- what pairs call ----------------------------------------------------------------------------------------------
 
-    def diverged(self, pair: Pair, charge: Charge, about: dict[str, Any], answers: tuple[Any, Any]) -> bool:
+    def diverged(self, divergence: Divergence, answers: tuple[Any, Any]) -> bool:
         """Record one divergence, at once; False if only its count is kept."""
         with self._lock:
-            group = charge.group
+            group = divergence.group
             self._per_group[group] = self._per_group.get(group, 0) + 1
             if self._per_group[group] > _PER_GROUP or self._n_divergences >= self.config.max_divergences:
                 return False
@@ -246,61 +245,43 @@ class Lockstep:
                 if blob:
                     file = self._writer.evidence(f"divergence-{ident:06d}.safetensors", blob)
                     note = note or self._writer.evidence_reason
-            control_error, candidate_error = about.pop("errors")
-            key = about.pop("key")
-            divergence = Divergence(
-                id=ident,
-                cache=pair.name,
-                key=None if key is None else f"{key & (1 << 64) - 1:016x}",
-                dimension=charge.dimension,
-                cause=charge.cause,
-                fault=charge.fault,
-                explanation=charge.explanation,
-                leaves=charge.leaves,
-                control_error=_error_text(control_error),
-                candidate_error=_error_text(candidate_error),
-                train_iter=self.train_iter,
-                env_step=self.env_step,
-                evidence=file,
-                evidence_note=note,
-                t_s=self._writer.elapsed_s(),
-                **about,
-            )
+            divergence = replace(divergence, id=ident, evidence=file, evidence_note=note, t_s=self._writer.elapsed_s())
             self._first = self._first or divergence
             self._writer.divergence(divergence)
             if self.config.on_divergence == "log":
-                logger.warning("KV cache divergence %d: %s", ident, charge.explanation)
+                logger.warning("KV cache divergence %d: %s", ident, divergence.explanation)
             return True
 
     def window(self, pair: Pair, *, force: bool) -> None:
         """Write a window, at once or if it is due."""
         now = self._writer.elapsed_s()
-        due = now >= self._next_window[pair.name] or sum(pair.counters.ops.values()) >= self.config.window_ops
+        due = now >= self._next_window[pair.case.name] or sum(pair.case.counters.ops.values()) >= self.config.window_ops
         if not (force or due):
             return
         # Early ones are shorter, so that a short run has curves too.
-        self._next_window[pair.name] = now + min(self.config.window_s, max(_FIRST_WINDOW_S, now * _WINDOW_SHARE))
+        self._next_window[pair.case.name] = now + min(self.config.window_s, max(_FIRST_WINDOW_S, now * _WINDOW_SHARE))
         window = pair.drain(now, last=force)
         self._writer.window(window)
         self._show(window, last=force)
         # Kept folded: the memory of the harness must not grow with the length of the run.
         self._totals.add(window)
 
-    def fault(self, fault: Exception) -> None:
+    def harness_failed(self, step: str, error: Exception) -> None:
         """Note that the harness itself failed; the first time each kind does, with the place."""
-        kind = type(fault).__name__
+        kind = type(error).__name__
         self._faults[kind] = self._faults.get(kind, 0) + 1
         if self._faults[kind] == 1:
-            detail = "".join(traceback.format_exception(fault)[-6:])
+            detail = f"at the step '{step}': " + "".join(traceback.format_exception(error)[-6:])
             self._writer.event("harness_fault", detail)
             logger.error("kv-lockstep itself failed, training goes on, this run can't pass: %s", detail)
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair under a name of its own."""
         with self._lock:
-            name = self._copies.get(pair.name, f"{pair.name}-copy")
-            fork = self._register(name, control, candidate, pair.primary.name, pair.promises, copy_of=pair.name)
-            self._copies[fork.name] = name
+            own = pair.case
+            name = self._copies.get(own.name, f"{own.name}-copy")
+            fork = self._register(name, control, candidate, own.primary.name, own.promises, copy_of=own.name)
+            self._copies[fork.case.name] = name
             return fork
 
     # -- helpers ------------------------------------------------------------------------------------------------------
@@ -325,12 +306,12 @@ class Lockstep:
         promises: HostPromises | None = None,
         copy_of: str = "",
     ) -> Pair:
-        taken = {pair.name for pair in self.pairs}
+        taken = {pair.case.name for pair in self.pairs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         pair = Pair(unique, control, candidate, primary, self.config, self, promises)
         self.pairs.append(pair)
         self._next_window[unique] = self._writer.elapsed_s() + min(self.config.window_s, _FIRST_WINDOW_S)
-        policies = {side.name: asdict(side.model.policy) for side in (pair.control, pair.candidate)}
+        policies = {side.name: asdict(side.model.policy) for side in pair.case.sides}
         self._writer.cache(
             unique,
             control=_class_name(control),
@@ -338,18 +319,18 @@ class Lockstep:
             sources={"control": source_of(type(control)), "candidate": source_of(type(candidate))},
             primary=primary,
             policy=policies,
-            env_num=pair.env_num,
-            assumed=pair.assumed,
+            env_num=pair.case.env_num,
+            assumed=pair.case.assumed,
             copy_of=copy_of,
-            promises=asdict(pair.promises),
+            promises=asdict(pair.case.promises),
         )
         return pair
 
     def _contained(self, pair: Pair, call: Any) -> None:
         try:
             call()
-        except Exception as fault:
-            pair.faulted(fault)
+        except Exception as error:
+            pair.harness_failed("follow the host", error)
 
     def _excepthook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self._failed = True
@@ -381,7 +362,3 @@ def open_from_settings(settings: Any, about: Mapping[str, Any] | None = None) ->
 def _class_name(cache: Any) -> str:
     kind = type(cache)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _error_text(error: Exception | None) -> str:
-    return "" if error is None else f"{type(error).__name__}: {error}"[:4000]

@@ -167,7 +167,7 @@ class ShadowCache:
             try:
                 began = perf_counter_ns()
                 observer = self._observer
-                staged = entry = None
+                staged = entry = token = None
                 plain: Plain = (None, None)
                 theirs = args
                 try:
@@ -177,9 +177,9 @@ class ShadowCache:
                         theirs = (*args[:-1], staged)
                         if self._staging.device is not None and self._call is called:
                             self._call = DeviceClock(self._staging.device).called
-                    observer.before(operation, env_id, key, entry, staged, plain)
-                except Exception as fault:
-                    observer.faulted(fault)
+                    token = observer.before(operation, env_id, key, entry, staged, plain)
+                except Exception as error:
+                    observer.harness_failed("prepare", error)
                     if entry is not None and staged is None:  # the secondary must not see the host's own
                         theirs = copy.deepcopy(args)
                 index = self._index
@@ -203,9 +203,9 @@ class ShadowCache:
                     else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
                 )
                 try:
-                    observer.observed(make(Observation, seen))
-                except Exception as fault:
-                    observer.faulted(fault)
+                    observer.observed(make(Observation, seen), token)
+                except Exception as error:
+                    observer.harness_failed("observe", error)
                 observer.harness_ns += perf_counter_ns() - began - own_ns
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
@@ -232,5 +232,5 @@ class ShadowCache:
     def _contained(self, call: Callable[[], Any]) -> None:
         try:
             call()
-        except Exception as fault:
-            self._observer.faulted(fault)
+        except Exception as error:
+            self._observer.harness_failed("call the secondary", error)

@@ -195,8 +195,8 @@ def test_pairs_and_their_copies_get_names_of_their_own(tmp_path: Path) -> None:
         lockstep.shadow(control=manager(), candidate=legacy())
         copy.deepcopy(one)
         copy.deepcopy(one)
-    assert [pair.name for pair in lockstep.pairs] == ["cache", "cache-2", "cache-copy", "cache-copy-2"]
-    assert [line["cache"] for line in read_run(lockstep.run_dir).caches] == [pair.name for pair in lockstep.pairs]
+    assert [pair.case.name for pair in lockstep.pairs] == ["cache", "cache-2", "cache-copy", "cache-copy-2"]
+    assert [line["cache"] for line in read_run(lockstep.run_dir).caches] == [pair.case.name for pair in lockstep.pairs]
 
 
 # The disk goes away

@@ -41,20 +41,20 @@ def entry(number: float, **shape: Any) -> KeysValues:
 
 def charged(run: Trial) -> list[tuple[Cause, Fault]]:
     """Cause and side of every charge; the harness itself must not have failed."""
-    assert run.faults == [], run.faults
-    return [(charge.cause, charge.fault) for charge in run.charges]
+    assert run.failures == [], run.failures
+    return [(charge.cause, charge.fault) for charge in run.divergences]
 
 
 def only(run: Trial) -> Charge:
     """The one charge there is."""
-    assert run.faults == [], run.faults
-    assert len(run.charges) == 1, [charge.explanation for charge in run.charges]
-    return run.charges[0]
+    assert run.failures == [], run.failures
+    assert len(run.divergences) == 1, [charge.explanation for charge in run.divergences]
+    return run.divergences[0]
 
 
 def counted(run: Trial) -> int:
     """Divergences counted, repeats included."""
-    return sum(run.pair.counters.divergences.values())
+    return sum(run.pair.case.counters.divergences.values())
 
 
 class DictCache:

@@ -54,8 +54,8 @@ def bench_device(rounds: int) -> dict[str, Any] | None:
                 times[name].append(start.elapsed_time(end))
     waits, operations = _waits(trial.cache, made, rounds + 2)
     trial.finish()
-    if trial.charges or trial.faults:
-        raise AssertionError(f"a sound pair was charged: {trial.charges[:1]} {trial.faults[:1]}")
+    if trial.divergences or trial.failures:
+        raise AssertionError(f"a sound pair was charged: {trial.divergences[:1]} {trial.failures[:1]}")
     return {
         "device": torch.cuda.get_device_name(),
         "ms_per_search": {name: statistics.median(spent) for name, spent in times.items()},

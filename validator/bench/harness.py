@@ -112,8 +112,8 @@ def bench_growth(most: int, tell: Callable[[str], None] = lambda text: None) -> 
         spent = thread_time() - began
         found.append({"operations": done, "us_per_op": spent / (done - before) * 1e6, "resident": _resident()})
         target *= 10
-    if meter.charges or meter.faults:
-        raise AssertionError(f"a sound pair was charged: {meter.charges[:1]} {meter.faults[:1]}")
+    if meter.divergences or meter.failures:
+        raise AssertionError(f"a sound pair was charged: {meter.divergences[:1]} {meter.failures[:1]}")
     return found
 
 

@@ -29,6 +29,11 @@ class DeferredQueue:
     """Looks under way, of one shadowed pair."""
 
     def __init__(self) -> None:
+        self.abandon()
+        self.batches = 0  # brought to the host so far
+
+    def abandon(self) -> None:
+        """Let go of everything under way, as after a failure of the device: nobody will be told what came of it."""
         self._open: dict[Any, Batch] = {}  # by device and stream
         self._flying: deque[tuple[Any, Batch]] = deque()
         self._idle: dict[Any, list[Batch]] = {}
@@ -37,7 +42,6 @@ class DeferredQueue:
         self._running = False
         self._streams: dict[Any, Any] = {}
         self._last: Any = None  # device and stream that were used last
-        self.batches = 0  # brought to the host so far
 
     # -- what an operation launches -----------------------------------------------------------------------------------
 

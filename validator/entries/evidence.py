@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 
 from validator.entries.compare import differences, valid
-from validator.judge.side import entry_leaves
+from validator.entries.readable import entry_leaves
 
 _NAMED = 8  # tensors that a note names
 

@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from typing import Any, NamedTuple
+from typing import Any
 
-from reports.record.records import Cause, Dimension, Fault, LeafDifference
-from shadow.operation import Observation, Pool
-from validator.judge.counters import OUTCOMES, Counters
-from validator.judge.values import pools_of
+from reports.record.records import Cause, Fault
+from shadow.operation import Pool
+from validator.judge.charge import Charge, Place
+from validator.judge.counters import Counters
+from validator.judge.words import key_text
+from validator.models.pools import covers, pools_of
 
 _MOST = 8192  # places and marks remembered; beyond, a repeat may be written once more
-
-
-class Charge(NamedTuple):
-    """One thing that must not have happened, and who did it.
-
-    Attributes:
-        dimension: In what respect.
-        cause: Why.
-        fault: Who.
-        explanation: One sentence.
-        leaves: Tensors that differ.
-        by_policy: Whether both sides do what they declare, and differ because of that.
-    """
-
-    dimension: Dimension
-    cause: Cause
-    fault: Fault
-    explanation: str
-    leaves: tuple[LeafDifference, ...] = ()
-    by_policy: bool = False
-
-    @property
-    def group(self) -> str:
-        """Label under which it is counted."""
-        return f"{self.dimension.value}|{self.cause.value}|{self.fault.value}"
-
-
-class Place(NamedTuple):
-    """Where a charge was raised.
-
-    Attributes:
-        op_index: Ordinal of the operation, -1 if it was none in particular.
-        operation: ``kind.pool`` or ``audit``.
-        pool: Pool.
-        env_id: Environment, or None.
-        key: Cache key, or None.
-        outcome: Number of the lookup outcome, or None.
-    """
-
-    op_index: int
-    operation: str
-    pool: Pool
-    env_id: int | None = None
-    key: int | None = None
-    outcome: int | None = None
-
-    @classmethod
-    def of(cls, seen: Observation, outcome: int | None = None) -> Place:
-        """Return the place of an observation."""
-        return cls(seen.op_index, seen.operation.name, seen.operation.pool, seen.env_id, seen.key, outcome)
 
 
 class Ledger:
     """Remembers what was charged where, and where the sides are known to be apart.
 
-    Two kinds of being apart are told from each other. A side is *parted* at a place where it was found to hold
+    Two kinds of being apart are told from each other. A side is *apart* at a place where it was found to hold
     something else than its model says: what it answers there is no news until the key is set again or the pool
-    cleared. A pool is *forced* apart once a fault made the sides hold different keys: that both then do what they
-    declare, and differ, is a consequence.
+    cleared. The *keys* of a pool are apart once a fault made the sides hold different ones: that both then do what
+    they declare, and differ, is a consequence.
 
     Args:
         counters: Where divergences are counted.
@@ -82,8 +34,8 @@ class Ledger:
         # (op_index, operation, env_id, key, result) of the last operations, for the histories
         self.recent: deque[tuple[int, str, int | None, int | None, str]] = deque(maxlen=512)
         self._marks: OrderedDict[tuple[Any, ...], None] = OrderedDict()
-        self._parted: OrderedDict[tuple[str, Pool, int | None, int | None], Charge] = OrderedDict()
-        self._forced: dict[tuple[Pool, int | None], Charge] = {}
+        self._apart: OrderedDict[tuple[str, Pool, int | None, int | None], Charge] = OrderedDict()
+        self._keys_apart: dict[tuple[Pool, int | None], Charge] = {}
 
     def history(self, env_id: int | None, key: int | None) -> tuple[str, ...]:
         """Tell the last operations that matter for a key, oldest first: its own, and clears that could touch it."""
@@ -91,7 +43,7 @@ class Ledger:
         for op_index, name, env, each, result in reversed(self.recent):
             if key is None or each == key or (each is None and (env is None or env == env_id)):
                 where = "" if env is None else f"[{env}]"
-                what = "" if each is None else f" {each & (1 << 64) - 1:016x}"
+                what = "" if each is None else f" {key_text(each)}"
                 found.append(f"#{op_index} {name}{where}{what}" + (f" -> {result}" if result else ""))
             if len(found) == self._quoted:
                 break
@@ -111,64 +63,47 @@ class Ledger:
 
     def repeats(self, charge: Charge, place: Place) -> bool:
         """Count a charge under the one it follows from, if there is one on record."""
-        if charge.cause is Cause.RAISED or not (self._parted or self._forced):
+        if charge.cause is Cause.RAISED or not (self._apart or self._keys_apart):
             return False
         sides = (charge.fault.value,) if charge.fault in (Fault.CONTROL, Fault.CANDIDATE) else ("control", "candidate")
         for pool in pools_of(place.pool):
             env_id = place.env_id if pool == "init" else None
-            known = self._forced.get((pool, env_id)) if charge.by_policy else None
+            known = self._keys_apart.get((pool, env_id)) if charge.by_policy else None
             for side in sides:
-                known = known or self.parted(side, pool, env_id, place.key)
+                known = known or self.apart(side, pool, env_id, place.key)
             if known is not None:
                 self._counters.divergences[known.group] += 1
                 return True
         return False
 
-    def part(self, side: str, pool: Pool, env_id: int | None, key: int | None, charge: Charge) -> None:
+    def set_apart(self, side: str, pool: Pool, env_id: int | None, key: int | None, charge: Charge) -> None:
         """Note that a side holds something else than its model under a key; None for anywhere in the pool."""
-        self._parted[(side, pool, env_id, key)] = charge
-        if len(self._parted) > _MOST:
-            self._parted.popitem(last=False)
+        self._apart[(side, pool, env_id, key)] = charge
+        if len(self._apart) > _MOST:
+            self._apart.popitem(last=False)
 
-    def force(self, pool: Pool, env_id: int | None, charge: Charge) -> None:
+    def set_keys_apart(self, pool: Pool, env_id: int | None, charge: Charge) -> None:
         """Note that the sides hold different keys of a pool because of a fault."""
-        self._forced.setdefault((pool, env_id), charge)
+        self._keys_apart.setdefault((pool, env_id), charge)
 
-    def parted(self, side: str, pool: Pool, env_id: int | None, key: int | None) -> Charge | None:
+    def apart(self, side: str, pool: Pool, env_id: int | None, key: int | None) -> Charge | None:
         """Return the charge for which a side is known to be apart there, if it is."""
-        if not self._parted:
+        if not self._apart:
             return None
-        return self._parted.get((side, pool, env_id, key)) or self._parted.get((side, pool, env_id, None))
+        return self._apart.get((side, pool, env_id, key)) or self._apart.get((side, pool, env_id, None))
 
     def was_set(self, pool: Pool, env_id: int | None, key: int) -> None:
         """Forget about a key that was set again on both sides."""
-        if self._parted:
+        if self._apart:
             for side in ("control", "candidate"):
-                self._parted.pop((side, pool, env_id, key), None)
+                self._apart.pop((side, pool, env_id, key), None)
         if self._marks:
             for mark in [m for m in self._marks if m[2] == key and m[0] in (pool, "hierarchical")]:
                 del self._marks[mark]
 
     def was_cleared(self, pool: Pool, env_id: int | None) -> None:
         """Forget about a pool that both sides have cleared; ``init`` of no env means of all."""
-        for parted in [p for p in self._parted if covers(pool, env_id, p[1], p[2])]:
-            del self._parted[parted]
-        for forced in [f for f in self._forced if covers(pool, env_id, f[0], f[1])]:
-            del self._forced[forced]
-
-    def about(self, place: Place) -> dict[str, Any]:
-        """Return what a record says about a place."""
-        return {
-            "op_index": place.op_index,
-            "operation": place.operation,
-            "pool": place.pool,
-            "env_id": place.env_id,
-            "key": place.key,
-            "outcome": None if place.outcome is None else OUTCOMES[place.outcome],
-            "history": self.history(place.env_id, place.key),
-        }
-
-
-def covers(cleared: Pool, cleared_env: int | None, pool: Pool, env_id: int | None) -> bool:
-    """Tell whether a clear of one pool (of one env, or of all for None) empties another."""
-    return cleared == "all" or (cleared == pool and (cleared_env is None or cleared_env == env_id))
+        for place in [p for p in self._apart if covers(pool, env_id, p[1], p[2])]:
+            del self._apart[place]
+        for pool_apart in [f for f in self._keys_apart if covers(pool, env_id, f[0], f[1])]:
+            del self._keys_apart[pool_apart]

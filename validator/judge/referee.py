@@ -7,19 +7,20 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from reports.record.records import Cause, Dimension, Fault, LeafDifference
+from reports.record.records import Fault, LeafDifference
 from shadow.entry import Leaf
 from shadow.memory.regions import Region
 from shadow.operation import Observation, make
 from validator.entries.compare import Tolerance, differences
 from validator.entries.digest import Digest
-from validator.judge.ledger import Charge
-from validator.judge.presence import QUIRKS, Clear, unanswered, uncalled
-from validator.judge.side import Given, SideView, entry_leaves, memory_of
-from validator.judge.values import Finding, pools_of, wrong_value
-from validator.models.side_model import Reason, Stored
-
-_FAULT = {"control": Fault.CONTROL, "candidate": Fault.CANDIDATE}
+from validator.entries.readable import Given, entry_leaves, memory_of
+from validator.judge import words
+from validator.judge.charge import Charge, Finding, against, of_nobody
+from validator.judge.presence import Clear, unanswered, uncalled
+from validator.judge.side import SideView
+from validator.judge.values import wrong_value
+from validator.models.pools import pools_of
+from validator.models.stored import Stored
 
 
 class Referee:
@@ -36,7 +37,6 @@ class Referee:
         self.candidate = candidate
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
-        self.clearing = False  # whether the last of them was played just now, and is looked at
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
         self.given: dict[str, deque[Given]] = {
             "control": deque(maxlen=64),
@@ -58,14 +58,14 @@ class Referee:
         if not given or given[-1].addresses != addresses or given[-1].first() is not first:
             given.append(make(Given, (weakref.ref(first), addresses, plain.layout.leaf_nbytes)))
 
-    def suspects(self, side: SideView) -> tuple[Clear, ...]:
+    def suspects(self, side: SideView, just_cleared: bool = False) -> tuple[Clear, ...]:
         """Return the clears that may have taken what a side lacks.
 
-        Keys are counted after each clear, so of a side that lists them it can only be the one just played.
+        Keys are counted after each clear, so of a side that lists them it can only be one that was just played.
         """
         if not side.lists_keys:
             return tuple(self.clears)
-        return (self.clears[-1],) if self.clearing else ()
+        return (self.clears[-1],) if just_cleared else ()
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.
@@ -99,12 +99,9 @@ class Referee:
         """Charge what was found of control and candidate to each, or to both where it is the same."""
         one, other = findings
         if one is not None and other is not None and one.cause is other.cause:
-            return [Charge(one.dimension, one.cause, Fault.BOTH, f"Both sides: {one.text}.", leaves)]
-        return [
-            Charge(finding.dimension, finding.cause, _FAULT[side.name], f"The {side.label} {finding.text}.", leaves)
-            for side, finding in ((self.control, one), (self.candidate, other))
-            if finding is not None
-        ]
+            return [Charge(one, Fault.BOTH, "Both sides:", leaves)]
+        sides = ((self.control, one), (self.candidate, other))
+        return [against(side, finding, leaves) for side, finding in sides if finding is not None]
 
     def _finding(
         self,
@@ -118,32 +115,28 @@ class Referee:
         pool, env_id, key = seen.operation.pool, seen.env_id, seen.key
         assert key is not None
         if error is not None:
-            text = f"raised {type(error).__name__} instead of answering"
             if side.model.policy.kind == "legacy_dict" and expected is None and isinstance(error, TypeError):
-                text = "raised TypeError instead of missing: it indexes its pool with the None that its dict answered"
-            return Finding(Dimension.ERROR, Cause.RAISED, text)
+                return Finding(words.RAISED_FOR_A_MISS)
+            return Finding(words.RAISED_ON_GET, {"error": type(error).__name__})
         if answer is None:
             if expected is None:
                 return None
             return unanswered(side, seen, expected, self.suspects(side))
         if leaves is None:
-            return Finding(
-                Dimension.STRUCTURE, Cause.SHAPE_OFF, f"answered a {type(answer).__name__}, which is no entry"
-            )
+            return Finding(words.NO_ENTRY_ANSWERED, {"type": type(answer).__name__})
         found = side.digest(leaves)
         if expected is None:
             return uncalled(side, pool, env_id, key, found)
         if found == expected.digest:
-            return None if expected.key == key else _outlived(expected)
+            if expected.key == key:
+                return None
+            # A dict without a reverse map does this by itself: its model says so, and it is wrong all the same.
+            return Finding(words.OUTLIVED, {"other_key": expected.key, "op": expected.op_index})
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
         if self.lives_in_input(side, leaves) or self._copies_input(side, expected, found):
-            return Finding(
-                Dimension.ISOLATION,
-                Cause.ALIASED_ON_SET,
-                "stored a reference to its input instead of a copy, and the input changed since",
-            )
+            return Finding(words.REFERENCE_CHANGED)
         return wrong_value(side, pool, env_id, expected, leaves, truth)
 
     def _copies_input(self, side: SideView, stored: Stored, answered: Digest) -> bool:
@@ -184,54 +177,17 @@ class Referee:
     ) -> Charge:
         key, env_id = seen.key, seen.env_id
         assert key is not None
-        pools = pools_of(seen.operation.pool)
         for index, side in enumerate((self.control, self.candidate)):
             if side.model.policy.kind not in ("legacy_ring", "legacy_dict"):
                 continue
-            for pool in pools:
+            for pool in pools_of(seen.operation.pool):
                 gone = side.model.pool(pool, env_id if pool == "init" else None).gone.get(key)
-                if gone is not None and gone.reason in QUIRKS and (not hits[index] or leaves):
-                    cause, text = QUIRKS[gone.reason]
-                    return Charge(
-                        Dimension.PRESENCE,
-                        cause,
-                        _FAULT[side.name],
-                        f"The {side.label} {text}; it happened at operation {gone.op_index}.",
-                        leaves,
-                    )
+                if gone is not None and gone.reason in words.QUIRKS and (not hits[index] or leaves):
+                    return against(side, Finding(words.QUIRKS[gone.reason], {"op": gone.op_index}), leaves)
             own, other = expected[index], expected[1 - index]
             if own is not None and (other is None or (own.pool, other.pool) == ("init", "recur")):
-                cause, _ = QUIRKS[Reason.AGE_REFRESHED]
-                return Charge(
-                    Dimension.PRESENCE,
-                    cause,
-                    _FAULT[side.name],
-                    f"The {side.label} gave this key a new age when it was set "
-                    "again, and still holds it although it should have given way (L2).",
-                    leaves,
-                )
+                return against(side, Finding(words.STILL_HELD), leaves)
         if hits[0] and hits[1]:
-            return Charge(
-                Dimension.VALUE,
-                Cause.UNKNOWN,
-                Fault.UNKNOWN,
-                "Both sides answer what they were last found to hold, and that differs.",
-                leaves,
-            )
-        kinds = f"{self.control.model.policy.kind} (control) and {self.candidate.model.policy.kind} (candidate)"
-        return Charge(
-            Dimension.PRESENCE,
-            Cause.POLICY_DIFFERS,
-            Fault.UNKNOWN,
-            f"Both sides do what they declare, and {kinds} keep different keys alive.",
-            leaves,
-        )
-
-
-def _outlived(written: Stored) -> Finding:
-    """Name what a dict without a reverse map does by itself: the side does what its model says, and that is wrong."""
-    text = (
-        f"answers the entry of key {written.key:016x}, which operation {written.op_index} wrote into the slot of the "
-        "key that was asked: the dict outlives the ring"
-    )
-    return Finding(Dimension.VALUE, Cause.DICT_OUTLIVES_RING, text)
+            return of_nobody(words.KNOWN_TO_DIFFER)._replace(leaves=leaves)
+        kinds = {side.name: side.model.policy.kind for side in (self.control, self.candidate)}
+        return of_nobody(words.POLICIES_DIFFER, kinds)._replace(leaves=leaves)

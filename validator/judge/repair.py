@@ -1,59 +1,28 @@
-"""Re-agreement: brings both sides back to the same contents where that is possible, without touching the primary."""
+"""Brings a side back to what it should hold, where that can be done through its interface."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.record.records import Dimension
 from shadow.entry import KeysValues, Leaf
-from shadow.operation import Pool
-from validator.judge.ledger import Charge, Ledger
-from validator.judge.side import SideView, entry_leaves
-from validator.models.side_model import Stored
-
-_OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)
+from validator.entries.readable import entry_leaves
+from validator.judge.side import SideView
+from validator.models.stored import Stored
 
 
-def settle(
-    ledger: Ledger,
-    side: SideView,
-    other: SideView,
-    primary: str,
-    pool: Pool,
-    env_id: int | None,
-    key: int,
-    expected: Stored | None,
-    charge: Charge,
-) -> None:
-    """Settle what follows from a charge against one side.
+def repaired(side: SideView, other: SideView, expected: Stored) -> bool:
+    """Give one side the entry that the other one holds, and tell whether it then holds what it should.
 
-    A secondary that answers wrong values under a live key is given the right ones of the primary. Everything else
-    (the primary itself, keys that should be gone and can't be deleted through the interface, rings in which every set
-    shifts ages) stays as it is and is known to be apart.
-
-    Args:
-        ledger: The pair's ledger.
-        side: The side at fault.
-        other: The other side.
-        primary: Name of the primary.
-        pool: Pool where it happened; never ``hierarchical``.
-        env_id: Environment, or None.
-        key: Key.
-        expected: What the side should hold there, or None.
-        charge: The charge.
+    Rings are left alone: there every set shifts ages.
     """
-    if charge.dimension in _OTHER_KEYS:
-        ledger.force(pool, env_id, charge)
-    if expected is not None and side.name != primary and side.model.policy.kind not in ("legacy_ring", "legacy_dict"):
-        entry = other.read(pool, env_id, key)
-        right = None if entry is None else entry_leaves(entry)
-        if right is not None and side.digest(right) == expected.digest and _give(side, expected, right):
-            return
-    ledger.part(side.name, pool, env_id, key, charge)
+    if side.model.policy.kind in ("legacy_ring", "legacy_dict"):
+        return False
+    entry = other.read(expected.pool, expected.env_id, expected.key)
+    right = None if entry is None else entry_leaves(entry)
+    return right is not None and side.digest(right) == expected.digest and _given(side, expected, right)
 
 
-def _give(side: SideView, expected: Stored, right: Sequence[Leaf]) -> bool:
-    """Set the right entry, and tell whether the side holds it now."""
+def _given(side: SideView, expected: Stored, right: Sequence[Leaf]) -> bool:
     pool, env_id, key = expected.pool, expected.env_id, expected.key
     try:
         held_before = side.read(pool, env_id, key) is not None

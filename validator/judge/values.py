@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reports.record.records import Cause, Dimension
 from shadow.entry import Leaf
 from shadow.operation import Pool
 from validator.entries.compare import same_bits, valid
 from validator.entries.digest import Digest
+from validator.judge import words
+from validator.judge.charge import Finding
 from validator.judge.side import SideView
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
-
-class Finding(NamedTuple):
-    """What is wrong with one side.
-
-    Attributes:
-        dimension: In what respect.
-        cause: Why.
-        text: Explanation, a clause whose subject is the side.
-    """
-
-    dimension: Dimension
-    cause: Cause
-    text: str
-
-
-_STRUCTURE = ((1, Cause.DTYPE_DRIFT, "dtype"), (2, Cause.DEVICE_DRIFT, "device"), (0, Cause.SHAPE_OFF, "shape"))
+# Where in a layout what lies, in the order in which it is looked at.
+_STRUCTURE = ((1, words.OTHER_DTYPE), (2, words.OTHER_DEVICE), (0, words.OTHER_SHAPE))
 
 
 def wrong_value(
@@ -60,7 +46,7 @@ def wrong_value(
         return known
     if truth is not None:
         return _against_truth(answer, truth)
-    return Finding(Dimension.VALUE, Cause.CORRUPTED, "answers values that were never stored")
+    return Finding(words.CORRUPTED)
 
 
 def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored, found: Digest) -> Finding | None:
@@ -80,11 +66,8 @@ def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored
     if any(found.contents):  # empty entries look alike
         for version in expected.previous:
             if version.digest == found:
-                if version.alive:
-                    text = f"answers what operation {version.op_index} stored, before the key was set again"
-                    return Finding(Dimension.VALUE, Cause.RESET_IGNORED, text)
-                text = f"answers what operation {version.op_index} stored under this key in an earlier life of it"
-                return Finding(Dimension.VALUE, Cause.STALE_VERSION, text)
+                kind = words.EARLIER_VERSION if version.alive else words.EARLIER_LIFE
+                return Finding(kind, {"op": version.op_index})
         owner = owner_of(side, found)
         if owner is not None and (owner.key, owner.pool, owner.env_id) != (
             expected.key,
@@ -97,7 +80,7 @@ def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored
         return structure
     known = set(wanted.contents)
     if found.contents != wanted.contents and all(content in known for content in found.contents):
-        return Finding(Dimension.VALUE, Cause.LAYER_MIXED, "has keys, values or layers in one another's place")
+        return Finding(words.MIXED_UP)
     return _leaves_left_over(side, wanted, found)
 
 
@@ -118,43 +101,32 @@ def owner_of(side: SideView, answer: Digest) -> Stored | None:
 
 def foreign(owner: Stored, asked: Pool, env_id: int | None, key: int) -> Finding:
     """Name whose entry was answered instead."""
-    place = where(owner.pool, owner.env_id)
+    place = (owner.pool, owner.env_id)
     if owner.pool == "init" and env_id is not None and owner.env_id != env_id:
-        return Finding(Dimension.VALUE, Cause.OTHER_ENV, f"answers the entry of key {_hex(owner.key)} of {place}")
+        return Finding(words.OTHER_ENV, {"other_key": owner.key, "pool": place})
     if owner.key == key:
-        return Finding(Dimension.VALUE, Cause.WRONG_POOL_ORDER, f"answers this key from {place}")
-    return Finding(Dimension.VALUE, Cause.OTHER_KEY, f"answers the entry of key {_hex(owner.key)} of {place}")
-
-
-def pools_of(asked: Pool) -> tuple[Pool, ...]:
-    """List the pools that a lookup looks in, first to last."""
-    return ("init", "recur") if asked == "hierarchical" else (asked,)
-
-
-def where(pool: Pool, env_id: int | None) -> str:
-    """Name a pool, with its env if it has one."""
-    return pool if env_id is None else f"{pool}[{env_id}]"
+        return Finding(words.OTHER_POOL, {"pool": place})
+    return Finding(words.OTHER_KEY, {"other_key": owner.key, "pool": place})
 
 
 def _structure(wanted: Digest, found: Digest) -> Finding | None:
     if len(wanted.layout) != len(found.layout):
-        text = f"answers {len(found.layout) // 2} layers where {len(wanted.layout) // 2} were stored"
-        return Finding(Dimension.STRUCTURE, Cause.SHAPE_OFF, text)
+        return Finding(words.OTHER_LAYERS, {"found": len(found.layout) // 2, "stored": len(wanted.layout) // 2})
     pairs = list(enumerate(zip(wanted.layout, found.layout, strict=True)))
-    for position, cause, what in _STRUCTURE:
+    for position, kind in _STRUCTURE:
         for index, (one, other) in pairs:
             if one[position] != other[position]:
-                change = f"from {_plain(one[position])} to {_plain(other[position])}"
-                text = f"changed the {what} of layer {index // 2} {'KV'[index % 2]} {change}"
-                return Finding(Dimension.STRUCTURE, cause, text)
+                return _changed(kind, index, one[position], other[position])
     for index, (one, other) in pairs:
         if one[3] != other[3]:
             if set(found.contents) <= set(wanted.contents):
-                text = "has keys, values or layers in one another's place"
-                return Finding(Dimension.VALUE, Cause.LAYER_MIXED, text)
-            text = f"changed the valid length of layer {index // 2} {'KV'[index % 2]} from {one[3]} to {other[3]}"
-            return Finding(Dimension.STRUCTURE, Cause.LENGTH_OFF, text)
+                return Finding(words.MIXED_UP)
+            return _changed(words.OTHER_LENGTH, index, one[3], other[3])
     return None
+
+
+def _changed(kind: words.Kind, index: int, old: object, new: object) -> Finding:
+    return Finding(kind, {"layer": index // 2, "part": "KV"[index % 2], "old": old, "new": new})
 
 
 def _leaves_left_over(side: SideView, wanted: Digest, found: Digest) -> Finding | None:
@@ -166,8 +138,8 @@ def _leaves_left_over(side: SideView, wanted: Digest, found: Digest) -> Finding 
         for stored in [*model.live(), *(gone.stored for gone in model.gone.values())]:
             contents = stored.digest.contents
             if len(contents) == len(found.contents) and all(contents[i] == found.contents[i] != 0 for i in wrong):
-                text = f"copied {len(contents) - len(wrong)} of {len(contents)} tensors; the others are those that "
-                return Finding(Dimension.VALUE, Cause.PARTIAL_COPY, text + f"operation {stored.op_index} stored")
+                right, n = len(contents) - len(wrong), len(contents)
+                return Finding(words.SOME_NOT_COPIED, {"right": right, "n": n, "op": stored.op_index})
     return None
 
 
@@ -178,19 +150,15 @@ def _against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf]) -> Finding:
         if not bool(same_bits(a, b).all()):
             wrong.append((a, b))
     if all(bool(_alike(a, b).all()) for a, b in wrong):
-        text = "answers other bits for the same values (the sign of zero, or a NaN's payload)"
-        return Finding(Dimension.VALUE, Cause.CORRUPTED, text)
+        return Finding(words.OTHER_BITS)
     if all(any(_is_permutation(a, b, dim) for dim in (2, 1, 0)) for a, b in wrong):
-        return Finding(Dimension.VALUE, Cause.TOKENS_PERMUTED, "holds the right values in another order")
+        return Finding(words.PERMUTED)
     if all(_is_rounding(a, b) for a, b in wrong):
-        text = "rounded the values, as a store of lower precision would"
-        return Finding(Dimension.VALUE, Cause.ROUNDING, text)
+        return Finding(words.ROUNDED)
     tails = [_tail(a, b) for a, b in wrong]
     if all(tails):
-        text = f"did not copy the last {max(tails)} tokens of {len(wrong)} of {len(answer)} tensors"
-        return Finding(Dimension.VALUE, Cause.PARTIAL_COPY, text)
-    text = f"answers values that were never stored, in {len(wrong)} of {len(answer)} tensors"
-    return Finding(Dimension.VALUE, Cause.CORRUPTED, text)
+        return Finding(words.END_NOT_COPIED, {"tokens": max(tails), "wrong": len(wrong), "n": len(answer)})
+    return Finding(words.CORRUPTED_IN_PART, {"wrong": len(wrong), "n": len(answer)})
 
 
 def _alike(a: Tensor, b: Tensor) -> Tensor:
@@ -237,11 +205,3 @@ def _tail(a: Tensor, b: Tensor) -> int:
     first = int((per_token > 0).double().argmax())
     tail = per_token[first:]
     return len(tail) if first and bool((tail > 0.9).all()) else 0
-
-
-def _plain(value: object) -> str:
-    return str(value).removeprefix("torch.")
-
-
-def _hex(key: int) -> str:
-    return f"{key & (1 << 64) - 1:016x}"

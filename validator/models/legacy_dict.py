@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from shadow.operation import make
-from validator.models.side_model import Gone, Reason, Stored, Version, remember, remember_cleared, versions
+from validator.models.stored import Gone, Reason, Stored, Version, remember, remember_cleared, versions
 
 
 class LegacyDictModel:

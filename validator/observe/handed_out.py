@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.records import Fault
 from shadow.entry import Leaf, Lent, readable, region
 from shadow.memory.regions import Region
+from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
-from validator.judge.ledger import Charge, Place
-from validator.judge.side import SideView, entry_leaves, storages
-from validator.models.side_model import Stored
-
-if TYPE_CHECKING:
-    from validator.observe.pair import Pair
+from validator.entries.readable import entry_leaves, storages
+from validator.judge import words
+from validator.judge.case import Case
+from validator.judge.charge import Finding, Place, against
+from validator.judge.side import SideView
+from validator.models.stored import Stored
 
 _EACH = 16  # answers of the secondary of which one is held, after the first ones; divides _WATCH_EACH
 _MOST_HELD = 16
@@ -24,7 +25,6 @@ _WATCH_FIRST = 64  # answers that are all looked at, one after the other
 _WATCH_EACH = 64
 _WATCH_FOR = 4  # operations; of the first ones, until memory may well have been reused:
 _WATCH_FIRST_FOR = 32
-_MOST_ANSWERED = 8192
 
 
 class Snapshot(NamedTuple):
@@ -65,50 +65,50 @@ class Watch:
     over: bool = False
 
 
-class HeldResults:
+class HandedOut:
     """Holds some answers of both sides and looks at them again.
 
     Nobody but the secondary itself can change what the secondary answered. What the primary answered is in the host's
     hands: a change between two operations is the host's, a change during one is the cache's.
     """
 
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
-        self._live = pair.primary.model.policy.live_results
+    def __init__(self, case: Case, looks: DeviceLooks) -> None:
+        self._case = case
+        self._looks = looks
+        self._live = case.primary.model.policy.live_results
         self._answers = 0
         self._held: deque[tuple[Snapshot, Digest, Stored]] = deque()
         self.watched: Watch | None = None
-        self._answered: deque[int] = deque(maxlen=_MOST_ANSWERED)  # ordinals of sets
 
     def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
         """See a right answer of both sides."""
+        case = self._case
         self._answers += 1
         if self._live:
-            self._answered.append(stored.op_index)
+            case.handed_out.append(stored.op_index)
         early = self._answers <= _WATCH_FIRST
         if not early and self._answers % _EACH:
             return
-        pair = self._pair
-        primary, secondary = (control, candidate) if pair.primary is pair.control else (candidate, control)
-        if not pair.secondary.model.policy.live_results:
-            found = _snapshot(secondary, pair.plain)
+        primary, secondary = (control, candidate) if case.primary is case.control else (candidate, control)
+        if not case.secondary.model.policy.live_results:
+            found = _snapshot(secondary, case.in_place)
             # What was not held against the digest to the bit may differ from it without having changed since.
-            exact = pair.referee.tolerance is None and pair.config.digest_share >= 1 and pair.late is None
-            self._held.append((found, stored.digest if exact else found.digest(pair.secondary), stored))
+            exact = case.referee.tolerance is None and case.config.digest_share >= 1 and not self._looks.begun
+            self._held.append((found, stored.digest if exact else found.digest(case.secondary), stored))
             self.check(keep=_MOST_HELD)
         if self.watched is None and (early or self._answers % _WATCH_EACH == 0):
-            found = _snapshot(primary, pair.plain)
+            found = _snapshot(primary, case.in_place)
             until = op_index + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
-            self.watched = Watch(found, found.digest(pair.primary), stored, until)
+            self.watched = Watch(found, found.digest(case.primary), stored, until)
 
     def before_operation(self) -> None:
         """Look whether the host wrote into what it was given; only while there is something ``watched``."""
         watch = self.watched
         assert watch is not None
-        late, side, found = self._pair.late, self._pair.primary, watch.found
-        if late is not None and late.active:
+        looks, side, found = self._looks, self._case.primary, watch.found
+        if looks.active:
             wrote = partial(self._host_wrote, watch, self._is_stored(watch))
-            if late.holds(found.leaves, watch.before, wrote):
+            if looks.holds(found.leaves, watch.before, wrote):
                 return
         if found.digest(side) != watch.before:
             self._host_wrote(watch, self._is_stored(watch))
@@ -117,8 +117,8 @@ class HeldResults:
         """Look whether the operation itself changed what the primary had handed out; only while ``watched``."""
         watch = self.watched
         assert watch is not None
-        late, side, found = self._pair.late, self._pair.primary, watch.found
-        taken = late is not None and late.holds(found.leaves, watch.before, partial(self._cache_wrote, watch))
+        side, found = self._case.primary, watch.found
+        taken = self._looks.holds(found.leaves, watch.before, partial(self._cache_wrote, watch))
         if not taken and found.digest(side) != watch.before:
             self._cache_wrote(watch)
         if watch.over or op_index >= watch.until:
@@ -126,21 +126,17 @@ class HeldResults:
 
     def check(self, keep: int) -> None:
         """Look at the answers of the secondary held longest, until only so many are left."""
-        late, side = self._pair.late, self._pair.secondary
+        looks, side = self._looks, self._case.secondary
         while len(self._held) > keep:
             found, before, stored = self._held.popleft()
-            if late is not None and late.holds(found.leaves, before, partial(self._charge_change, side, stored)):
+            if looks.holds(found.leaves, before, partial(self._charge_change, side, stored)):
                 continue
             if found.digest(side) != before:
                 self._charge_change(side, stored)
 
-    def may_be_the_hosts(self, stored: Stored) -> bool:
-        """Tell whether the host had the stored entry itself in its hands."""
-        return stored.op_index in self._answered
-
     def _is_stored(self, watch: Watch) -> bool:
         """Tell whether what was handed out is the memory that the primary stores."""
-        primary, stored = self._pair.primary, watch.stored
+        primary, stored = self._case.primary, watch.stored
         # One that can be looked into is not asked as well: this is between a host's question and the answer.
         if primary.shows_nothing(stored.pool, stored.env_id, stored.key):
             return False
@@ -156,32 +152,25 @@ class HeldResults:
             self.watched = None
         if not is_stored:
             return  # it was the host's own copy
-        side, stored = self._pair.primary, watch.stored
-        charge = Charge(
-            Dimension.ISOLATION,
-            Cause.ALIASED_ON_GET,
-            Fault.HOST if self._live else Fault(side.name),
-            f"The {side.label} hands out what it stores, and the host wrote into the entry of operation "
-            f"{stored.op_index}.",
-        )
-        self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+        case, stored = self._case, watch.stored
+        side = case.primary
+        charge = against(side, Finding(words.HOST_WROTE, {"op": stored.op_index}))
+        if self._live:
+            charge = charge._replace(fault=Fault.HOST)
+        case.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
         if side.holds(stored):
-            self._pair.ledger.part(side.name, stored.pool, stored.env_id, stored.key, charge)
+            case.ledger.set_apart(side.name, stored.pool, stored.env_id, stored.key, charge)
 
     def _cache_wrote(self, watch: Watch) -> None:
         if watch.over:
             return
         watch.over = True
         if not self._live:
-            self._charge_change(self._pair.primary, watch.stored)
+            self._charge_change(self._case.primary, watch.stored)
 
     def _charge_change(self, side: SideView, stored: Stored) -> None:
-        text = (
-            f"A result that the {side.label} had handed out changed while it was held: a later operation reused its "
-            "memory."
-        )
-        charge = Charge(Dimension.ISOLATION, Cause.ALIASED_ON_GET, Fault(side.name), text)
-        self._pair.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+        charge = against(side, Finding(words.RESULT_CHANGED))
+        self._case.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
 
 
 def _snapshot(answer: Any, plain_too: bool) -> Snapshot:

@@ -7,20 +7,20 @@ little as possible. Everything else goes to the referee.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.records import Fault
 from shadow.entry import agreement, leaves, readable
 from shadow.operation import Observation
+from validator.device.looks import DeviceLooks
 from validator.entries.compare import differences, equal
+from validator.judge import words
+from validator.judge.case import Case
+from validator.judge.charge import Charge, Place, of_nobody
 from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
-from validator.judge.ledger import Charge, Place
-from validator.judge.repair import settle
-from validator.judge.values import pools_of
-from validator.models.side_model import Stored
-
-if TYPE_CHECKING:
-    from validator.observe.pair import Pair
+from validator.models.pools import pools_of
+from validator.models.stored import Stored
+from validator.observe.handed_out import HandedOut
 
 _NAMED = tuple(outcome.value for outcome in OUTCOMES)
 _RAREST = 16  # lookups of which at least one is compared where they may be sampled
@@ -33,17 +33,18 @@ class Lookups:
         compare_each: Lookup of which one is compared.
     """
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, case: Case, looks: DeviceLooks, handed_out: HandedOut) -> None:
         self.compare_each = 1
-        self._pair = pair
-        self._control = pair.control
-        self._candidate = pair.candidate
-        self._counters = pair.counters
-        self._ledger = pair.ledger
-        self._held = pair.auditor.held
-        self._plain = pair.plain
-        self._digest_share = pair.config.digest_share
-        self._random = random.Random(pair.config.seed).random
+        self._case = case
+        self._looks = looks
+        self._handed_out = handed_out
+        self._control = case.control
+        self._candidate = case.candidate
+        self._counters = case.counters
+        self._ledger = case.ledger
+        self._in_place = case.in_place
+        self._digest_share = case.config.digest_share
+        self._random = random.Random(case.config.seed).random
         self._suspect = False
 
     def keep_to_budget(self, kept: bool) -> None:
@@ -58,7 +59,7 @@ class Lookups:
     def got(self, seen: Observation) -> None:
         """Count and judge one lookup."""
         op_index, operation, env_id, key, control, candidate, control_error, candidate_error, _, _ = seen
-        pair, pool = self._pair, operation.pool
+        case, pool = self._case, operation.pool
         assert key is not None
         if env_id is not None:
             self._counters.envs[env_id] += 1
@@ -76,8 +77,13 @@ class Lookups:
         elif self.compare_each > 1 and self._random() * self.compare_each >= 1:
             self._counters.dropped["lookups not compared, for the budget"] += 1
             return
-        elif pair.late is not None and one is other and one is not None and pair.late.lookup(seen, one):
-            self._held.answered(control, candidate, one, op_index)
+        elif (
+            self._looks.active
+            and one is other
+            and one is not None
+            and self._looks.lookup(seen, one, self.looks_at_digest())
+        ):
+            self._handed_out.answered(control, candidate, one, op_index)
             self._look_for_staleness(seen, one)
             return
         else:
@@ -89,12 +95,12 @@ class Lookups:
                 if outcome == MISS:
                     return
             elif outcome == EQUAL and one.key == key and not self._suspect:
-                self._held.answered(control, candidate, one, op_index)
-                if one.weight_version != pair.weight_version or one.env_id is not None:
+                self._handed_out.answered(control, candidate, one, op_index)
+                if one.weight_version != case.weight_version or one.env_id is not None:
                     self._look_for_staleness(seen, one)
                 return
-        if pair.late is not None:  # what is still under way comes first, and may mend what the models hold
-            pair.late.flush()
+        if self._looks.begun:  # what is still under way comes first, and may mend what the models hold
+            self._looks.flush()
             one = self._control.model.get(pool, env_id, key)
             other = self._candidate.model.get(pool, env_id, key)
         self._judge(seen, outcome, (one, other))
@@ -102,7 +108,7 @@ class Lookups:
     def _compare(self, control: Any, candidate: Any, stored: Stored | None) -> int:
         """Return the outcome of a lookup that both sides answered; suspect it if nobody stored what they agree on."""
         hashed = stored is not None and self.looks_at_digest()
-        agreed = agreement(control, candidate, hashed) if self._plain else None
+        agreed = agreement(control, candidate, hashed) if self._in_place else None
         if agreed is not None:
             if stored is not None and hashed:
                 layout, size, hashes = agreed
@@ -115,7 +121,7 @@ class Lookups:
             self._suspect = True
             return DIFFER
         if not same:
-            tolerance = self._pair.referee.tolerance
+            tolerance = self._case.referee.tolerance
             if tolerance is None or differences(mine, theirs, tolerance):
                 return DIFFER
             self._counters.coverage["equal only within tolerance"] += 1
@@ -126,42 +132,39 @@ class Lookups:
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
         place = Place.of(seen, outcome)
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
-        for charge in self._pair.referee.judge(seen, expected):
+        for charge in self._case.referee.judge(seen, expected):
             if self._ledger.repeats(charge, place):
                 continue
-            self._pair.charge(charge, place, answers, errors)
-            self._settle(seen, expected, charge)
+            self._case.charge(charge, place, answers, errors)
+            self._follow(seen, expected, charge)
 
-    def _settle(self, seen: Observation, expected: tuple[Stored | None, Stored | None], charge: Charge) -> None:
+    def _follow(self, seen: Observation, expected: tuple[Stored | None, Stored | None], charge: Charge) -> None:
+        """Note or repair what follows from a charge."""
         key = seen.key
         assert key is not None
-        for index, side in enumerate((self._control, self._candidate)):
+        for index, side in enumerate(self._case.sides):
             own, theirs = expected[index], expected[1 - index]
             if charge.by_policy or charge.fault is Fault.UNKNOWN:
                 # Nobody broke a promise: a repair would only shift ages and set off further differences.
                 for pool in pools_of(seen.operation.pool):
-                    self._ledger.part(side.name, pool, seen.env_id if pool == "init" else None, key, charge)
-            elif charge.fault in (Fault(side.name), Fault.BOTH):
+                    self._ledger.set_apart(side.name, pool, seen.env_id if pool == "init" else None, key, charge)
+            elif charge.fault in (side.fault, Fault.BOTH):
                 held = own or theirs
                 pool = held.pool if held is not None else pools_of(seen.operation.pool)[-1]
-                other = self._candidate if side is self._control else self._control
-                env_id = seen.env_id if pool == "init" else None
-                settle(self._ledger, side, other, self._pair.primary.name, pool, env_id, key, own, charge)
+                self._case.repair(side, charge, pool, seen.env_id if pool == "init" else None, key, own)
 
     def _look_for_staleness(self, seen: Observation, stored: Stored) -> None:
-        pair = self._pair
-        older = stored.weight_version != pair.weight_version
-        if not older and (stored.env_id is None or stored.episode == pair.episodes[stored.env_id]):
+        case = self._case
+        older = stored.weight_version != case.weight_version
+        if not older and (stored.env_id is None or stored.episode == case.episodes[stored.env_id]):
             return
-        if not (pair.promises.weight_update_clears if older else pair.promises.episode_end_clears):
+        if not (case.promises.weight_update_clears if older else case.promises.episode_end_clears):
             self._counters.coverage["hits on older entries, which the host allows"] += 1
             return
         if older:
-            cause, crossed = Cause.STALE_WEIGHTS, f"weight update {stored.weight_version + 1}"
+            facts = {"op": stored.op_index, "update": stored.weight_version + 1}
+            charge = of_nobody(words.CROSSES_UPDATE, facts, Fault.HOST)
         else:
-            cause, crossed = Cause.STALE_EPISODE, f"the end of episode {stored.episode} of env {stored.env_id}"
-        text = (
-            f"Both sides answer what operation {stored.op_index} stored before {crossed}; the host did not clear it "
-            "in between."
-        )
-        pair.charge(Charge(Dimension.STALENESS, cause, Fault.HOST, text), Place.of(seen, EQUAL))
+            ended = {"op": stored.op_index, "episode": stored.episode, "env_id": stored.env_id}
+            charge = of_nobody(words.CROSSES_EPISODE, ended, Fault.HOST)
+        case.charge(charge, Place.of(seen, EQUAL))

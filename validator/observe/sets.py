@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from reports.record.records import Cause, Dimension, Fault
 from shadow.entry import Lent, leaves, readable, region
 from shadow.memory.regions import Plain
 from shadow.operation import Observation, Pool, make
-from validator.device.looks import LateLooks
+from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
-from validator.judge.ledger import Charge, Place
-from validator.judge.repair import settle
-from validator.models.side_model import PoolModel, Stored
-
-if TYPE_CHECKING:
-    from validator.observe.pair import Pair
+from validator.judge import words
+from validator.judge.case import Case
+from validator.judge.charge import Finding, Place, against, of_nobody
+from validator.judge.examination import Examination
+from validator.judge.presence import not_stored
+from validator.judge.side import SideView
+from validator.models.stored import PoolModel, Stored
+from validator.observe.audits import Audits
 
 
 class Pending(NamedTuple):
@@ -26,7 +28,7 @@ class Pending(NamedTuple):
     staged: Any
 
 
-class _Place:
+class _Pool:
     """One pool as it is written to.
 
     Attributes:
@@ -46,56 +48,55 @@ class _Place:
 class Sets:
     """What a pair makes of its sets."""
 
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
-        self._control = pair.control
-        self._candidate = pair.candidate
-        self._counters = pair.counters
-        self._ledger = pair.ledger
-        self._auditor = pair.auditor
-        self._pending: Pending | None = None
-        self._given = pair.referee.given[pair.secondary.name]
-        self._places: dict[tuple[Pool, int | None], _Place] = {}
+    def __init__(self, case: Case, examination: Examination, looks: DeviceLooks, audits: Audits) -> None:
+        self._case = case
+        self._examination = examination
+        self._looks = looks
+        self._audits = audits
+        self._counters = case.counters
+        self._ledger = case.ledger
+        self._in_place = case.in_place
+        self._given = case.referee.given[case.secondary.name]
+        self._pools: dict[tuple[Pool, int | None], _Pool] = {}
 
-    def begin(self, entry: Any, staged: Any, plain: Plain) -> None:
+    def begin(self, entry: Any, staged: Any, plain: Plain) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
-        pair = self._pair
-        self._pending = None
-        own, copy = plain if pair.plain else (None, None)
+        case = self._case
+        own, copy = plain if self._in_place else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
-        self._pending = make(Pending, (digest, entry, staged))
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
-            pair.referee.was_given(pair.secondary, staged, copy)
+            case.referee.was_given(case.secondary, staged, copy)
         if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
-            pair.referee.was_given(pair.primary, entry, own)
+            case.referee.was_given(case.primary, entry, own)
+        pending: Pending = make(Pending, (digest, entry, staged))
+        return pending
 
-    def was_set(self, seen: Observation) -> None:
-        """Count and judge one set."""
+    def was_set(self, seen: Observation, pending: Pending | None) -> None:
+        """Count and judge one set; ``pending`` is what ``begin`` returned, None if the harness failed there."""
         op_index, operation, env_id, key, _, _, control_error, candidate_error, _, _ = seen
         pool = operation.pool
         assert key is not None
         failed = control_error is not None or candidate_error is not None
         self._ledger.recent.append((op_index, operation.name, env_id, key, "raised" if failed else ""))
         self._ledger.was_set(pool, env_id, key)
-        pending, self._pending = self._pending, None
         if failed:
             self._set_raised(seen)
         if pending is None:
             return
-        pair = self._pair
-        place = self._places.get((pool, env_id)) or self._place(pool, env_id)
-        models = place.models
+        case = self._case
+        written = self._pools.get((pool, env_id)) or self._pool(pool, env_id)
+        models = written.models
         fields = (
             key,
             pool,
             env_id,
             pending.digest,
             op_index,
-            pair.episodes[env_id] if env_id is not None else 0,
-            pair.searches,
-            pair.sink.env_step,
-            pair.weight_version,
+            case.episodes[env_id] if env_id is not None else 0,
+            case.searches,
+            case.sink.env_step,
+            case.weight_version,
             models[0].versions(key) or models[1].versions(key),
         )
         stored: Stored = make(Stored, fields)
@@ -103,64 +104,67 @@ class Sets:
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
-        closely = self._auditor.begin_set()
-        for side, model, error in zip(
-            (self._control, self._candidate), models, (control_error, candidate_error), strict=True
-        ):
+        closely = self._audits.begin_set()
+        for side, model, error in zip(case.sides, models, (control_error, candidate_error), strict=True):
             if error is not None:
                 continue
             finding = None
             if closely or side.shows_nothing(pool, env_id, key):
-                given = pending.own if side is pair.primary else pending.staged
-                finding = self._auditor.arrival(side, stored, given)
+                finding = self._arrival(side, stored, pending.own if side is case.primary else pending.staged)
             if finding is not None and finding.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
                 # The side goes on as if nothing had been set, and so does its model.
-                charge = self._auditor.charge(side, stored, finding, operation.name)
-                self._ledger.part(side.name, pool, env_id, key, charge)
-                self._ledger.force(pool, env_id, charge)
+                charge = self._examination.charge(side, stored, finding, operation.name)
+                self._ledger.set_apart(side.name, pool, env_id, key, charge)
+                self._ledger.set_keys_apart(pool, env_id, charge)
                 continue
             if model.set(key, stored) is not None:
                 coverage[side.evictions] += 1
-                if side is self._candidate:
+                if side is case.candidate:
                     coverage["evictions"] += 1
             if finding is not None:
-                charge = self._auditor.charge(side, stored, finding, operation.name)
+                charge = self._examination.charge(side, stored, finding, operation.name)
                 if finding.dimension is not Dimension.ISOLATION:
-                    other = self._candidate if side is self._control else self._control
-                    settle(self._ledger, side, other, pair.primary.name, pool, env_id, key, stored, charge)
-        place.writes += 1
-        if not place.writes % place.capacity:
+                    case.repair(side, charge, pool, env_id, key, stored)
+        written.writes += 1
+        if not written.writes % written.capacity:
             coverage["ring_wraps"] += 1
         if closely:
-            self._auditor.end_set()
+            self._audits.end_set()
 
-    def _place(self, pool: Pool, env_id: int | None) -> _Place:
+    def _pool(self, pool: Pool, env_id: int | None) -> _Pool:
         # At the first set and not before: a deep copy of a pair is given its models after it was made.
-        models = self._control.model.pool(pool, env_id), self._candidate.model.pool(pool, env_id)
-        place = self._places[pool, env_id] = _Place(*models)
-        return place
+        control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
+        written = self._pools[pool, env_id] = _Pool(control, candidate)
+        return written
+
+    def _arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
+        """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""
+        held = side.read(stored.pool, stored.env_id, stored.key)
+        if held is None:
+            return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
+        if self._looks.arrived(side, stored, given, held):
+            return None
+        return self._examination.arrived(side, stored, given, held)
 
     def _digest(self, staged: Any) -> Digest:
-        """Digest what is about to be stored; the first entry on a device begins the late looks."""
-        pair = self._pair
-        if pair.plain and (plain := region(staged)) is not None:
-            return digest_region(plain)
-        found = leaves(readable(staged))
-        if pair.late is None and pair.config.deferred != "never" and any(leaf.tensor.is_cuda for leaf in found):
-            pair.late = LateLooks(pair, pair.sink)
-        return self._control.digest(found)
+        """Digest what is about to be stored; the first entry on a device begins the looks at those."""
+        if self._in_place and (dense := region(staged)) is not None:
+            return digest_region(dense)
+        digest = self._case.control.digest(leaves(readable(staged)))
+        if type(digest.contents) is not tuple:
+            self._looks.begin()
+        return digest
 
     def _set_raised(self, seen: Observation) -> None:
+        case = self._case
         pool, env_id, key = seen.operation.pool, seen.env_id, seen.key
         assert key is not None
         errors = (seen.control_error, seen.candidate_error)
         if errors[0] is not None and errors[1] is not None:
-            text = f"Both sides refused to store this: {errors[0]}."
-            self._pair.charge(Charge(Dimension.ERROR, Cause.RAISED, Fault.HOST, text), Place.of(seen), errors=errors)
+            case.charge(of_nobody(words.BOTH_REFUSED, {"error": errors[0]}, Fault.HOST), Place.of(seen), errors=errors)
             return
-        side, error = (self._control, errors[0]) if errors[0] is not None else (self._candidate, errors[1])
-        text = f"The {side.label} raised {type(error).__name__} instead of storing."
-        charge = Charge(Dimension.ERROR, Cause.RAISED, Fault(side.name), text)
-        self._pair.charge(charge, Place.of(seen), errors=errors)
-        self._ledger.part(side.name, pool, env_id, key, charge)
-        self._ledger.force(pool, env_id, charge)
+        side, error = (case.control, errors[0]) if errors[0] is not None else (case.candidate, errors[1])
+        charge = against(side, Finding(words.RAISED_ON_SET, {"error": type(error).__name__}))
+        case.charge(charge, Place.of(seen), errors=errors)
+        self._ledger.set_apart(side.name, pool, env_id, key, charge)
+        self._ledger.set_keys_apart(pool, env_id, charge)

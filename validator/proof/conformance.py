@@ -87,7 +87,7 @@ def conformance(
         trial.finish()
         result.operations += trial.operations
         result.charges.update(trial.causes())
-        result.harness_faults += [repr(fault) for fault in trial.faults[:1]]
+        result.harness_faults += [repr(fault) for fault in trial.failures[:1]]
         for group in trial.causes():
             if group not in result.programs:
 
@@ -95,7 +95,7 @@ def conformance(
                     return _replay(control, candidate, config, envs, who, part)
 
                 program = shrink(stream, lambda part, group=group, again=again: group in again(part).causes())  # type: ignore[misc]
-                text = next((c.explanation for c in again(program).charges if (c.cause, c.fault) == group), "")
+                text = next((c.explanation for c in again(program).divergences if (c.cause, c.fault) == group), "")
                 result.programs[group] = (tuple(program), text)
         if on_progress is not None:
             on_progress(result.operations)
@@ -144,7 +144,7 @@ def _trial(
     control: Make, candidate: Make, config: dict[str, int], env_num: int, primary: str, result: Conformance
 ) -> tuple[Trial, Terrain]:
     trial = Trial(control(config, env_num), candidate(config, env_num), primary)
-    sides = (trial.pair.control, trial.pair.candidate)
+    sides = trial.pair.case.sides
     fixed = [side.name for side in sides if side.model.policy.fixed_slots]
     for side in sides:
         if side.model.policy.kind == "legacy_ring":

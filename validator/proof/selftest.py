@@ -129,18 +129,18 @@ def selftest(
                 stream = steps(seed, operations, _terrain(each, where))
                 while part := list(islice(stream, _SLICE)):
                     trial.play(part)
-                    if not full and any(charge.cause in each.causes for charge in trial.charges):
+                    if not full and any(charge.cause in each.causes for charge in trial.divergences):
                         break  # noticed and named; only the full form plays on, to see whom else it charges
                 trial.finish()
-            problems += [f"{each.name}: {problem!r}" for problem in trial.faults[:1]]
+            problems += [f"{each.name}: {problem!r}" for problem in trial.failures[:1]]
             results.append(_judged(each, where, primary, trial))
     alarms = sound = 0
     for trial, terrain in _sound_pairs():
         trial.play(steps(seed, operations, terrain))
         trial.finish()
-        alarms += len(trial.charges)
+        alarms += len(trial.divergences)
         sound += trial.operations
-        problems += [repr(problem) for problem in trial.faults[:1]]
+        problems += [repr(problem) for problem in trial.failures[:1]]
     return SelfTest(tuple(results), alarms, sound, tuple(problems))
 
 
@@ -199,7 +199,7 @@ def _terrain(planted: Planted, where: str) -> Terrain:
 def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
     causes = trial.causes()
     ordered = [pair for pair, _ in causes.most_common()]
-    first = trial.charges[0].cause if trial.charges else None
+    first = trial.divergences[0].cause if trial.divergences else None
     guilty = {
         "candidate": {Fault.CANDIDATE},
         "control": {Fault.CONTROL},
@@ -210,7 +210,7 @@ def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
         planted.family,
         where,
         primary,
-        detected=bool(trial.charges),
+        detected=bool(trial.divergences),
         cause_right=bool(ordered) and (ordered[0][0] in planted.causes or first in planted.causes),
         side_right=all(side in guilty or side is Fault.UNKNOWN for _, side in causes),
         named=tuple(f"{cause.value} ({side.value}) x{causes[(cause, side)]}" for cause, side in ordered),

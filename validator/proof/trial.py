@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from reports.record.records import Cause, Fault
+from reports.record.records import Cause, Divergence, Fault
 from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
-from validator.judge.ledger import Charge
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 
@@ -24,9 +23,9 @@ class Trial:
         config: Settings.
 
     Attributes:
-        charges: The charges in the order they came, repeats of one fault left out.
+        divergences: What was charged in the order it came, repeats of one fault left out.
         operations: Cache operations played.
-        faults: What the harness itself raised; anything here is a bug of ours.
+        failures: What the harness itself raised; anything here is a bug of ours.
     """
 
     train_iter = -1
@@ -35,9 +34,8 @@ class Trial:
     def __init__(
         self, control: Any, candidate: Any, primary: str = "control", config: ValidationConfig | None = None
     ) -> None:
-        self.charges: list[Charge] = []
-        self.abouts: list[dict[str, Any]] = []
-        self.faults: list[Exception] = []
+        self.divergences: list[Divergence] = []
+        self.failures: list[Exception] = []
         self.operations = 0
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
         self.pair = Pair("trial", control, candidate, primary, config, self)
@@ -52,13 +50,12 @@ class Trial:
         self.pair.audit()
 
     def causes(self) -> Counter[tuple[Cause, Fault]]:
-        """Count charges by cause and side."""
-        return Counter((charge.cause, charge.fault) for charge in self.charges)
+        """Count what was charged by cause and side."""
+        return Counter((divergence.cause, divergence.fault) for divergence in self.divergences)
 
-    def diverged(self, pair: Pair, charge: Charge, about: dict[str, Any], answers: tuple[Any, Any]) -> bool:
-        """Keep a charge."""
-        self.charges.append(charge)
-        self.abouts.append(about)
+    def diverged(self, divergence: Divergence, answers: tuple[Any, Any]) -> bool:
+        """Keep a divergence."""
+        self.divergences.append(divergence)
         return True
 
     def window(self, pair: Pair, *, force: bool) -> None:
@@ -67,10 +64,10 @@ class Trial:
     def event(self, name: str, detail: str = "") -> None:
         """Nothing to write."""
 
-    def fault(self, fault: Exception) -> None:
-        """Keep a fault of the harness."""
-        self.faults.append(fault)
+    def harness_failed(self, step: str, error: Exception) -> None:
+        """Keep what the harness itself raised."""
+        self.failures.append(error)
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Copies are not observed here."""
-        return Pair("trial-copy", control, candidate, pair.primary.name, pair.config, self)
+        return Pair("trial-copy", control, candidate, pair.case.primary.name, pair.case.config, self)

@@ -20,7 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault, Verdict
+from reports.record.records import Cause, Fault, Outcome, Verdict
 from shadow.entry import KeysValues, Leaf, leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
@@ -31,7 +31,7 @@ from tests.validator.test_session import WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
 from validator.config import ValidationConfig
 from validator.device.fingerprint import make_weights, regular, together
-from validator.device.looks import LateLooks
+from validator.device.looks import DeviceLooks
 from validator.device.queue import DeferredQueue
 from validator.device.results import HostEvent
 from validator.gate.judgement import judge
@@ -53,15 +53,15 @@ def late_trial(control: Any, candidate: Any, primary: str = "control", **setting
     return Trial(control, candidate, primary, ValidationConfig(deferred="always", **settings))
 
 
-def looks(run: Trial) -> LateLooks:
-    late = run.pair.late
+def looks(run: Trial) -> DeviceLooks:
+    late = run.pair.looks
     assert late is not None
     return late
 
 
 def counts(run: Trial) -> list[int]:
     """Outcomes over all pools, as far as they are counted."""
-    return [sum(column) for column in zip(*run.pair.counters.lookups.values(), strict=True)]
+    return [sum(column) for column in zip(*run.pair.case.counters.lookups.values(), strict=True)]
 
 
 class Wrong(DictCache):
@@ -282,7 +282,7 @@ def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
     assert counts(run)[EQUAL] == 0
     run.finish()
     assert (counts(run)[EQUAL], sum(counts(run))) == (1, 1)
-    assert run.pair.counters.coverage["lookups compared late"] == 1
+    assert run.pair.case.counters.coverage["lookups compared late"] == 1
     assert charged(run) == []
 
 
@@ -306,7 +306,7 @@ def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() ->
     candidate.wrong = False
     for _ in range(3):
         run.cache.get_init_cache(1, 7)
-    assert run.charges == []
+    assert run.divergences == []
     run.finish()
     charge = only(run)
     assert (charge.cause, charge.fault) == (Cause.UNKNOWN, Fault.CANDIDATE)
@@ -314,9 +314,8 @@ def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() ->
         "The candidate (Wrong) answers values that were never stored; the result came from the device after the "
         "operation, and its tensors are gone."
     )
-    (about,) = run.abouts
-    assert (about["op_index"], about["operation"], about["env_id"], about["key"]) == (2, "get.init", 1, 7)
-    assert about["outcome"].value == "both_hit_differ"
+    assert (charge.op_index, charge.operation, charge.env_id, charge.key) == (2, "get.init", 1, f"{7:016x}")
+    assert charge.outcome is Outcome.BOTH_HIT_DIFFER
     (leaf,) = charge.leaves
     assert (leaf.layer, leaf.part, leaf.rung, leaf.n_elements, leaf.n_mismatched) == (1, "K", "bits", 12, 1)
     assert (counts(run)[EQUAL], counts(run)[DIFFER], sum(counts(run))) == (4, 1, 5)
@@ -343,7 +342,7 @@ def test_after_a_late_difference_every_lookup_is_compared_at_once() -> None:
     ]
     run.cache.get_init_cache(0, 1)
     assert charged(run) == [(Cause.UNKNOWN, Fault.CANDIDATE), (Cause.CORRUPTED, Fault.CANDIDATE)]
-    assert run.charges[1].leaves[0].max_abs_diff == 1.0
+    assert run.divergences[1].leaves[0].max_abs_diff == 1.0
     assert counts(run)[DIFFER] == 2
 
 
@@ -357,7 +356,7 @@ def test_hashes_name_the_entry_that_was_answered_instead() -> None:
     candidate.wrong = False
     run.finish()
     assert charged(run) == [(Cause.OTHER_KEY, Fault.CANDIDATE)]
-    assert "the entry of key 0000000000000002" in run.charges[0].explanation
+    assert "the entry of key 0000000000000002" in run.divergences[0].explanation
 
 
 def test_the_control_is_charged_where_the_control_is_wrong() -> None:
@@ -402,7 +401,7 @@ def test_what_still_lies_there_is_read_and_named_in_full() -> None:
     run.cache.get_init_cache(0, 1)
     run.pair.drain(2.0)
     assert charged(run) == [(Cause.TOKENS_PERMUTED, Fault.CANDIDATE)]
-    assert run.abouts[0]["op_index"] == 1
+    assert run.divergences[0].op_index == 1
     assert_equal_entries(candidate.peek("init", 0, 1), make_entry(1))  # mended
 
 
@@ -419,10 +418,13 @@ def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
     run = late_trial(Live(), Live())
     run.cache.set_init_cache(0, 1, make_entry(1))
     run.cache.get_init_cache(0, 1)
-    for side in (run.pair.control, run.pair.candidate):  # behind the harness's back, before the result is back
+    for side in (
+        run.pair.case.control,
+        run.pair.case.candidate,
+    ):  # behind the harness's back, before the result is back
         scribble_over(side.cache.pools["init", 0][1])
     run.pair.drain(1.0)
-    assert [charge for charge in run.charges if charge.cause is not Cause.ALIASED_ON_GET] == []
+    assert [charge for charge in run.divergences if charge.cause is not Cause.ALIASED_ON_GET] == []
 
 
 def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
@@ -434,7 +436,7 @@ def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     run.cache.get_init_cache(0, 1)
     del candidate.pools["init", 0][2]
     run.cache.get_init_cache(0, 2)
-    assert [about["op_index"] for about in run.abouts] == [2, 3]
+    assert [divergence.op_index for divergence in run.divergences] == [2, 3]
     assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
 
 
@@ -482,7 +484,7 @@ def test_an_input_that_a_side_edits_is_found_late() -> None:
 
     run = late_trial(manager(), Edits())
     run.cache.set_init_cache(0, 1, make_entry(1))
-    assert run.charges == []
+    assert run.divergences == []
     run.finish()
     assert charged(run)[0] == (Cause.INPUT_EDITED, Fault.CANDIDATE)
 
@@ -524,10 +526,10 @@ def test_planted_faults_are_noticed_and_charged_to_nobody_innocent(number: int) 
     where, primary = places[number // 9 % len(places)]
     with _surroundings_kept():
         made = _plant(fault, where, primary)
-        run = late_trial(made.pair.control.cache, made.pair.candidate.cache, primary)
+        run = late_trial(made.pair.case.control.cache, made.pair.case.candidate.cache, primary)
         run.play(steps(0, 400, _terrain(fault, where)))
         run.finish()
-    assert run.faults == []
+    assert run.failures == []
     found = _judged(fault, where, primary, run)
     assert found.detected, found
     assert found.side_right, found.named
@@ -542,8 +544,8 @@ def test_sound_pairs_stay_silent_and_every_lookup_is_counted() -> None:
             run.finish()
             assert charged(run) == []
         assert counts(late) == counts(plain)
-        assert late.pair.counters.ops == plain.pair.counters.ops
-        assert late.pair.counters.coverage["lookups compared late"] > 25
+        assert late.pair.case.counters.ops == plain.pair.case.counters.ops
+        assert late.pair.case.counters.coverage["lookups compared late"] > 25
 
 
 # Nothing waits
@@ -598,10 +600,10 @@ def test_operations_wait_for_nothing() -> None:
         production(run.cache, make_entry, 12, first=24)
         for number in range(8):
             run.cache.set_recur_cache(7, make_entry(number))
-    assert run.faults == []
+    assert run.failures == []
     run.finish()
     assert charged(run) == []
-    assert run.pair.counters.coverage["lookups compared late"] == 4 * 36
+    assert run.pair.case.counters.coverage["lookups compared late"] == 4 * 36
 
 
 def test_a_side_that_can_be_looked_into_is_asked_nothing_but_what_the_host_asks() -> None:
@@ -633,7 +635,7 @@ def test_waiting_in_an_operation_would_be_noticed() -> None:
             bool(torch.zeros(1).any())
         with pytest.raises(Waits, match="equal"):
             torch.equal(torch.zeros(1), torch.zeros(1))
-    assert {type(fault) for fault in run.faults} == {Waits}
+    assert {type(fault) for fault in run.failures} == {Waits}
 
 
 def test_nothing_of_a_compared_entry_is_held() -> None:
@@ -758,10 +760,10 @@ def test_cuda_operations_do_not_synchronise() -> None:
     production(run.cache, made.__getitem__, 4)
     with no_synchronisation():
         production(run.cache, made.__getitem__, 12, first=4)
-    assert run.faults == []
+    assert run.failures == []
     run.finish()
     assert charged(run) == []
-    assert run.pair.counters.coverage["lookups compared late"] == 4 * 16
+    assert run.pair.case.counters.coverage["lookups compared late"] == 4 * 16
 
 
 @on_cuda
@@ -791,7 +793,7 @@ def test_cuda_a_difference_found_late_names_its_operation() -> None:
     run.cache.get_init_cache(1, 7)
     run.finish()
     assert only(run).fault is Fault.CANDIDATE
-    assert run.abouts[0]["op_index"] == 2
+    assert run.divergences[0].op_index == 2
     assert only(run).leaves[0].control == "float32 (1, 2, 4, 2) on cuda:0, 3 valid"
 
 

@@ -16,5 +16,5 @@ def test_one_fault_is_written_once_and_counted_every_time() -> None:
     for _ in range(5):
         trial.cache.get_recur_cache(1)
 
-    assert len(trial.charges) == 1
-    assert sum(trial.pair.counters.divergences.values()) == 5
+    assert len(trial.divergences) == 1
+    assert sum(trial.pair.case.counters.divergences.values()) == 5

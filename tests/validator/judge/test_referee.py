@@ -111,7 +111,7 @@ def test_a_lookup_that_goes_on_to_the_recurrent_pool_is_counted_as_one_of_both()
     for key, both in ((1, 0), (2, 1), (3, 2)):
         run.cache.hierarchical_get(0, key)
         run.cache.get_recur_cache(key)
-        assert run.pair.counters.coverage["lookups_of_both_pools"] == both
+        assert run.pair.case.counters.coverage["lookups_of_both_pools"] == both
 
 
 @pytest.mark.parametrize("make", [legacy, manager])
@@ -174,7 +174,7 @@ def test_a_wrong_value_of_the_primary_is_left_alone_and_counted() -> None:
     run.finish()
     assert all(leaves(answer)[0].tensor[0, 0, 0, 0] == 65 for answer in answers), "the host gets what it would get"
     assert set(charged(run)) == {(Cause.CORRUPTED, Fault.CONTROL)}
-    assert len(run.charges) == 1
+    assert len(run.divergences) == 1
     assert counted(run) == 5, "the set and four lookups"
 
 
@@ -188,7 +188,7 @@ def test_a_second_fault_on_another_key_is_news() -> None:
         run.cache.get_init_cache(0, 5)
     finally:
         WrongOnce.left = keep
-    assert len(run.charges) == 2
+    assert len(run.divergences) == 2
 
 
 # Values
@@ -292,7 +292,7 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
     run.cache.set_recur_cache(1, entry(1, batch=2))
     run.cache.get_recur_cache(1)
     assert charged(run)
-    charge = run.charges[0]
+    charge = run.divergences[0]
     assert (charge.cause, charge.fault, charge.dimension) == (cause, Fault(wrong), dimension)
     assert set(charged(run)) == {(cause, Fault(wrong))}
 
@@ -301,7 +301,7 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
 def test_agreement_on_a_wrong_value_is_charged_to_both(name: str) -> None:
     change, cause, _ = VALUES[name]
     run = trial(Answering(change), Answering(change))
-    run.pair.auditor.arrival = lambda *args: None  # type: ignore[method-assign]
+    run.pair.sets._arrival = lambda *args: None  # type: ignore[method-assign]
     run.cache.set_recur_cache(1, entry(1, batch=2))
     run.cache.get_recur_cache(1)
     charge = only(run)
@@ -316,8 +316,8 @@ def test_agreement_on_a_wrong_value_is_seen_whatever_the_order_of_checks() -> No
     run = trial(Answering(change), Answering(change))
     run.cache.set_recur_cache(1, entry(1))
     run.cache.get_recur_cache(1)
-    assert run.charges
-    assert {charge.fault for charge in run.charges} <= {Fault.BOTH, Fault.CONTROL, Fault.CANDIDATE}
+    assert run.divergences
+    assert {charge.fault for charge in run.divergences} <= {Fault.BOTH, Fault.CONTROL, Fault.CANDIDATE}
 
 
 def test_the_leaves_that_differ_go_with_the_charge() -> None:
@@ -325,10 +325,10 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
         own[1]._v_cache._cache[0, 1, 2, 1] += 2
 
     run = trial(manager(), Answering(bend_one))
-    run.pair.auditor.arrival = lambda *args: None  # type: ignore[method-assign]
+    run.pair.sets._arrival = lambda *args: None  # type: ignore[method-assign]
     run.cache.set_recur_cache(1, entry(1))
     run.cache.get_recur_cache(1)
-    (leaf,) = run.charges[0].leaves
+    (leaf,) = run.divergences[0].leaves
     assert (leaf.layer, leaf.part, leaf.n_mismatched, leaf.max_abs_diff) == (1, "V", 1, 2.0)
     assert leaf.max_abs_index == (0, 1, 2, 1)
 
@@ -339,7 +339,7 @@ def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
     run.cache.get_recur_cache(1)
     run.finish()
     assert charged(run) == []
-    assert run.pair.counters.coverage["equal only within tolerance"] == 1
+    assert run.pair.case.counters.coverage["equal only within tolerance"] == 1
 
 
 def test_a_tolerance_excuses_no_value_beyond_it() -> None:
@@ -412,7 +412,7 @@ def test_a_declared_lru_candidate_against_fifo_is_a_difference_of_policies() -> 
     run = trial(manager(), DeclaredLru())
     recency_program(run)
     assert set(charged(run)) == {(Cause.POLICY_DIFFERS, Fault.UNKNOWN)}
-    assert "fifo (control) and lru (candidate)" in run.charges[0].explanation
+    assert "fifo (control) and lru (candidate)" in run.divergences[0].explanation
 
 
 def test_an_undeclared_lru_candidate_breaks_the_promise_that_is_assumed_of_it() -> None:
@@ -448,7 +448,7 @@ def test_a_fifo_candidate_that_declares_lru_is_wrong_itself() -> None:
 
 def test_a_third_object_without_any_declaration_is_judged_as_fifo_of_the_other_sides_size() -> None:
     run = trial(manager(), DictCache())
-    assert run.pair.assumed == [
+    assert run.pair.case.assumed == [
         "candidate declares no policy; FIFO with CacheCapacities(init=4, recur=4, wm=2) is assumed"
     ]
     for key in range(40):
@@ -489,7 +489,7 @@ def test_an_entry_dropped_by_a_clear_of_another_pool_is_charged_as_too_wide(prim
     run.cache.clear_recur_cache()
     run.cache.get_init_cache(1, 1)
     assert charged(run)[0] == (Cause.CLEAR_TOO_WIDE, Fault.CANDIDATE)
-    assert len(run.charges) == 1
+    assert len(run.divergences) == 1
 
 
 # Errors
@@ -517,7 +517,7 @@ def test_a_side_that_raises_is_charged_with_it_and_not_with_what_follows(method:
     run.cache.get_recur_cache(1)
     run.finish()
     assert set(charged(run)) == {(Cause.RAISED, Fault(wrong))}
-    assert run.charges[0].dimension is Dimension.ERROR
+    assert run.divergences[0].dimension is Dimension.ERROR
 
 
 def test_what_both_sides_refuse_to_store_is_the_hosts_fault() -> None:
@@ -574,12 +574,12 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
 
     given = over(1)
     run.cache.set_init_cache(0, 1, given)
-    assert run.pair.referee.lives_in_input(run.pair.primary, leaves(given))
+    assert run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(given))
     del given
     again = over(2)
-    assert not run.pair.referee.lives_in_input(run.pair.primary, leaves(again))
+    assert not run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(again))
     run.cache.set_init_cache(0, 2, again)
-    assert run.pair.referee.lives_in_input(run.pair.primary, leaves(again))
+    assert run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(again))
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)

@@ -21,7 +21,7 @@ from tests.shadow.entries import make_entry
 from validator import Lockstep, ValidationConfig
 from validator.entries.compare import valid
 from validator.models.legacy_dict import LegacyDictModel
-from validator.models.side_model import Stored
+from validator.models.stored import Stored
 
 
 class DictCache:

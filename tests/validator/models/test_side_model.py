@@ -14,7 +14,10 @@ from shadow.interface import CacheCapacities, CachePolicy
 from shadow.legacy import RingPool
 from shadow.pool import EvictionStrategy, KVCachePool
 from validator.entries.digest import Digest, digest
-from validator.models.side_model import BoundedModel, LegacyRingModel, Reason, SideModel, Stored, Version
+from validator.models.bounded import BoundedModel
+from validator.models.legacy_ring import LegacyRingModel
+from validator.models.side_model import SideModel
+from validator.models.stored import Reason, Stored, Version
 
 KEYS = "ABC"
 PROGRAM_STEPS = [*(f"set {key}" for key in KEYS), *(f"get {key}" for key in KEYS), "clear"]

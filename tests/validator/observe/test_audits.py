@@ -253,10 +253,10 @@ def test_audits_are_counted() -> None:
     run = trial(manager(), manager())
     for key in range(3):
         run.cache.set_recur_cache(key, entry(key))
-    before = run.pair.counters.coverage["entries_audited"]
+    before = run.pair.case.counters.coverage["entries_audited"]
     run.finish()
-    assert run.pair.counters.coverage["entries_audited"] - before == 6
-    assert run.pair.counters.coverage["audits_full"] == 1
+    assert run.pair.case.counters.coverage["entries_audited"] - before == 6
+    assert run.pair.case.counters.coverage["audits_full"] == 1
 
 
 def test_an_entry_that_raises_when_it_is_read_back_is_named() -> None:
@@ -604,7 +604,7 @@ def test_a_hit_that_crosses_an_episode_end_is_stale_though_both_agree() -> None:
     run.pair.episode_ended(1)
     run.cache.get_init_cache(1, 1)
     assert charged(run)[-1] == (Cause.STALE_EPISODE, Fault.HOST)
-    assert "the end of episode 0 of env 1" in run.charges[-1].explanation
+    assert "the end of episode 0 of env 1" in run.divergences[-1].explanation
 
 
 def test_what_is_stored_again_is_fresh() -> None:
@@ -635,7 +635,7 @@ def test_after_an_interrupt_nothing_is_audited_and_the_run_is_known_to_be_torn()
     run.cache.clear_recur_cache()
     run.finish()
     assert charged(run) == []
-    assert run.pair.counters.dropped == {"operations interrupted half-way": 1}
+    assert run.pair.case.counters.dropped == {"operations interrupted half-way": 1}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -671,16 +671,16 @@ def test_the_memory_of_the_harness_does_not_grow_with_the_run() -> None:
     def sizes(run: Trial) -> dict[str, int]:
         pair = run.pair
         return {
-            "marks": len(pair.ledger._marks),
-            "parted": len(pair.ledger._parted),
-            "recent": len(pair.ledger.recent),
-            "answered": len(pair.auditor.held._answered),
-            "held": len(pair.auditor.held._held),
-            "given": sum(map(len, pair.referee.given.values())),
-            "clears": len(pair.referee.clears),
+            "marks": len(pair.case.ledger._marks),
+            "parted": len(pair.case.ledger._apart),
+            "recent": len(pair.case.ledger.recent),
+            "answered": len(pair.case.handed_out),
+            "held": len(pair._handed_out._held),
+            "given": sum(map(len, pair.case.referee.given.values())),
+            "clears": len(pair.case.referee.clears),
             **{
                 f"{side.name}.{pool}{env}": len(model.gone) + len(model)
-                for side in (pair.control, pair.candidate)
+                for side in (pair.case.control, pair.case.candidate)
                 for pool, env, model in side.model.pools()
             },
         }

@@ -36,7 +36,7 @@ def searches(count: int) -> list[Step]:
 def test_without_a_budget_every_clear_is_audited() -> None:
     played = trial(0.0)
     played.play(searches(200))
-    assert played.pair.counters.coverage["audits_left_out_for_budget"] == 0
+    assert played.pair.case.counters.coverage["audits_left_out_for_budget"] == 0
 
 
 def test_a_budget_that_can_not_be_kept_leaves_audits_out_and_counts_them_but_no_lookup() -> None:
@@ -44,16 +44,16 @@ def test_a_budget_that_can_not_be_kept_leaves_audits_out_and_counts_them_but_no_
     for played in (free, tight):
         played.play(searches(400))
         played.finish()
-        assert played.charges == []
-        assert played.faults == []
-    left_out = tight.pair.counters.coverage["audits_left_out_for_budget"]
+        assert played.divergences == []
+        assert played.failures == []
+    left_out = tight.pair.case.counters.coverage["audits_left_out_for_budget"]
     assert 0 < left_out < 400 * 15 / 16
-    assert tight.pair.counters.coverage["entries_audited"] < free.pair.counters.coverage["entries_audited"]
-    assert tight.pair.counters.lookups == free.pair.counters.lookups
+    assert tight.pair.case.counters.coverage["entries_audited"] < free.pair.case.counters.coverage["entries_audited"]
+    assert tight.pair.case.counters.lookups == free.pair.case.counters.lookups
 
 
 def test_audits_come_back_when_there_is_time_and_never_cease() -> None:
-    auditor = trial(0.5).pair.auditor
+    auditor = trial(0.5).pair.audits
     for _ in range(20):
         auditor.keep_to_budget(0.9, 0.5)
     assert auditor._every == 16
@@ -65,7 +65,7 @@ def test_audits_come_back_when_there_is_time_and_never_cease() -> None:
 
 
 def test_with_fewer_audits_fewer_sets_are_looked_at_closely() -> None:
-    auditor = trial(0.5, audit_share=0.25).pair.auditor
+    auditor = trial(0.5, audit_share=0.25).pair.audits
 
     def looked_at(sets: int) -> int:
         found = 0
@@ -87,37 +87,37 @@ def test_time_is_told_in_one_window_and_counts_against_the_budget_for_good() -> 
     pair.harness_ns = 10**18
     assert [pair.drain(0.0).harness_ns, pair.drain(1.0).harness_ns] == [10**18, 0]
     pair._look_at_the_clock()
-    assert pair.auditor._every == 2
+    assert pair.audits._every == 2
 
 
 def test_damage_is_still_found_on_the_tightest_budget_at_the_full_audit() -> None:
     played = trial(1e-9)
     played.play(searches(100))
     played.play([Step("set_init_cache", 0, 7, EntrySpec(1, 3))])
-    held = played.pair.candidate.read("init", 0, 7)
+    held = played.pair.case.candidate.read("init", 0, 7)
     held[0]._k_cache._cache[0, 0, 0, 0] += 1
     played.finish()
-    assert [charge.fault.value for charge in played.charges] == ["candidate"]
+    assert [charge.fault.value for charge in played.divergences] == ["candidate"]
 
 
 def test_lookups_are_sampled_only_if_allowed_and_only_after_the_audits_and_what_was_left_out_is_counted() -> None:
     sampled, whole = trial(1e-9, sample_lookups=True), trial(1e-9)
     for played in (sampled, whole):
         played.play(searches(400))
-        assert played.charges == []
-    left_out = sampled.pair.counters.dropped["lookups not compared, for the budget"]
-    compared = sum(sampled.pair.counters.lookups["recur"])
+        assert played.divergences == []
+    left_out = sampled.pair.case.counters.dropped["lookups not compared, for the budget"]
+    compared = sum(sampled.pair.case.counters.lookups["recur"])
     assert 0 < left_out < 1600
-    assert compared + left_out == sum(whole.pair.counters.lookups["recur"]) == 1600
-    assert whole.pair.counters.dropped == {}
-    assert not any(sum(counts[1:]) for counts in sampled.pair.counters.lookups.values())
+    assert compared + left_out == sum(whole.pair.case.counters.lookups["recur"]) == 1600
+    assert whole.pair.case.counters.dropped == {}
+    assert not any(sum(counts[1:]) for counts in sampled.pair.case.counters.lookups.values())
 
 
 def test_lookups_come_back_when_there_is_time() -> None:
     played = trial(1e-9, sample_lookups=True)
     played.play(searches(300))
     assert played.pair.lookups.compare_each > 1
-    object.__setattr__(played.pair.config, "overhead_budget", 1.0)
+    object.__setattr__(played.pair.case.config, "overhead_budget", 1.0)
     played.play(searches(200))
     assert played.pair.lookups.compare_each == 1
 
@@ -125,10 +125,10 @@ def test_lookups_come_back_when_there_is_time() -> None:
 def test_a_lookup_that_only_one_side_answers_is_never_left_out() -> None:
     played = trial(1e-9, sample_lookups=True)
     played.play(searches(300))
-    played.pair.candidate.cache.recur_pool.clear()
+    played.pair.case.candidate.cache.recur_pool.clear()
     for key in range(4):
         played.cache.get_recur_cache(10 * 299 + key)
-    assert sum(played.pair.counters.lookups["recur"][1:]) == 4
+    assert sum(played.pair.case.counters.lookups["recur"][1:]) == 4
 
 
 @pytest.mark.parametrize("budget", [-0.1, 1.5])

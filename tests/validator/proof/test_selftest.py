@@ -60,12 +60,12 @@ def test_each_fault_is_noticed_and_charged_to_nobody_innocent_wherever_it_is_pla
         with _surroundings_kept():
             run = _plant(fault, where, primary)
             stream = steps(0, 900, _terrain(fault, where))
-            while not run.charges and (part := list(islice(stream, 20))):
+            while not run.divergences and (part := list(islice(stream, 20))):
                 run.play(part)
             run.play(islice(stream, 40))  # what follows must not be charged to the innocent
             run.finish()
         planted = _judged(fault, where, primary, run)
-        assert run.faults == []
+        assert run.failures == []
         if not (planted.detected and planted.side_right):
             wrong.append((where, primary, planted.named))
     assert wrong == []

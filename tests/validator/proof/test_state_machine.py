@@ -84,12 +84,12 @@ def machine(control: Any, candidate: Any, primary: str = "control", allowed: Any
 
         @invariant()
         def nothing_is_charged(self) -> None:
-            assert self.run.faults == []
-            assert set(self.run.causes()) <= allowed, self.run.charges
+            assert self.run.failures == []
+            assert set(self.run.causes()) <= allowed, self.run.divergences
 
         def teardown(self) -> None:
             self.run.finish()
-            assert set(self.run.causes()) <= allowed, self.run.charges
+            assert set(self.run.causes()) <= allowed, self.run.divergences
 
     return Machine
 

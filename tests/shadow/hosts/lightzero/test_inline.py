@@ -136,11 +136,11 @@ def test_the_harness_meets_no_exception_when_it_looks_for_a_node(tmp_path: Path,
     model.past_kv_cache_init_infer_envs[0].get(model.key(root))
 
     (pair,) = watched.session.pairs
-    assert pair.control.cache.get_recur_cache(9) is None
+    assert pair.case.control.cache.get_recur_cache(9) is None
 
     model.retrieve_or_generate_kvcache([7])
 
-    assert pair.control.cache.get_recur_cache(9) is None
+    assert pair.case.control.cache.get_recur_cache(9) is None
 
 
 def test_a_recurrent_miss_is_a_miss_where_the_model_says_so(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_copy_has_a_recorder_of_its_own_once_it_is_used(tmp_path: Path, monkey
 
     target = copy.deepcopy(watched.model)
     target.clear_caches()
-    pairs_of_an_unused_copy = [pair.name for pair in watched.session.pairs]
+    pairs_of_an_unused_copy = [pair.case.name for pair in watched.session.pairs]
     search(target)
     search(watched.model)
 

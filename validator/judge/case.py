@@ -1,0 +1,181 @@
+"""The case of one shadowed pair: both sides, what is known of them, and what they are charged with.
+
+Everything that looks at the pair stands on this, and this on none of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+from reports.record.records import ONLY_COUNTED, Dimension, Divergence
+from shadow.operation import Pool
+from shadow.switch import HostPromises
+from validator.config import ValidationConfig
+from validator.entries.compare import Tolerance
+from validator.judge.charge import Charge, Place
+from validator.judge.counters import OUTCOMES, Counters
+from validator.judge.ledger import Ledger
+from validator.judge.promises import policies
+from validator.judge.referee import Referee
+from validator.judge.repair import repaired
+from validator.judge.side import Digests, SideView
+from validator.judge.words import key_text
+from validator.models.stored import Stored
+
+_MOST_HANDED_OUT = 8192
+_OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)  # after which the sides hold different ones
+
+
+class Sink(Protocol):
+    """Where what was found goes on record; the session's recorder implements it.
+
+    Attributes:
+        env_step: Environment steps so far, -1 if the host did not say.
+        train_iter: Training iteration, -1 if the host did not say.
+    """
+
+    env_step: int
+    train_iter: int
+
+    def diverged(self, divergence: Divergence, answers: tuple[Any, Any]) -> bool:
+        """Record one divergence, with both answers as evidence; return False if it could only be counted."""
+
+    def event(self, name: str, detail: str = "") -> None:
+        """Note what happened."""
+
+    def harness_failed(self, step: str, error: Exception) -> None:
+        """Note that the harness itself failed, and at what."""
+
+
+class Case:
+    """What is known of one pair.
+
+    Args:
+        name: What the report calls it.
+        control: Trusted cache.
+        candidate: New cache.
+        primary: Whose answers the host receives.
+        config: Settings.
+        sink: Where what is found goes.
+        digest: Digests the leaves of an entry, wherever they lie.
+        promises: What the host promises about its own clears; None for everything.
+
+    Attributes:
+        assumed: What had to be assumed of the sides, one sentence each.
+        weight_version: Weight updates so far.
+        searches: Tree searches begun so far.
+        episodes: Episodes ended so far, by env.
+        in_place: Whether dense entries of host memory are looked at where they lie.
+        handed_out: Ordinals of the last sets whose stored entry the host had in its own hands.
+
+    Raises:
+        ValueError: If nothing says how large the caches are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        control: Any,
+        candidate: Any,
+        primary: str,
+        config: ValidationConfig,
+        sink: Sink,
+        digest: Digests,
+        promises: HostPromises | None = None,
+    ) -> None:
+        control_policy, candidate_policy, env_num, self.assumed = policies(control, candidate)
+        self.name = name
+        self.config = config
+        self.sink = sink
+        self.promises = promises or HostPromises()
+        self.env_num = env_num
+        self.control = SideView("control", control, control_policy, env_num, digest)
+        self.candidate = SideView("candidate", candidate, candidate_policy, env_num, digest)
+        self.sides = self.control, self.candidate
+        self.primary = self.control if primary == "control" else self.candidate
+        self.secondary = self.other(self.primary)
+        tolerance = None if config.rtol is None or config.atol is None else Tolerance(config.rtol, config.atol)
+        self.referee = Referee(self.control, self.candidate, tolerance)
+        self.counters = Counters()
+        self.ledger = Ledger(self.counters, config.history)
+        self.in_place = config.deferred != "always"
+        self.handed_out: deque[int] = deque(maxlen=_MOST_HANDED_OUT)
+        self.weight_version = 0
+        self.searches = 0
+        self.episodes = [0] * env_num
+
+    def other(self, side: SideView) -> SideView:
+        """Return the other side."""
+        return self.candidate if side is self.control else self.control
+
+    def may_be_the_hosts(self, stored: Stored) -> bool:
+        """Tell whether the host had the stored entry itself in its hands."""
+        return stored.op_index in self.handed_out
+
+    def charge(
+        self,
+        charge: Charge,
+        place: Place,
+        answers: tuple[Any, Any] = (None, None),
+        errors: tuple[Exception | None, Exception | None] = (None, None),
+    ) -> None:
+        """Count a divergence, and record it in full unless this very fault is on record already."""
+        if not self.ledger.is_news(charge, place):
+            return
+        env_id, key = place.env_id, place.key
+        divergence = Divergence(
+            id=-1,  # the recorder's to give
+            cache=self.name,
+            op_index=place.op_index,
+            operation=place.operation,
+            pool=place.pool,
+            env_id=env_id,
+            key=None if key is None else key_text(key),
+            outcome=None if place.outcome is None else OUTCOMES[place.outcome],
+            dimension=charge.dimension,
+            cause=charge.cause,
+            fault=charge.fault,
+            explanation=charge.explanation,
+            leaves=charge.leaves,
+            history=self.ledger.history(env_id, key),
+            control_error=_error_text(errors[0]),
+            candidate_error=_error_text(errors[1]),
+            train_iter=self.sink.train_iter,
+            env_step=self.sink.env_step,
+            episode=self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1,
+            weight_version=self.weight_version,
+        )
+        if not self.sink.diverged(divergence, answers):
+            self.counters.dropped[ONLY_COUNTED] += 1
+
+    def repair(
+        self, side: SideView, charge: Charge, pool: Pool, env_id: int | None, key: int, expected: Stored | None
+    ) -> None:
+        """Bring both sides into agreement again after a charge against one, or note that they are apart.
+
+        A secondary that answers wrong values under a live key is given the right ones of the primary. Everything else
+        (the primary itself, keys that should be gone and can't be deleted through the interface, rings) stays as it is
+        and is known to be apart.
+
+        Args:
+            side: The side at fault.
+            charge: The charge.
+            pool: Pool where it happened; never ``hierarchical``.
+            env_id: Environment, or None.
+            key: Key.
+            expected: What the side should hold there, or None.
+        """
+        if charge.dimension in _OTHER_KEYS:
+            self.ledger.set_keys_apart(pool, env_id, charge)
+        if expected is None or side is self.primary or not repaired(side, self.other(side), expected):
+            self.ledger.set_apart(side.name, pool, env_id, key, charge)
+
+    def harness_failed(self, step: str, error: Exception) -> None:
+        """Count a failure of the harness itself; such a run can't pass."""
+        self.counters.dropped["harness faults"] += 1
+        self.sink.harness_failed(step, error)
+
+
+def _error_text(error: Exception | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {error}"[:4000]

@@ -1,0 +1,113 @@
+"""Examines one entry of one side: does it hold what was stored, and if not, what is wrong with it?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.record.records import Cause, Fault
+from shadow.entry import region
+from validator.entries.digest import digest_region
+from validator.entries.readable import entry_leaves, storages
+from validator.judge import words
+from validator.judge.case import Case
+from validator.judge.charge import Charge, Finding, Place, against
+from validator.judge.presence import lost
+from validator.judge.side import SideView, Unreadable
+from validator.judge.values import wrong_value
+from validator.models.stored import Stored
+
+
+class Examination:
+    """Examines entries of one pair, and charges a side with what it finds."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> Finding | None:
+        """Look closely whether a set arrived as it was given, and as a copy.
+
+        Args:
+            side: The side.
+            stored: The set; the side's model does not know of it yet.
+            given: The very object the side was given.
+            held: What it holds now.
+
+        Returns:
+            What is wrong, or None.
+        """
+        given_leaves, found = entry_leaves(given), entry_leaves(held)
+        if given_leaves is None or not (_holds(given, stored) or side.digest(given_leaves) == stored.digest):
+            return Finding(words.INPUT_EDITED, {"op": stored.op_index})
+        if isinstance(held, Unreadable) or found is None:
+            return None
+        if storages(found) & storages(given_leaves):
+            return Finding(words.REFERENCE_STORED, {"op": stored.op_index})
+        if _holds(held, stored) or side.digest(found) == stored.digest:
+            return None
+        if self._case.referee.lossy(given_leaves, found):
+            return None
+        return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
+
+    def of_live(self, side: SideView, stored: Stored, just_cleared: bool = False) -> Finding | None:
+        """Hold what a side keeps under a live key against what was stored there.
+
+        Args:
+            side: The side.
+            stored: What it should hold.
+            just_cleared: Whether a clear was played just now, which may have taken it.
+
+        Returns:
+            What is wrong, or None.
+        """
+        case = self._case
+        referee = case.referee
+        pool, env_id, key = stored.pool, stored.env_id, stored.key
+        if case.ledger.apart(side.name, pool, env_id, key):
+            return None
+        case.counters.coverage["entries_audited"] += 1
+        entry = side.read(pool, env_id, key)
+        if entry is None:
+            return lost(side, stored, referee.suspects(side, just_cleared)) if side.may_ask else None
+        if _holds(entry, stored):
+            return None
+        found = entry_leaves(entry)
+        if found is not None and side.digest(found) == stored.digest:
+            return None
+        asked = side.ask(pool, env_id, key)
+        answer = None if asked is None else entry_leaves(asked)
+        if answer is not None and side.digest(answer) == stored.digest:
+            side.distrust_peek()  # it looks elsewhere than the cache answers from
+            return None
+        if isinstance(entry, Unreadable):
+            return Finding(words.RAISED_ON_READ, {"error": type(entry.error).__name__})
+        if found is None:
+            return Finding(words.NO_ENTRY_HELD, {"type": type(entry).__name__})
+        truth = referee.truth(stored)
+        if referee.lossy(truth, found):
+            return None
+        if referee.lives_in_input(side, found):
+            return Finding(words.REFERENCE_CHANGED)
+        return wrong_value(side, pool, env_id, stored, found, truth)
+
+    def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
+        """Charge a side with what was found of one entry."""
+        charge = against(side, finding)
+        if self._may_be_the_hosts(side, stored, finding):
+            charge = against(side, finding._replace(note=words.PERHAPS_THE_HOST))._replace(fault=Fault.UNKNOWN)
+        self._case.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))
+        return charge
+
+    def charge_and_repair(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> None:
+        """Charge a side with what it was found to hold, and bring both into agreement where that is possible."""
+        charge = self.charge(side, stored, finding, operation)
+        self._case.repair(side, charge, stored.pool, stored.env_id, stored.key, stored)
+
+    def _may_be_the_hosts(self, side: SideView, stored: Stored, finding: Finding) -> bool:
+        unclear = finding.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
+        return unclear and side is self._case.primary and self._case.may_be_the_hosts(stored)
+
+
+def _holds(entry: Any, stored: Stored) -> bool:
+    """Tell whether an entry is dense and holds what was stored; False says nothing of any other."""
+    dense = region(entry)
+    return dense is not None and digest_region(dense) == stored.digest
