@@ -1,4 +1,4 @@
-"""What the pages on a rollout and its CI example tell people to type is understood."""
+"""What the pages on a rollout and its CI example tell people to type is understood; what the map shows is there."""
 
 from __future__ import annotations
 
@@ -53,3 +53,23 @@ LINKS = sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", ROLLOUT.read_text(enco
 @pytest.mark.parametrize("target", LINKS)
 def test_a_link_of_the_rollout_leads_somewhere(target: str) -> None:
     assert (ROLLOUT.parent / target).exists()
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PATHS = sorted(set(re.findall(r"`((?:shadow|validator|reports|tests|configs)/[\w./]*)`", ARCHITECTURE)))
+FOLDERS = sorted(
+    f"{path.parent.relative_to(ROOT)}/"
+    for package in ("shadow", "validator", "reports")
+    for path in (ROOT / package).rglob("__init__.py")
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_on_the_map_is_there(path: str) -> None:
+    assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file()
+
+
+def test_every_folder_is_on_the_map_but_those_of_a_single_format() -> None:
+    missing = [folder for folder in FOLDERS if folder not in PATHS]
+
+    assert [folder for folder in missing if not folder.startswith("reports/formats/")] == []
