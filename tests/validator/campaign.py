@@ -12,8 +12,8 @@ from reports.record.records import SCHEMA, Window
 from reports.record.run import ConformanceResult, Run, Timed, fold, summarise
 from reports.record.trainings import Trainings
 from reports.writer import RunWriter
-from tests.validator.gate.rules.test_training import training
-from tests.validator.gate.test_judgement import MANIFEST, PAIR
+from tests.validator.gate.runs import MANIFEST, PAIR
+from tests.validator.gate.trainings import training
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Evidence
 from validator.gate.shipped import find_file

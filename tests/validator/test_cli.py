@@ -15,10 +15,8 @@ from typing import Any, cast
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import SCHEMA, Divergence, Window
-from reports.record.run import fold, summarise
-from reports.writer import RunWriter
-from tests.validator.gate.test_judgement import MANIFEST, PAIR, divergence, window
+from reports.record.run import fold
+from tests.validator.gate.runs import divergence, window, write_run
 from validator import cli
 from validator.cli import main
 from validator.commands import gate as gate_command
@@ -27,21 +25,6 @@ from validator.gate.policy import GatePolicy
 from validator.toml import tomllib
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def write_run(
-    out: Path, run_id: str = "one", *windows: Window, divergences: tuple[Divergence, ...] = (), close: bool = True
-) -> Path:
-    """Leave a run directory as a training would."""
-    writer = RunWriter.create(out, run_id, {**MANIFEST, "run_id": run_id}, evidence_limit_bytes=0)
-    writer.cache("collect", **{name: said for name, said in PAIR.items() if name != "cache"})
-    for one in divergences:
-        writer.divergence(one)
-    for one in windows:
-        writer.window(one)
-    if close:
-        writer.close(summarise(fold(windows), schema=SCHEMA, run_id=run_id, state="complete"))
-    return writer.path
 
 
 def test_gate_passes_a_sound_run_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

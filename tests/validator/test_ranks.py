@@ -17,7 +17,7 @@ from reports.reader import find_runs, read_run
 from reports.record.records import Verdict
 from reports.writer import RunWriter
 from tests.validator.campaign import busy_window, write
-from tests.validator.gate.test_judgement import MANIFEST
+from tests.validator.gate.runs import MANIFEST
 from validator.commands.gate_evidence import gather
 from validator.commands.ranks import closed_run
 from validator.config import ValidationConfig
@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 RANK = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.validator.test_session import *
+from tests.validator.sessions import *
+from tests.validator.trials import manager
 with Lockstep({out!r}, ValidationConfig(selftest=False), manifest_extra={{"seed": 7}}) as lockstep:
     exercise(lockstep, lockstep.shadow(control=manager(), candidate=manager()))
 """

@@ -20,7 +20,7 @@ from shadow.hosts.unizero import load_config
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from tests.shadow.entries import make_entry
-from tests.validator.gate.rules.test_training import training, trainings_of
+from tests.validator.gate.trainings import training, trainings_of
 from validator.ab.alone import AloneSession, Counted
 from validator.ab.meter import Meter, peak_resident_bytes
 from validator.ab.one import _embedded

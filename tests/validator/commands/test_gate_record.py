@@ -13,9 +13,8 @@ import pytest
 from reports.disk.layout import encoded
 from reports.disk.seal import seal
 from reports.read.trainings import write_trainings
-from tests.validator.gate.rules.test_training import trainings_of
-from tests.validator.gate.test_judgement import divergence, window
-from tests.validator.test_cli import write_run
+from tests.validator.gate.runs import divergence, window, write_run
+from tests.validator.gate.trainings import trainings_of
 from validator.cli import main
 
 POLICY = "max_divergences = 0\n\n[runs]\nsame_candidate = false\n"

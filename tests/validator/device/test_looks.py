@@ -26,8 +26,7 @@ from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.wrapper.shadow_cache import ShadowCache
 from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
-from tests.validator.test_processes import HOST
-from tests.validator.test_session import WrongAt, exercise, open_session
+from tests.validator.sessions import HOST, WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
 from validator.config import ValidationConfig
 from validator.device.fingerprint import make_weights, regular, together

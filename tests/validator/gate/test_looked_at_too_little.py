@@ -15,7 +15,7 @@ from reports.disk.seal import seal
 from reports.reader import RunUnreadable
 from reports.record.records import Verdict
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
-from tests.validator.gate.test_judgement import divergence
+from tests.validator.gate.runs import divergence
 from validator.commands.gate_evidence import gather
 from validator.gate.judgement import Judgement, judge
 from validator.gate.policy import GatePolicy

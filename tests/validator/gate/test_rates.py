@@ -6,7 +6,7 @@ import pytest
 
 from reports.record.records import Outcome
 from tests.validator.campaign import busy_run, busy_window
-from tests.validator.gate.test_judgement import divergence
+from tests.validator.gate.runs import divergence
 from validator.gate.rates import Rate, rates
 
 

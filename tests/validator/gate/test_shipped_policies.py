@@ -23,11 +23,12 @@ from tests.validator.campaign import (
     sound,
     with_run,
 )
+from tests.validator.gate.waivers import EATEN, LOST, waiver
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import CoveragePolicy
 from validator.gate.rules import RULES, campaign, coverage, divergence, soundness, statistics, streams, training, waived
 from validator.gate.rules.demand import Rule
-from validator.gate.waivers import Scope, Waiver
+from validator.gate.waivers import Scope
 
 FAIL, INCONCLUSIVE = Verdict.FAIL, Verdict.INCONCLUSIVE
 STAGED = ("shadow-to-canary", "canary-to-default", "remove-legacy")
@@ -64,22 +65,6 @@ def windowed(**changes: Any) -> Callable[[Evidence], Evidence]:
     return every_run(changed)
 
 
-def waiver(**changes: Any) -> Waiver:
-    about = {
-        "id": "W",
-        "cause": "capacity eaten",
-        "side": "control",
-        "owner": "me",
-        "reason": "known",
-        "issue": "https://example.org/1",
-        "expires": date(2027, 6, 30),
-        "max_count": 100_000,
-    }
-    return Waiver(**{**about, **changes})
-
-
-LOST = "presence|missed an entry it holds|candidate"
-EATEN = "presence|capacity eaten|control"
 FEW_ROOTS = {"init": {"both_hit_equal": 400}, "wm": {"both_hit_equal": 9000}, "hierarchical": {"both_hit_equal": 9000}}
 LOSSY = {
     "init": {"both_hit_equal": 4000},

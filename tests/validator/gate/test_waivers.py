@@ -9,26 +9,13 @@ import pytest
 
 from reports.record.records import Cause, Dimension, Fault, Verdict
 from tests.validator.campaign import busy_run, busy_window, sound
-from tests.validator.gate.test_judgement import divergence, run_of, window
-from tests.validator.gate.test_shipped_policies import waiver
+from tests.validator.gate.runs import divergence, run_of, window
+from tests.validator.gate.waivers import EATEN, LOST, WHOLE, waiver
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, Judgement, judge
 from validator.gate.shipped import find_file
 from validator.gate.waivers import Scope, Waiver, load_waivers
 
-EATEN = "presence|capacity eaten|control"
-LOST = "presence|missed an entry it holds|candidate"
-WHOLE = """
-[[waiver]]
-id = "L3"
-cause = "capacity eaten"
-side = "control"
-owner = "cache team"
-reason = "known"
-issue = "https://example.org/3"
-expires = 2027-06-30
-max_count = 10
-"""
 NOW = 1_795_600_000.0  # November 2026
 
 

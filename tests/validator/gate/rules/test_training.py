@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reports.record.records import Verdict
 from reports.record.run import Run
-from reports.record.trainings import FirstDifference, Training, Trainings
-from tests.validator.gate.test_judgement import run_of
+from reports.record.trainings import FirstDifference, Trainings
+from tests.validator.gate.runs import run_of
+from tests.validator.gate.trainings import CANDIDATE, CONTROL, training, trainings_of
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import GatePolicy
@@ -20,37 +20,7 @@ from validator.gate.rules.demand import Demand
 from validator.gate.rules.training import trains_as_well
 from validator.gate.training_policy import TrainingPolicy
 
-CONTROL, CANDIDATE = "shadow.legacy.LegacyKVCache", "shadow.manager.KVCacheManager"
 POLICY = GatePolicy(name="strict", training=TrainingPolicy())
-DIGESTS = {"actions": "aa", "weights": "bb"}
-
-
-def training(seed: int, side: str, **changes: Any) -> Training:
-    about: dict[str, Any] = {
-        "cache": CONTROL if side == "control" else CANDIDATE,
-        "source": "1234",
-        "env_steps": 1000,
-        "updates": 50,
-        "episodes": 40,
-        "cpu_s": 5.0 + seed / 10,
-        "wall_s": 9.0,
-        "peak_bytes": 300_000_000 + seed,
-        "lookups": 10_000,
-        "hits": 9_900 - seed,
-        "mean_return": 20.0 + seed,
-        "mean_loss": 4.0 + seed / 10,
-        "digests": DIGESTS | {"seed": str(seed)},
-    }
-    return Training(seed, side, **{**about, **changes})
-
-
-def trainings_of(*changed: Training, seeds: int = 3, **changes: Any) -> Trainings:
-    """An A/B that the policy passes, unless trainings or changes say otherwise."""
-    sound = [training(seed, side) for seed in range(seeds) for side in ("control", "candidate")]
-    instead = {(each.seed, each.side): each for each in changed}
-    listed = [instead.get((each.seed, each.side), each) for each in sound]
-    about: dict[str, Any] = {"path": Path("runs/ab-one"), "state": "complete", "manifest": {"repeatable": True}}
-    return Trainings(**{**about, "trainings": listed, **changes})
 
 
 def judged_run(**changes: Any) -> Run:
