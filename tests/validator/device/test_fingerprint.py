@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from shadow.entry import KeysValues, Leaf, leaves
+from tests.guards import guards
 from tests.shadow.entries import foreign_entry, make_entry
 from tests.validator.device.devices import DEVICES, on
 from validator.device.fingerprint import make_weights, regular, together
@@ -28,6 +29,7 @@ def test_one_bit_anywhere_changes_the_hash_of_its_tensor_and_no_other(dtype: tor
             flipped[cell] ^= 1 << bit % 8
 
 
+@guards("validator/device/fingerprint.py", "8: torch.int32}  # 64", "8: torch.int64}  # 64")
 def test_signs_flipped_in_pairs_do_not_cancel() -> None:
     for dtype in (torch.float32, torch.float64):
         entry = make_entry(1, dtype=dtype)
@@ -38,6 +40,7 @@ def test_signs_flipped_in_pairs_do_not_cancel() -> None:
         assert all(a != b for a, b in zip(one, other, strict=True))
 
 
+@guards("validator/device/fingerprint.py", "numbers * weights[: within.numel()].view(within)", "numbers * weights[0]")
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
 def test_order_is_part_of_the_hash(dim: int) -> None:
     entry = make_entry(1, batch=2)
@@ -48,6 +51,11 @@ def test_order_is_part_of_the_hash(dim: int) -> None:
     assert all(a != b for a, b in zip(one, other, strict=True))
 
 
+@guards(
+    "validator/device/queue.py",
+    "copy = torch.stack([fingerprint.together(entry) for entry in entries])",
+    "copy = fingerprint.together(entries[0])[None]",
+)
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_hashes_do_not_depend_on_strides_allocations_or_cells_beyond_the_length(size: int) -> None:
     apart = make_entry(1, size=size)
@@ -68,6 +76,7 @@ def test_hashes_do_not_depend_on_strides_allocations_or_cells_beyond_the_length(
     assert queue.hashes([leaves(apart), leaves(together), leaves(other)]) == [expected] * 3
 
 
+@guards("shadow/entry.py", "tensor.data_ptr() != at\n            or ", "")
 def test_buffers_at_uneven_distances_in_one_allocation_are_not_taken_for_a_block() -> None:
     block = torch.arange(6 * 24.0).reshape(6, 1, 2, 4, 3)
     uneven = [Leaf(block[index], 3) for index in (0, 1, 2, 4)]
@@ -78,6 +87,7 @@ def test_buffers_at_uneven_distances_in_one_allocation_are_not_taken_for_a_block
     assert list(queue.hashes([backwards])[0]) == list(queue.hashes([backwards[::-1]])[0])[::-1]
 
 
+@guards("validator/device/results.py", "tuple(map(fingerprint.unlike_empty, numbers))", "tuple(numbers)")
 def test_empty_entries_hash_to_nothing_and_zeros_do_not() -> None:
     zeros = [Leaf(torch.zeros(1, 2, 3, 2), 3)] * 2
     queue = DeferredQueue()
@@ -114,6 +124,7 @@ def test_entries_of_one_allocation_are_read_without_a_copy() -> None:
     assert together(leaves(entry)).data_ptr() == leaves(entry)[0].tensor.data_ptr()
 
 
+@guards("validator/device/fingerprint.py", "        and length == size\n", "")
 @pytest.mark.parametrize(
     "entry",
     [

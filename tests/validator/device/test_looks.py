@@ -25,6 +25,7 @@ from shadow.entry import leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.wrapper.shadow_cache import ShadowCache
+from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 from tests.validator.device.devices import on, on_cuda, on_device
 from tests.validator.sessions import HOST, WrongAt, exercise, open_session
@@ -96,6 +97,11 @@ def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
     assert charged(run) == []
 
 
+@guards(
+    "validator/observe/pair.py",
+    "if self.late is not None:\n            self.late.flush()\n        held = {}",
+    "held = {}",
+)
 def test_a_window_waits_for_its_lookups() -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))
@@ -106,6 +112,7 @@ def test_a_window_waits_for_its_lookups() -> None:
     assert window.ops == {"get.init": 5, "set.init": 1}
 
 
+@guards("validator/device/looks.py", "differ = any(counts)", "differ = False")
 def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -132,6 +139,7 @@ def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() ->
     assert (counts(run)[EQUAL], counts(run)[DIFFER], sum(counts(run))) == (4, 1, 5)
 
 
+@guards("validator/device/looks.py", "            self._escalate(place.op_index)\n", "")
 def test_after_a_late_difference_every_lookup_is_compared_at_once() -> None:
     candidate = Wrong()
     events: list[tuple[str, str]] = []
@@ -180,6 +188,11 @@ def test_the_control_is_charged_where_the_control_is_wrong() -> None:
     assert only(run).fault is Fault.CONTROL
 
 
+@guards(
+    "validator/device/looks.py",
+    "None if hashes == stored.digest.contents else self._finding(side, place.pool",
+    "None if True else self._finding(side, place.pool",
+)
 def test_agreement_on_what_nobody_stored_is_charged_to_both() -> None:
     control, candidate = Wrong(), Wrong()
     run = late_trial(control, candidate)
@@ -202,6 +215,7 @@ def test_without_digests_a_late_difference_is_charged_to_nobody() -> None:
     assert only(run).fault is Fault.UNKNOWN
 
 
+@guards("validator/device/looks.py", "if now is not None and side.digest(now) == found:", "if False:")
 def test_what_still_lies_there_is_read_and_named_in_full() -> None:
     candidate = manager()
     run = late_trial(manager(), candidate)
@@ -235,6 +249,7 @@ def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
     assert [charge for charge in run.charges if charge.cause is not Cause.ALIASED_ON_GET] == []
 
 
+@guards("validator/observe/lookups.py", "pair.late.flush()\n            one =", "one =")
 def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -248,6 +263,7 @@ def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
 
 
+@guards("validator/device/fingerprint.py", "size == length\n        and ", "")
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -283,6 +299,7 @@ def test_a_tolerance_needs_the_tensors_so_lookups_are_compared_at_once() -> None
     assert counts(run)[EQUAL] == 1
 
 
+@guards("validator/device/looks.py", "if given != stored.digest.contents:", "if False:")
 def test_an_input_that_a_side_edits_is_found_late() -> None:
     class Edits(Wrong):
         def _store(self, kv_cache: Any) -> Any:
@@ -297,6 +314,7 @@ def test_an_input_that_a_side_edits_is_found_late() -> None:
     assert charged(run)[0] == (Cause.INPUT_EDITED, Fault.CANDIDATE)
 
 
+@guards("validator/device/looks.py", "+= self._lookups", "+= 0")
 def test_a_device_that_fails_leaves_its_lookups_uncompared_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))
@@ -401,6 +419,7 @@ def waiting_refused() -> Iterator[None]:
         yield
 
 
+@guards("validator/entries/digest.py", "if type(contents) is tuple:", "if True:")
 def test_operations_wait_for_nothing() -> None:
     run = late_trial(manager(), manager())
     production(run.cache, make_entry, 24)  # the first audits are waited for, and the process's state is looked at
@@ -414,6 +433,9 @@ def test_operations_wait_for_nothing() -> None:
     assert run.pair.counters.coverage["lookups compared late"] == 4 * 36
 
 
+@guards(
+    "validator/observe/handed_out.py", "if primary.shows_nothing(stored.pool, stored.env_id, stored.key):", "if False:"
+)
 def test_a_side_that_can_be_looked_into_is_asked_nothing_but_what_the_host_asks() -> None:
     class Asked(LegacyKVCache):
         asked = 0

@@ -11,6 +11,7 @@ import torch
 
 from reports.record.records import Fault
 from shadow.legacy import LegacyKVCache
+from tests.guards import guards
 from tests.validator.proof.unlisted_faults import CASES, SMALL
 from tests.validator.trials import ENVS, charged, declared, manager, trial
 from validator.proof.stream import Terrain, steps
@@ -29,6 +30,15 @@ def _process_state_is_put_back() -> Any:
     torch.set_grad_enabled(kept[2])
 
 
+@guards("validator/observe/pair.py", '        self.charge(charge, Place(-1, "audit", "all"))\n', "")
+@guards("validator/judge/presence.py", "if extra is not None:", "if False:")
+@guards("validator/judge/values.py", "if version.alive:", "if False:")
+@guards("validator/judge/values.py", "return foreign(owner, asked, env_id, expected.key)", "pass")
+@guards(
+    "validator/judge/values.py",
+    'if owner.pool == "init" and env_id is not None and owner.env_id != env_id:',
+    "if False:",
+)
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: str) -> None:
