@@ -4,7 +4,7 @@ VENV ?= .venv
 OUT ?= runs
 CORES ?= auto
 # The CPU wheel comes first: a bare torch pulls gigabytes of CUDA on Linux. The index below offers it as 2.13.0+cpu,
-# which pip prefers; where there is none (macOS) the plain wheel of the package index is taken.
+# which pip prefers; where there is none (macOS), or no way to the index, the wheel of the package index is taken.
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -16,9 +16,18 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 LIGHTZERO_STAMP := $(LIGHTZERO_VENV)/.installed
 LIGHTZERO_PIP := $(LIGHTZERO_VENV)/bin/python -m pip --disable-pip-version-check --quiet
+# Whether the index can be reached is asked once: pip would ask, wait and warn for each package that torch needs.
+INSTALL_TORCH = \
+	if $(PYTHON) -c 'from urllib.request import urlopen; urlopen("$(TORCH_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
+		echo "torch comes from $(TORCH_INDEX)"; index='--extra-index-url $(TORCH_INDEX)'; \
+	else \
+		echo "$(TORCH_INDEX) can't be reached, so torch comes from the package index"; index=; \
+	fi; $(1) install $$index '$(TORCH)'
+# Which of the guarded checks are taken away: all of them; see CONTRIBUTING.md.
+SHARE ?= 0/1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv validate test-lightzero test lint types learn bench clean
+.PHONY: help venv validate test-lightzero test mutations lint types learn bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 25
@@ -33,7 +42,7 @@ $(STAMP): pyproject.toml
 	@echo "Setting up $(VENV) (once, some minutes)"
 	@$(PYTHON) -m venv $(VENV) || { \
 		echo "No virtual environment could be made; on Debian and Ubuntu run: apt install python3-venv"; exit 2; }
-	@$(PIP) install --retries 2 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
+	@$(call INSTALL_TORCH,$(PIP))
 	@$(PIP) install --editable '.[train,dev]'
 	@touch $@
 
@@ -42,6 +51,9 @@ validate: $(STAMP) ## train a small world model with both caches in lockstep, an
 
 test: $(STAMP) ## run the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(CORES) --dist loadfile
+
+mutations: $(STAMP) ## take each guarded check away and see its test fail (SHARE=1/6 takes a sixth)
+	@$(BIN)/python -m tests.mutate --share $(SHARE)
 
 test-lightzero: $(LIGHTZERO_STAMP) ## run the tests on the released LightZero, in an environment of its own
 	@$(LIGHTZERO_VENV)/bin/python -m pytest tests/lightzero -n 2 --dist loadfile
@@ -55,7 +67,7 @@ $(LIGHTZERO_STAMP): pyproject.toml tests/lightzero/requirements.txt tests/lightz
 	@echo "Setting up $(LIGHTZERO_VENV) (once, 2 to 5 minutes, 1.8 GB)"
 	@$(LIGHTZERO_PYTHON) -m venv $(LIGHTZERO_VENV) || { \
 		echo "No virtual environment could be made; on Debian and Ubuntu run: apt install python3.11-venv"; exit 2; }
-	@$(LIGHTZERO_PIP) install --retries 1 --extra-index-url $(TORCH_INDEX) '$(TORCH)'
+	@$(call INSTALL_TORCH,$(LIGHTZERO_PIP))
 	@$(LIGHTZERO_PIP) install -r tests/lightzero/requirements.txt
 	@$(LIGHTZERO_PIP) install --no-deps --only-binary LightZero -r tests/lightzero/requirements-nodeps.txt || { \
 		echo "LightZero 0.2.0 could not be installed: its wheel is for CPython 3.11 on x86-64 Linux, and this is"; \

@@ -14,8 +14,8 @@ from reports.record.totals import Timed, fold, summarise
 from reports.record.trainings import Trainings
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
-from tests.validator.gate.rules.test_training import training
-from tests.validator.gate.test_judgement import MANIFEST, PAIR
+from tests.validator.gate.runs import MANIFEST, PAIR
+from tests.validator.gate.trainings import training
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Evidence
 from validator.gate.shipped import find_file

@@ -15,12 +15,10 @@ from typing import Any, cast
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import Divergence, Window
-from reports.record.totals import fold, summarise
-from reports.record.words import SCHEMA
-from reports.writer import RunWriter
+from reports.record.totals import fold
 from shadow.hosts.unizero import load_config
-from tests.validator.gate.test_judgement import MANIFEST, PAIR, divergence, window
+from tests.validator.gate.runs import divergence, window, write_run
+from tests.validator.gate.test_judgement import divergence, window
 from validator.cli import main
 from validator.commands import gate as gate_command
 from validator.commands.arguments import parser
@@ -30,21 +28,6 @@ from validator.gate.shipped import TRAININGS, find_file
 from validator.toml import tomllib
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def write_run(
-    out: Path, run_id: str = "one", *windows: Window, divergences: tuple[Divergence, ...] = (), close: bool = True
-) -> Path:
-    """Leave a run directory as a training would."""
-    writer = RunWriter.create(out, run_id, {**MANIFEST, "run_id": run_id}, evidence_limit_bytes=0)
-    writer.cache("collect", **{name: said for name, said in PAIR.items() if name != "cache"})
-    for one in divergences:
-        writer.divergence(one)
-    for one in windows:
-        writer.window(one)
-    if close:
-        writer.close(summarise(fold(windows), schema=SCHEMA, run_id=run_id, state="complete"))
-    return writer.path
 
 
 def test_gate_passes_a_sound_run_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,19 +14,10 @@ import pytest
 
 from reports.reader import read_run
 from reports.record.words import Verdict
+from tests.validator.sessions import HOST
 from validator.gate.judgement import judge
 
 ROOT = Path(__file__).parents[2]
-
-HOST = """
-import os, signal, sys, time
-sys.path.insert(0, {root!r})
-from tests.validator.test_session import *
-lockstep = Lockstep({out!r}, ValidationConfig(run_id="run", selftest=False, window_s=0.0))
-cache = lockstep.shadow(control=manager(), candidate={candidate})
-exercise(lockstep, cache)
-{then}
-"""
 
 
 def run(tmp_path: Path, candidate: str, then: str) -> subprocess.CompletedProcess[str]:

@@ -16,8 +16,9 @@ from reports.disk.run_id import run_id
 from reports.reader import find_runs, read_run
 from reports.record.words import Verdict
 from reports.writer import RunWriter
+from tests.guards import guards
 from tests.validator.campaign import busy_window, write
-from tests.validator.gate.test_judgement import MANIFEST
+from tests.validator.gate.runs import MANIFEST
 from validator.commands.gate_evidence import gather
 from validator.commands.ranks import closed_run
 from validator.config import ValidationConfig
@@ -28,7 +29,8 @@ ROOT = Path(__file__).parents[2]
 RANK = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.validator.test_session import *
+from tests.validator.sessions import *
+from tests.validator.trials import manager
 with Lockstep({out!r}, ValidationConfig(selftest=False), manifest_extra={{"seed": 7}}) as lockstep:
     exercise(lockstep, lockstep.shadow(control=manager(), candidate=manager()))
 """
@@ -85,6 +87,7 @@ def test_ranks_of_one_job_share_a_run_and_a_missing_one_is_missing_evidence(tmp_
     assert "1 of 2 ranks left no file that can be read: rank 1" in str(judgement)
 
 
+@guards("validator/gate/rules/soundness.py", "{0: run.manifest, **run.ranks}", "{0: run.manifest}")
 def test_a_rank_that_proved_nothing_is_named(tmp_path: Path) -> None:
     """Rank 1 writes what it says of itself into its own file, because only rank 0 writes the manifest."""
     path = write(tmp_path, 1, now=1.0, world_size=2)

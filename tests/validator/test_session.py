@@ -16,14 +16,11 @@ import pytest
 
 from reports.reader import read_run
 from reports.record.words import Cause, Fault, Verdict
-from shadow.entry import leaves
-from tests.shadow.entries import assert_equal_entries, make_entry
-from tests.validator.trials import DictCache, declared, legacy, manager
-from validator.config import ValidationConfig
+from tests.shadow.entries import make_entry
+from tests.validator.sessions import WrongAt, exercise, open_session
+from tests.validator.trials import DictCache, legacy, manager
 from validator.gate.judgement import judge
 from validator.session import Lockstep
-
-SETTINGS: dict[str, Any] = {"selftest": False}
 
 
 @pytest.fixture(autouse=True)
@@ -31,38 +28,6 @@ def _excepthook_is_put_back() -> Iterator[None]:
     before = sys.excepthook
     yield
     assert sys.excepthook == before
-
-
-def open_session(tmp_path: Path, **settings: Any) -> Lockstep:
-    return Lockstep(tmp_path, ValidationConfig(run_id="run", **{**SETTINGS, **settings}))
-
-
-def exercise(lockstep: Lockstep, cache: Any) -> None:
-    """Do all that the default policy demands: hits, overwrites, evictions, clears, weight updates, every env."""
-    for number in range(12):
-        for env_id in (0, 1):
-            cache.set_init_cache(env_id, number // 2, make_entry(number))
-            assert_equal_entries(cache.get_init_cache(env_id, number // 2), make_entry(number))
-    cache.clear_all()
-    lockstep.weights_updated()
-
-
-class WrongAt(DictCache):
-    """Answers one wrong value at the n-th get."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.left = at
-
-    def policy(self) -> Any:
-        return declared()
-
-    def _answer(self, held: Any) -> Any:
-        self.left -= 1
-        own = held.clone()
-        if not self.left:
-            leaves(own)[0].tensor[0, 0, 0, 0] += 1
-        return own
 
 
 def verdict_of(path: Path) -> Verdict:

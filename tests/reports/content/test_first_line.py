@@ -18,6 +18,7 @@ from reports.formats.terminal.run import render as terminal
 from reports.reader import read_run
 from reports.record.run import Run
 from reports.record.words import Cause, Dimension, Fault, Outcome
+from tests.guards import guards
 from tests.reports.records_for_tests import divergence, window, write_run
 from validator.gate.judgement import judge
 from validator.gate.rules.demand import Demand
@@ -38,6 +39,7 @@ def run_with(tmp_path: Path, *faults: Fault, **changes: Any) -> Run:
     return read_run(write_run(tmp_path, windows=(window(0, divergences=counted, **changes),), divergences=tuple(found)))
 
 
+@guards("reports/content/facts.py", "faults <= {Fault.CONTROL.value, Fault.HOST.value}", "True")
 @pytest.mark.parametrize(
     ("faults", "said"),
     [
@@ -56,12 +58,14 @@ def test_names_the_side_to_look_at(tmp_path: Path, faults: list[Fault], said: st
     assert meaning(run, judge([run])) == said
 
 
+@guards("reports/content/facts.py", " and not unexplained(run)", "")
 def test_a_lookup_that_nothing_explains_is_not_the_controls(tmp_path: Path) -> None:
     run = run_with(tmp_path, Fault.CONTROL, lookups={"init": {"candidate_only": 2}})
 
     assert meaning(run, judge([run])) == SHIP_NOT
 
 
+@guards("reports/content/facts.py", ' or any("diverge" not in demand.demanded for demand in failed)', "")
 def test_another_demand_that_failed_is_not_the_controls(tmp_path: Path) -> None:
     run = run_with(tmp_path, Fault.CONTROL)
     judgement = judge([run])

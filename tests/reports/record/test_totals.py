@@ -8,6 +8,7 @@ import pytest
 
 from reports.record.histogram import is_due
 from reports.record.totals import fold
+from tests.guards import guards
 from tests.reports.records_for_tests import window
 from validator.judge.counters import Counters
 
@@ -28,6 +29,7 @@ def test_latencies_that_wait_are_in_the_next_window_that_has_some() -> None:
     assert sum(fold([first, second]).latency_ns["control.get.init"].values()) == 1
 
 
+@guards("validator/judge/counters.py", "self._before = self._ops_ever()", "self._before = dict.fromkeys(_NAMES, 0)")
 @pytest.mark.parametrize("with_latency", [False, True])
 def test_operations_are_counted_in_their_own_window_alone(with_latency: bool) -> None:
     counters = Counters()

@@ -20,6 +20,7 @@ from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.operation import OPERATIONS
 from shadow.wrapper.shadow_cache import LOOK_EVERY, LOOK_FIRST, ShadowCache
+from tests.guards import guards
 from tests.shadow.cache_contract import CacheContract
 from tests.shadow.entries import assert_equal_entries, make_entry, snapshot
 from tests.shadow.observers import Broken, Recorder
@@ -156,6 +157,11 @@ def test_what_the_secondary_raises_goes_no_further(method: str, problem: BaseExc
     assert observer.faults == []
 
 
+@guards(
+    "shadow/wrapper/shadow_cache.py",
+    "_SECONDARY: Contained = (Exception, SystemExit)",
+    "_SECONDARY: Contained = (Exception,)",
+)
 def test_a_secondary_that_exits_on_every_call_ends_nothing() -> None:
     cache, observer = shadowed(manager(), Scripted(lambda *args: sys.exit(0)))
     for key in range(5):
@@ -274,6 +280,7 @@ def mix_layers(entry: Any) -> None:
     entry._keys_values[0]._v_cache = entry._keys_values[0]._k_cache
 
 
+@guards("shadow/wrapper/shadow_cache.py", "theirs = (*args[:-1], staged)", "pass")
 @pytest.mark.parametrize("stage", PRIMARIES)
 @pytest.mark.parametrize(
     "damage", [delete, shorten, replace_tensors, empty, fill, mix_layers], ids=lambda damage: damage.__name__
@@ -357,6 +364,7 @@ MEDDLING: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
+@guards("shadow/wrapper/shadow_cache.py", "                surroundings.put_back(before)\n", "")
 @pytest.mark.parametrize("name", sorted(MEDDLING))
 @pytest.mark.parametrize("stage", PRIMARIES)
 def test_what_the_secondary_does_to_the_process_is_undone_and_named(name: str, stage: str) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from shadow.entry import KeysValues, leaves
 from shadow.wrapper.staging import Staging
+from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int64, torch.bool]
@@ -87,6 +88,9 @@ def test_copies_of_many_layouts_do_not_pile_up() -> None:
     assert len(staging._copies) <= Staging._MOST_LAYOUTS
 
 
+@guards(
+    "shadow/wrapper/staging.py", "_restore(shell)\n    return shell.plain is None or placed", "return True or placed"
+)
 def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
     staging = Staging()
     staged = staged_by(staging, make_entry(1))
@@ -95,6 +99,7 @@ def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
     assert_equal_entries(staged_by(staging, make_entry(2)), make_entry(2))
 
 
+@guards("shadow/wrapper/staging.py", "            or staged._keys_values is not layers\n", "")
 @pytest.mark.parametrize("what", ["layers", "layer", "cache", "memory"])
 def test_a_copy_that_a_cache_took_apart_is_put_together(what: str) -> None:
     staging = Staging()

@@ -19,8 +19,9 @@ from reports.record.trainings import AB_FILE, Training, Trainings
 from shadow.hosts.unizero import load_config
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
+from tests.guards import guards
 from tests.shadow.entries import make_entry
-from tests.validator.gate.rules.test_training import training, trainings_of
+from tests.validator.gate.trainings import training, trainings_of
 from validator.ab.alone import AloneSession, Counted
 from validator.ab.meter import Meter, peak_resident_bytes
 from validator.ab.one import _embedded
@@ -55,6 +56,7 @@ context_length = 8
 # Order
 
 
+@guards("validator/ab/series.py", "SIDES if index % 2 == 0 else SIDES[::-1]", "SIDES")
 def test_sides_take_turns_at_going_first() -> None:
     assert list(order([5, 6, 7])) == [
         *((5, "control"), (5, "candidate")),
@@ -114,6 +116,8 @@ def test_the_meter_reads_the_late_part_of_a_training() -> None:
     assert found["peak_bytes"] > 50_000_000
 
 
+@guards("validator/ab/meter.py", '"" if all(map(math.isfinite, losses)) else', '"" if True else')
+@guards("validator/ab/meter.py", "if not self.caches:", "if False:")
 def test_a_loss_that_is_no_number_spoils_a_training() -> None:
     meter = Meter()
     meter.built(Counted(KVCacheManager(SMALL, env_num=1)))
@@ -159,6 +163,7 @@ def test_the_first_thing_that_differs_is_named(at: int) -> None:
     assert (found.control, found.candidate) == (STEPS[at].value, "other")
 
 
+@guards("validator/ab/trajectory.py", "if len(control) != len(candidate):", "if False:")
 def test_a_trajectory_that_goes_on_differs_in_length() -> None:
     found = first_difference(3, STEPS, STEPS[:2])
 
@@ -221,6 +226,12 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert found.manifest["host"] == "unizero"
 
 
+@guards(
+    "reports/read/trainings.py",
+    "json_file(path, AB_FILE, problems, problems)",
+    "json_file(path, AB_FILE, problems, [])",
+)
+@guards("reports/read/trainings.py", "paired != sorted(seeds)", "False")
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -327,6 +338,7 @@ def test_a_real_series_trains_each_seed_with_both_caches_and_is_judged(
     assert printed.err.count("env steps") == 4
 
 
+@guards("validator/ab/series.py", "process.returncode and not", "False and not")
 def test_a_training_that_fails_leaves_its_last_words(tmp_path: Path) -> None:
     specification = {"host": "unizero", "config": {"env_nm": 3}}
 

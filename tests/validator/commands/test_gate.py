@@ -9,15 +9,13 @@ import pytest
 
 from reports.record.run import Run
 from tests.validator.campaign import POLICIES, busy_window, policy, write, write_streams
-from tests.validator.gate.test_judgement import window
-from tests.validator.gate.test_waivers import WHOLE
-from tests.validator.test_cli import write_run
+from tests.validator.gate.runs import window, write_run
+from tests.validator.gate.waivers import EATEN, WHOLE
 from validator import cli
 from validator.commands import gate_evidence
 from validator.gate.shipped import shipped_names
 
 NOW = time.time()
-EATEN = "presence|capacity eaten|control"
 Printed = pytest.CaptureFixture[str]
 
 

@@ -13,9 +13,9 @@ import pytest
 from reports.disk.layout import encoded
 from reports.disk.seal import seal
 from reports.read.trainings import write_trainings
-from tests.validator.gate.rules.test_training import trainings_of
-from tests.validator.gate.test_judgement import divergence, window
-from tests.validator.test_cli import write_run
+from tests.guards import guards
+from tests.validator.gate.runs import divergence, window, write_run
+from tests.validator.gate.trainings import trainings_of
 from validator.cli import main
 
 POLICY = "max_divergences = 0\n\n[runs]\nsame_candidate = false\n"
@@ -62,6 +62,7 @@ def content(place: Path) -> dict[str, Any]:
     return found
 
 
+@guards("reports/read/evidence_files.py", 'names += [f"{EVIDENCE_DIR}', '_ = [f"{EVIDENCE_DIR}')
 def test_a_record_says_who_judged_what_when_and_how(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record(place, "--by", "A. Reviewer") == 0
 
@@ -140,6 +141,10 @@ CHANGES: list[tuple[str, Callable[[Path], object], str]] = [
 ]
 
 
+@guards("reports/read/evidence_files.py", "elif found[name] != recorded[name]:", "elif False:")
+@guards("reports/read/evidence_files.py", "if name not in found:", "if False:")
+@guards("reports/read/evidence_files.py", "elif name not in recorded:", "elif False:")
+@guards("reports/read/evidence_files.py", "if is_inside(directory, name):", "if (directory / name).exists():")
 @pytest.mark.parametrize(("name", "change", "named"), CHANGES, ids=[f"{c[0]} {c[1].__name__}" for c in CHANGES])
 def test_whatever_changed_is_named_and_a_pass_is_none_any_more(
     place: Path, capsys: pytest.CaptureFixture[str], name: str, change: Callable[[Path], object], named: str
@@ -173,6 +178,7 @@ def test_a_waiver_belongs_to_what_was_judged(place: Path, capsys: pytest.Capture
     assert "waivers .: waivers.toml has changed" in capsys.readouterr().out
 
 
+@guards("validator/commands/gate_record.py", "Verdict.FAIL if verdict is Verdict.FAIL else", "")
 def test_a_recorded_fail_stays_one_whatever_is_done_to_it(place: Path) -> None:
     planted = divergence()
     write_run(place / "runs", "bad", window(divergences={planted.group: 1}), divergences=(planted,))
@@ -190,6 +196,7 @@ def test_an_inconclusive_verdict_stays_one(place: Path) -> None:
     assert verify(place) == 5
 
 
+@guards("validator/commands/gate_record.py", 'changes = list(record["changed"])', "changes = []")
 def test_an_edited_record_gives_itself_away(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(place)
     file = place / "decision.json"
@@ -199,6 +206,7 @@ def test_an_edited_record_gives_itself_away(place: Path, capsys: pytest.CaptureF
     assert "decision.json was changed after it was written" in capsys.readouterr().out
 
 
+@guards("validator/commands/gate_record.py", "if again.verdict is not verdict:", "if False:")
 def test_a_verdict_that_the_evidence_does_not_give_is_noticed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever wants to deceive can seal a record again; the evidence still says what it says."""
     write_run(place / "runs", "empty")
@@ -211,6 +219,7 @@ def test_a_verdict_that_the_evidence_does_not_give_is_noticed(place: Path, capsy
     assert "judged again as of then by version 0.1.0 the verdict is INCONCLUSIVE" in capsys.readouterr().out
 
 
+@guards("validator/commands/gate_record.py", '".." not in Path(name).parts and', "True and")
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -232,6 +241,7 @@ def test_what_is_no_record_is_refused(
     assert text in capsys.readouterr().err
 
 
+@guards("validator/commands/gate_record.py", "if os.path.lexists(file):", "if False:")
 def test_a_record_is_never_overwritten(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record(place)
     before = (place / "decision.json").read_bytes()

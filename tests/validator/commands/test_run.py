@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guards import guards
 from tests.warm import kv_lockstep
 from validator.script import ScriptMissing, run_script
 
@@ -95,6 +96,7 @@ def test_a_script_that_builds_no_world_model_is_inconclusive(tmp_path: Path) -> 
     assert "INCONCLUSIVE: mine.py built no UniZero world model, so nothing was compared" in done.stdout
 
 
+@guards("validator/script.py", "(end.code or 0) & 0xFF", "end.code or 0")
 @pytest.mark.parametrize(
     ("text", "code", "shown"),
     [
@@ -155,6 +157,7 @@ def test_settings_reach_the_entry_and_leave_the_script_s_objects_alone(tmp_path:
     assert "OWN {'policy': {'model': {'world_model_cfg': {'a': 1}}, 'n': 1}} {'env_manager'" in done.stdout
 
 
+@guards("shadow/hosts/lightzero/overrides.py", "elif _is_tasks(given):", "elif False:")
 def test_settings_reach_every_task_of_a_multi_task_entry(tmp_path: Path) -> None:
     text = (
         "from lzero.entry import train_unizero\n"
@@ -166,6 +169,7 @@ def test_settings_reach_every_task_of_a_multi_task_entry(tmp_path: Path) -> None
     assert "TRAINED [[0, [{'policy': {'n': 2}}, {}]], [1, [{'policy': {'n': 2}}, {}]]] 0 100" in done.stdout
 
 
+@guards("shadow/hosts/lightzero/overrides.py", "elif of_configs:", "elif False:")
 def test_settings_that_no_config_can_take_are_refused_before_training(tmp_path: Path) -> None:
     text = "from lzero.entry import train_unizero\ntrain_unizero('config.py')"
 

@@ -21,19 +21,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
 from reports.record.words import Cause, Fault, Outcome, Verdict
-from shadow.entry import KeysValues, leaves
+from shadow.entry import leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
-from shadow.memory.buffers import Leaf
 from shadow.wrapper.shadow_cache import ShadowCache
-from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
-from tests.validator.test_processes import HOST
-from tests.validator.test_session import WrongAt, exercise, open_session
+from tests.guards import guards
+from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
+from tests.validator.device.devices import on, on_cuda, on_device
+from tests.validator.sessions import HOST, WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
 from validator.config import ValidationConfig
-from validator.device.fingerprint import make_weights, regular, together
 from validator.device.looks import DeviceLooks
-from validator.device.queue import DeferredQueue
 from validator.device.results import HostEvent
 from validator.gate.judgement import judge
 from validator.judge.counters import DIFFER, EQUAL
@@ -42,11 +40,6 @@ from validator.proof.selftest import _judged, _places, _plant, _surroundings_kep
 from validator.proof.stream import Terrain, steps
 from validator.proof.trial import Trial
 
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")),
-]
-on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 ROOT = Path(__file__).parents[3]
 
 
@@ -90,189 +83,6 @@ class Mixed(Wrong):
         return held.clone()
 
 
-# The hash, and the comparison
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
-def test_one_bit_anywhere_changes_the_hash_of_its_tensor_and_no_other(dtype: torch.dtype, device: str) -> None:
-    queue = DeferredQueue()
-    entry = on(make_entry(0, dtype=dtype), device)
-    before = tuple(queue.hashes([leaves(entry)])[0])
-    for index, leaf in enumerate(leaves(entry)):
-        for bit in range(8 * leaf.tensor.element_size()):
-            flipped = leaf.tensor.view(torch.uint8)
-            cell = (0, 1, 2, leaf.tensor.element_size() + bit // 8)
-            flipped[cell] ^= 1 << bit % 8
-            after = tuple(queue.hashes([leaves(entry)])[0])
-            assert [a == b for a, b in zip(before, after, strict=True)] == [i != index for i in range(4)]
-            flipped[cell] ^= 1 << bit % 8
-
-
-def test_signs_flipped_in_pairs_do_not_cancel() -> None:
-    for dtype in (torch.float32, torch.float64):
-        entry = make_entry(1, dtype=dtype)
-        flipped = entry.clone()
-        for tensor, _ in leaves(flipped):
-            tensor[0, 0, 0].neg_()
-        one, other = DeferredQueue().hashes([leaves(entry), leaves(flipped)])
-        assert all(a != b for a, b in zip(one, other, strict=True))
-
-
-@pytest.mark.parametrize("dim", [0, 1, 2, 3])
-def test_order_is_part_of_the_hash(dim: int) -> None:
-    entry = make_entry(1, batch=2)
-    turned = make_entry(1, batch=2)
-    for tensor, size in leaves(turned):
-        tensor[:, :, :size] = tensor[:, :, :size].flip(dim)
-    one, other = DeferredQueue().hashes([leaves(entry), leaves(turned)])
-    assert all(a != b for a, b in zip(one, other, strict=True))
-
-
-@pytest.mark.parametrize("size", [1, 3, 4])
-def test_hashes_do_not_depend_on_strides_allocations_or_cells_beyond_the_length(size: int) -> None:
-    apart = make_entry(1, size=size)
-    together = apart.clone()
-    other = make_entry(1, size=size)
-    for leaf in leaves(other):
-        leaf.tensor[:, :, size:] = 7
-    strided = KeysValues.from_layers(make_entry(1, size=size))
-    for layer in strided:
-        for cache in (layer._k_cache, layer._v_cache):
-            wide = torch.empty(1, 2, 4, 4)[..., ::2]
-            cache._cache = wide.copy_(cache._cache)
-    queue = DeferredQueue()
-    expected = queue.hashes([leaves(apart)])[0]
-    assert all(expected)
-    for same in (together, other, strided):
-        assert queue.hashes([leaves(same)])[0] == expected
-    assert queue.hashes([leaves(apart), leaves(together), leaves(other)]) == [expected] * 3
-
-
-def test_buffers_at_uneven_distances_in_one_allocation_are_not_taken_for_a_block() -> None:
-    block = torch.arange(6 * 24.0).reshape(6, 1, 2, 4, 3)
-    uneven = [Leaf(block[index], 3) for index in (0, 1, 2, 4)]
-    apart = [Leaf(leaf.tensor.clone(), 3) for leaf in uneven]
-    backwards = [Leaf(block[index], 3) for index in (3, 2)]
-    queue = DeferredQueue()
-    assert queue.hashes([uneven])[0] == queue.hashes([apart])[0]
-    assert list(queue.hashes([backwards])[0]) == list(queue.hashes([backwards[::-1]])[0])[::-1]
-
-
-def test_empty_entries_hash_to_nothing_and_zeros_do_not() -> None:
-    zeros = [Leaf(torch.zeros(1, 2, 3, 2), 3)] * 2
-    queue = DeferredQueue()
-    assert queue.hashes([[Leaf(t, 0) for t, _ in zeros]])[0] == (0, 0)
-    assert all(queue.hashes([zeros])[0])
-
-
-def test_weights_of_a_position_do_not_depend_on_how_many_there_are_and_are_odd() -> None:
-    few, many = make_weights(8, torch.device("cpu")), make_weights(4096, torch.device("cpu"))
-    assert torch.equal(few, many[:8])
-    assert bool((many & 1).all())
-    assert len(set(many.tolist())) == 4096
-    assert 0.45 < (many < 0).double().mean() < 0.55
-
-
-def test_weights_and_hashes_draw_from_no_generator() -> None:
-    before = torch.get_rng_state()
-    DeferredQueue().hashes([leaves(make_entry(1))])
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
-def test_mismatches_are_counted_per_tensor_in_elements(dtype: torch.dtype) -> None:
-    one, other = make_entry(0, dtype=dtype), make_entry(0, dtype=dtype)
-    leaves(other)[1].tensor[0, :, 0] += 1
-    leaves(other)[3].tensor[0, 0, 0, 0] = -leaves(other)[3].tensor[0, 0, 0, 0]
-    found, hashes = DeferredQueue().compare(leaves(one), leaves(other), hashed=True)
-    assert found == (0, 4, 0, 1)
-    assert [a == b for a, b in zip(*hashes, strict=True)] == [True, False, True, False]
-
-
-def test_entries_of_one_allocation_are_read_without_a_copy() -> None:
-    entry = make_entry(1).clone()
-    assert together(leaves(entry)).data_ptr() == leaves(entry)[0].tensor.data_ptr()
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        [],
-        leaves(make_entry(1, dtype=torch.complex64)),
-        [*leaves(make_entry(1)), Leaf(torch.zeros(1, 2, 4, 2), 2)],
-        [*leaves(make_entry(1)), Leaf(torch.zeros(1, 2, 4, 2, dtype=torch.float64), 3)],
-        leaves(foreign_entry((("no tensor", 1), ("no tensor", 1)))),
-        [Leaf(torch.zeros(1, 2, 4, 2), 5)],
-    ],
-    ids=["no layers", "complex", "lengths", "dtypes", "no tensors", "length beyond"],
-)
-def test_irregular_entries_are_left_to_the_immediate_way(entry: list[Leaf]) -> None:
-    assert not regular(entry)
-
-
-# The queue
-
-
-def test_results_are_there_at_the_second_look_after_they_were_sent() -> None:
-    queue = DeferredQueue()
-    done: list[str] = []
-    result = queue.hashes([leaves(make_entry(1))])[0]
-    queue.when_known(lambda: done.append("known"), result)
-    queue.poll()
-    assert (done, result.known, queue.pending) == ([], False, True)
-    queue.ship()
-    queue.poll()
-    assert (done, result.known) == ([], False)
-    queue.poll()
-    assert (done, result.known, queue.pending) == (["known"], True, False)
-
-
-def test_reading_a_result_waits_for_it_and_runs_no_check_in_between() -> None:
-    queue = DeferredQueue()
-    done: list[str] = []
-    one = queue.hashes([leaves(make_entry(1))])[0]
-    queue.when_known(lambda: done.append("one"), one)
-    assert one == queue.hashes([leaves(make_entry(1))])[0]
-    assert done == []
-    queue.poll()
-    assert done == ["one"]
-
-
-def test_checks_run_in_the_order_of_their_operations_also_when_one_reads_a_later_result() -> None:
-    queue = DeferredQueue()
-    done: list[Any] = []
-    one, two = (queue.hashes([leaves(make_entry(n))])[0] for n in (1, 2))
-    queue.when_known(lambda: done.append(queue.hashes([leaves(make_entry(1))])[0] == one), one)
-    queue.when_known(lambda: done.append("two"), two)
-    queue.flush()
-    assert done == [True, "two"]
-
-
-def test_batches_are_sent_when_they_are_full_and_their_room_is_used_again() -> None:
-    queue = DeferredQueue()
-    made = [leaves(make_entry(number)) for number in range(3)]
-    first = queue.hashes(made)
-    results = [queue.hashes(made) for _ in range(2000)]
-    assert queue.batches == 0
-    queue.flush()
-    assert queue.batches == 3  # 24,012 numbers, 8,192 a batch
-    assert all(result == first for result in results)
-    queue.hashes(made)
-    queue.flush()
-    assert sum(len(idle) for idle in queue._idle.values()) == 3
-
-
-def test_a_deep_copy_of_a_result_is_the_result() -> None:
-    result = DeferredQueue().hashes([leaves(make_entry(1))])[0]
-    assert copy.deepcopy(result) is result
-
-
-def test_the_event_of_a_processor_is_not_done_at_the_first_look() -> None:
-    event = HostEvent()
-    assert [event.query(), event.query()] == [False, True]
-
-
 # Lookups
 
 
@@ -287,6 +97,11 @@ def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
     assert charged(run) == []
 
 
+@guards(
+    "validator/observe/pair.py",
+    "if self.late is not None:\n            self.late.flush()\n        held = {}",
+    "held = {}",
+)
 def test_a_window_waits_for_its_lookups() -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))
@@ -297,6 +112,7 @@ def test_a_window_waits_for_its_lookups() -> None:
     assert window.ops == {"get.init": 5, "set.init": 1}
 
 
+@guards("validator/device/looks.py", "differ = any(counts)", "differ = False")
 def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -322,6 +138,7 @@ def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() ->
     assert (counts(run)[EQUAL], counts(run)[DIFFER], sum(counts(run))) == (4, 1, 5)
 
 
+@guards("validator/device/looks.py", "            self._escalate(place.op_index)\n", "")
 def test_after_a_late_difference_every_lookup_is_compared_at_once() -> None:
     candidate = Wrong()
     events: list[tuple[str, str]] = []
@@ -370,6 +187,11 @@ def test_the_control_is_charged_where_the_control_is_wrong() -> None:
     assert only(run).fault is Fault.CONTROL
 
 
+@guards(
+    "validator/device/looks.py",
+    "None if hashes == stored.digest.contents else self._finding(side, place.pool",
+    "None if True else self._finding(side, place.pool",
+)
 def test_agreement_on_what_nobody_stored_is_charged_to_both() -> None:
     control, candidate = Wrong(), Wrong()
     run = late_trial(control, candidate)
@@ -392,6 +214,7 @@ def test_without_digests_a_late_difference_is_charged_to_nobody() -> None:
     assert only(run).fault is Fault.UNKNOWN
 
 
+@guards("validator/device/looks.py", "if now is not None and side.digest(now) == found:", "if False:")
 def test_what_still_lies_there_is_read_and_named_in_full() -> None:
     candidate = manager()
     run = late_trial(manager(), candidate)
@@ -428,6 +251,7 @@ def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
     assert [charge for charge in run.divergences if charge.cause is not Cause.ALIASED_ON_GET] == []
 
 
+@guards("validator/observe/lookups.py", "pair.looks.flush()\n            one =", "one =")
 def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -441,6 +265,7 @@ def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
 
 
+@guards("validator/device/fingerprint.py", "size == length\n        and ", "")
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -476,6 +301,7 @@ def test_a_tolerance_needs_the_tensors_so_lookups_are_compared_at_once() -> None
     assert counts(run)[EQUAL] == 1
 
 
+@guards("validator/device/looks.py", "if given != stored.digest.contents:", "if False:")
 def test_an_input_that_a_side_edits_is_found_late() -> None:
     class Edits(Wrong):
         def _store(self, kv_cache: Any) -> Any:
@@ -490,6 +316,7 @@ def test_an_input_that_a_side_edits_is_found_late() -> None:
     assert charged(run)[0] == (Cause.INPUT_EDITED, Fault.CANDIDATE)
 
 
+@guards("validator/device/looks.py", "+= self._lookups", "+= 0")
 def test_a_device_that_fails_leaves_its_lookups_uncompared_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))
@@ -594,6 +421,7 @@ def waiting_refused() -> Iterator[None]:
         yield
 
 
+@guards("validator/entries/digest.py", "if type(contents) is tuple:", "if True:")
 def test_operations_wait_for_nothing() -> None:
     run = late_trial(manager(), manager())
     production(run.cache, make_entry, 24)  # the first audits are waited for, and the process's state is looked at
@@ -607,6 +435,9 @@ def test_operations_wait_for_nothing() -> None:
     assert run.pair.case.counters.coverage["lookups compared late"] == 4 * 36
 
 
+@guards(
+    "validator/observe/handed_out.py", "if primary.shows_nothing(stored.pool, stored.env_id, stored.key):", "if False:"
+)
 def test_a_side_that_can_be_looked_into_is_asked_nothing_but_what_the_host_asks() -> None:
     class Asked(LegacyKVCache):
         asked = 0
@@ -728,18 +559,6 @@ def test_training_is_the_same_to_the_bit(tmp_path: Path) -> None:
 
 
 # On a device
-
-
-def on(entry: KeysValues, device: str) -> KeysValues:
-    """Put an entry on a device."""
-    for layer in entry:
-        for cache in (layer._k_cache, layer._v_cache):
-            cache._cache = cache._cache.to(device)
-    return entry
-
-
-def on_device(number: float) -> KeysValues:
-    return on(make_entry(number), "cuda")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from reports.record.records import LeafDifference
 from shadow.entry import leaves
 from shadow.located import region
 from shadow.memory.buffers import Leaf
+from tests.guards import guards
 from tests.shadow.entries import make_entry
 from validator.entries.compare import Tolerance, agreement, differences, equal, equal_bits, rung, same_bits, valid
 
@@ -152,6 +153,9 @@ def test_neither_input_is_written() -> None:
 # Structure comes before values, and in order
 
 
+@guards("validator/entries/compare.py", 'return "shape"', "pass")
+@guards("validator/entries/compare.py", 'return "dtype"', "pass")
+@guards("validator/entries/compare.py", 'return "length"', "pass")
 @pytest.mark.parametrize(
     ("control", "candidate", "expected"),
     [
@@ -172,6 +176,7 @@ def test_the_first_rung_that_fails_is_named(
     assert equal([one], [other]) == (expected is None)
 
 
+@guards("validator/entries/compare.py", 'return "device"', "pass")
 def test_another_device_comes_after_dtype_and_before_length() -> None:
     here, away = buffer(), buffer().to("meta")
     assert rung(Leaf(here, 2), Leaf(away, 3)) == "device"
@@ -210,6 +215,7 @@ def test_values_of_another_dtype_are_still_counted() -> None:
     assert (difference.rung, difference.n_mismatched, difference.max_abs_index) == ("dtype", 1, (0, 0, 1, 2))
 
 
+@guards("validator/entries/compare.py", "    if len(control) != len(candidate):\n        return False\n", "")
 def test_missing_layers_are_named_on_either_side() -> None:
     three, one = leaves(make_entry(1, layers=3)), leaves(make_entry(1, layers=1))
     assert not equal(three, one)
@@ -336,6 +342,7 @@ def test_greatest_absolute_and_relative_difference_may_lie_apart() -> None:
     assert (difference.max_rel_diff, difference.max_rel_index) == (1.0, (0, 0, 1, 0))
 
 
+@guards("validator/entries/compare.py", "if not np.isfinite(values[at]):", "if False:")
 def test_nan_and_inf_are_counted_apart_and_do_not_hide_the_greatest_distance() -> None:
     one = torch.tensor([1.0, float("nan"), float("inf"), 4.0]).reshape(1, 1, 4, 1)
     other = torch.tensor([1.5, 2.0, float("-inf"), float("nan")]).reshape(1, 1, 4, 1)
@@ -379,6 +386,7 @@ def test_tolerance_excuses_no_structure_and_no_nan_on_one_side_only() -> None:
     assert only(leaf(one), leaf(one.double()), generous).rung == "dtype"
 
 
+@guards("validator/entries/compare.py", " | (u.isnan() & v.isnan())", "")
 def test_under_a_tolerance_zeros_of_both_signs_and_nans_of_any_payload_are_close() -> None:
     one = torch.tensor([0.0, float("nan"), float("inf")]).reshape(1, 1, 3, 1)
     other = torch.tensor([-0.0, float("nan"), float("inf")]).reshape(1, 1, 3, 1)
@@ -386,6 +394,7 @@ def test_under_a_tolerance_zeros_of_both_signs_and_nans_of_any_payload_are_close
     assert differences([leaf(one)], [leaf(other)], Tolerance(0.0, 0.0)) == ()
 
 
+@guards("validator/entries/compare.py", " & distance.isfinite()", "")
 def test_an_infinite_control_excuses_nothing() -> None:
     one, other = torch.full((1, 1, 1, 1), float("inf")), torch.full((1, 1, 1, 1), 3.0)
     assert only(leaf(one), leaf(other), Tolerance(0.5, 0.5)).n_mismatched == 1

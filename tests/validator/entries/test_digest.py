@@ -10,6 +10,7 @@ import torch
 from shadow.entry import KeysValues, leaves
 from shadow.located import region
 from shadow.memory.buffers import Leaf
+from tests.guards import guards
 from tests.shadow.entries import layer_of, make_entry
 from validator.entries.compare import equal_regions
 from validator.entries.digest import Digest, digest, digest_entry, digest_region
@@ -28,6 +29,7 @@ def each(entry: KeysValues, change: Any) -> KeysValues:
     return entry
 
 
+@guards("validator/entries/digest.py", "region = valid(leaf)", "region = tensor.detach()")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_same_entry_made_twice_has_the_same_digest(dtype: torch.dtype) -> None:
     assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype))
@@ -89,6 +91,9 @@ def test_zeros_of_both_signs_and_nans_of_two_payloads_are_told_apart() -> None:
     assert digest([Leaf(nans, 1)]) != digest([Leaf(other, 1)])
 
 
+@guards(
+    "validator/entries/digest.py", "return Digest(tuple(contents), tuple(layout))", "return Digest(tuple(contents), ())"
+)
 @pytest.mark.parametrize(
     "other",
     [
@@ -167,6 +172,11 @@ def test_a_plain_entry_digests_as_its_leaves_do(dtype: torch.dtype, size: int, b
     assert digest_region(plain(entry)) == digest_entry(entry) == expected
 
 
+@guards(
+    "validator/entries/compare.py",
+    "return plain.equal(one.addresses, other.addresses, *layout.runs(size))",
+    "return True",
+)
 @pytest.mark.parametrize("size", [0, 1, 3, 4])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(("tokens", "head_dim"), [(4, 2), (4, 600), (400, 2)])
@@ -187,6 +197,11 @@ def test_plain_entries_are_equal_exactly_where_their_leaves_are(
             assert digest_entry(bent) != digest_entry(one)
 
 
+@guards(
+    "validator/entries/compare.py",
+    "    if layout is not other.layout or size != other.size:\n        return None\n",
+    "",
+)
 def test_plain_entries_of_another_structure_are_not_equal() -> None:
     one = make_entry(1).clone()
     for other in (make_entry(1, size=2), make_entry(1, max_tokens=5), make_entry(1, batch=2), make_entry(1, layers=1)):

@@ -2,80 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reports.record.records import Divergence, Window
+from reports.record.records import Window
 from reports.record.run import Run
-from reports.record.totals import fold
-from reports.record.words import Cause, Dimension, Fault, Outcome, Verdict
+from reports.record.words import Verdict
+from tests.validator.gate.runs import COVERED, LOOKUPS, MANIFEST, PAIR, divergence, run_of, window
 from validator.gate.judgement import Demand, judge
 from validator.gate.policy import CoveragePolicy, GatePolicy
-
-COVERED = {"overwrites": 3, "evictions": 2, "clears_recur": 7, "weight_updates": 1}
-LOOKUPS = {"init": {"both_hit_equal": 90, "both_miss": 10}, "recur": {"both_hit_equal": 200}}
-ENVS = {"0": 60, "1": 40}
-MANIFEST = {
-    "run_id": "one",
-    "schema": 1,
-    "selftest": {"passed": True},
-    "validation": {"digest_share": 1.0, "rtol": None, "atol": None},
-}
-PAIR = {
-    "cache": "collect",
-    "control": "LegacyKVCache",
-    "candidate": "KVCacheManager",
-    "primary": "control",
-    "env_num": 2,
-    "sources": {"control": "0a", "candidate": "0b"},
-}
-
-
-def window(**changes: Any) -> Window:
-    """A window of a run that the default policy passes."""
-    return replace(Window("collect", 0, 1.0, lookups=LOOKUPS, coverage=COVERED, envs=ENVS), **changes)
-
-
-def run_of(*windows: Window, **changes: Any) -> Run:
-    """A run that the default policy passes, unless windows or changes say otherwise."""
-    windows = windows or (window(),)
-    about: dict[str, Any] = {
-        "path": Path("runs/one"),
-        "state": "complete",
-        "manifest": MANIFEST,
-        "summary": {"state": "complete"},
-        "caches": [PAIR],
-        "windows": list(windows),
-        "totals": fold(windows),
-    }
-    return Run(**{**about, **changes})
-
-
-def named(name: str, **changes: Any) -> Run:
-    """Another such run, of another id and path."""
-    return run_of(path=Path("runs") / name, manifest={**MANIFEST, "run_id": name}, **changes)
-
-
-def divergence(**changes: Any) -> Divergence:
-    """A divergence that charges the candidate."""
-    about: dict[str, Any] = {
-        "id": 0,
-        "cache": "collect",
-        "op_index": 512,
-        "operation": "get.recur",
-        "pool": "recur",
-        "env_id": None,
-        "key": "00000000000000ff",
-        "outcome": Outcome.BOTH_HIT_DIFFER,
-        "dimension": Dimension.VALUE,
-        "cause": Cause.CORRUPTED,
-        "fault": Fault.CANDIDATE,
-        "explanation": "The candidate answers other values than were stored.",
-    }
-    return Divergence(**{**about, **changes})
 
 
 def deciding(run: Run, verdict: Verdict) -> Demand:

@@ -14,8 +14,9 @@ import pytest
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
 from reports.record.words import Verdict
+from tests.guards import guards
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
-from tests.validator.gate.test_judgement import divergence
+from tests.validator.gate.runs import divergence
 from validator.commands.gate_evidence import gather
 from validator.gate.judgement import Judgement, judge
 from validator.gate.policy import GatePolicy
@@ -193,6 +194,10 @@ def test_the_campaign_itself_passes(tmp_path: Path) -> None:
     assert len(WAYS) >= 25
 
 
+@guards("reports/disk/json_file.py", "if not is_sealed(data):", "if False:")
+@guards("reports/read/consistency.py", 'and lines.close.get("run_id") != manifest.get("run_id")', "and False")
+@guards("reports/read/order.py", "if t_s < latest:", "if False:")
+@guards("reports/reader.py", "if child.is_symlink() and child.is_dir():", "if False:")
 @pytest.mark.parametrize("way", WAYS)
 def test_too_little_never_passes_and_says_what_is_missing(tmp_path: Path, way: str) -> None:
     change, said = WAYS[way]
@@ -237,6 +242,7 @@ def test_one_planted_divergence_fails_and_is_named(tmp_path: Path) -> None:
     assert "get.recur, values corrupted, key 00000000000000ff, op 512" in judgement.reasons[0]
 
 
+@guards("reports/read/lines.py", "(found or self.is_sealed)", "(found or True)")
 @pytest.mark.parametrize("name", ["run.json", "rank-0000.jsonl", "summary.json"])
 def test_no_byte_of_a_run_can_be_edited(tmp_path: Path, name: str) -> None:
     file = campaign(tmp_path) / "run-2" / name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from reports.record.words import Verdict
+from tests.guards import guards
 from validator.gate.noninferiority import compare
 
 
@@ -42,6 +43,9 @@ FAR = ([100.0, 110.0, 90.0], [120.0, 131.0, 110.0])  # + 20 %
 NOISY = ([100.0, 110.0, 90.0], [140.0, 80.0, 95.0])
 
 
+@guards("validator/gate/noninferiority.py", "if worst <= margin", "if best <= margin")
+@guards("validator/gate/noninferiority.py", "if best > margin", "if worst > margin")
+@guards("validator/gate/noninferiority.py", "(-high, -low) if higher_is_better else (low, high)", "(low, high)")
 @pytest.mark.parametrize(
     ("values", "higher_is_better", "verdict"),
     [
@@ -71,6 +75,7 @@ def test_one_seed_decides_nothing() -> None:
     assert found.seeds_needed(0.05, True) is None
 
 
+@guards("validator/gate/noninferiority.py", "if low is None or high is None", "if False")
 def test_a_share_of_nothing_decides_nothing_unless_nothing_differs() -> None:
     assert compare([0.0, 0.0], [0.0, 0.0]).verdict(0.05, True) is Verdict.PASS
     assert compare([0.0, 0.0], [1.0, 2.0]).verdict(0.05, True) is Verdict.INCONCLUSIVE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from reports.record.words import Outcome
+from tests.guards import guards
 from tests.validator.campaign import busy_run, busy_window
-from tests.validator.gate.test_judgement import divergence
+from tests.validator.gate.runs import divergence
 from validator.gate.rates import Rate, rates
 
 
@@ -35,6 +36,7 @@ def differing(count: int, *episodes: int) -> list[Rate]:
     return rates([busy_run(0, "control", busy_window(lookups=lookups), divergences=written)], n_left=count)
 
 
+@guards("validator/gate/rates.py", " + max(0, n_differed - len(written))", "")
 @pytest.mark.parametrize(
     ("count", "episodes", "hit"),
     [

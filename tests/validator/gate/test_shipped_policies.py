@@ -12,6 +12,7 @@ import pytest
 from reports.record.run import Run
 from reports.record.totals import Timed
 from reports.record.words import Verdict
+from tests.guards import guards
 from tests.validator.campaign import (
     DAY,
     NOW,
@@ -24,11 +25,12 @@ from tests.validator.campaign import (
     sound,
     with_run,
 )
+from tests.validator.gate.waivers import EATEN, LOST, waiver
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import CoveragePolicy
 from validator.gate.rules import RULES, campaign, coverage, divergence, soundness, statistics, streams, training, waived
 from validator.gate.rules.demand import Rule
-from validator.gate.waivers import Scope, Waiver
+from validator.gate.waivers import Scope
 
 FAIL, INCONCLUSIVE = Verdict.FAIL, Verdict.INCONCLUSIVE
 STAGED = ("shadow-to-canary", "canary-to-default", "remove-legacy")
@@ -65,22 +67,6 @@ def windowed(**changes: Any) -> Callable[[Evidence], Evidence]:
     return every_run(changed)
 
 
-def waiver(**changes: Any) -> Waiver:
-    about = {
-        "id": "W",
-        "cause": "capacity eaten",
-        "side": "control",
-        "owner": "me",
-        "reason": "known",
-        "issue": "https://example.org/1",
-        "expires": date(2027, 6, 30),
-        "max_count": 100_000,
-    }
-    return Waiver(**{**about, **changes})
-
-
-LOST = "presence|missed an entry it holds|candidate"
-EATEN = "presence|capacity eaten|control"
 FEW_ROOTS = {"init": {"both_hit_equal": 400}, "wm": {"both_hit_equal": 9000}, "hierarchical": {"both_hit_equal": 9000}}
 LOSSY = {
     "init": {"both_hit_equal": 4000},
@@ -325,6 +311,7 @@ def test_sound_evidence_passes(name: str) -> None:
     assert judgement.policy == name
 
 
+@guards("validator/gate/rules/__init__.py", "no_divergence,\n    waivers_hold,", "waivers_hold,")
 @pytest.mark.parametrize(("name", "case"), PAIRS)
 def test_one_rule_alone_decides(name: str, case: Case) -> None:
     evidence, demanded = case.change(sound(name)), policy(name)

@@ -8,27 +8,15 @@ from pathlib import Path
 import pytest
 
 from reports.record.words import Cause, Dimension, Fault, Verdict
+from tests.guards import guards
 from tests.validator.campaign import busy_run, busy_window, sound
-from tests.validator.gate.test_judgement import divergence, run_of, window
-from tests.validator.gate.test_shipped_policies import waiver
+from tests.validator.gate.runs import divergence, run_of, window
+from tests.validator.gate.waivers import EATEN, LOST, WHOLE, waiver
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, Judgement, judge
 from validator.gate.shipped import find_file
 from validator.gate.waivers import Scope, Waiver, load_waivers
 
-EATEN = "presence|capacity eaten|control"
-LOST = "presence|missed an entry it holds|candidate"
-WHOLE = """
-[[waiver]]
-id = "L3"
-cause = "capacity eaten"
-side = "control"
-owner = "cache team"
-reason = "known"
-issue = "https://example.org/3"
-expires = 2027-06-30
-max_count = 10
-"""
 NOW = 1_795_600_000.0  # November 2026
 
 
@@ -57,6 +45,7 @@ def test_a_waived_divergence_does_not_fail_and_the_pass_says_so() -> None:
     assert line.demanded == "waiver W (capacity eaten, control at fault): until 2027-06-30, at most 100,000"
 
 
+@guards("validator/gate/rules/waived.py", "(cause, fault) == (waiver.cause, waiver.side)", "True")
 def test_what_is_not_waived_fails_beside_what_is() -> None:
     judgement = judged(waiver(), eaten=3, lost=2)
 
@@ -71,6 +60,11 @@ def test_no_waiver_is_active_unless_named() -> None:
     assert judged(eaten=1).verdict is Verdict.FAIL
 
 
+@guards(
+    "validator/gate/rules/waived.py",
+    "if waiver in found.expired or found.matched[waiver] > evidence.waivers[waiver].max_count:",
+    "if waiver in found.expired:",
+)
 def test_an_exceeded_waiver_takes_nothing_away_and_closes_the_gate() -> None:
     judgement = judged(waiver(max_count=2), eaten=3)
 
@@ -93,6 +87,7 @@ def test_the_count_is_over_all_runs() -> None:
     assert judge(Evidence(runs, [waiver(max_count=3)], now=NOW)).verdict is Verdict.FAIL
 
 
+@guards("validator/gate/rules/waived.py", "one.expires < today", "False")
 def test_an_expired_waiver_takes_nothing_away_and_closes_the_gate() -> None:
     day = 86_400.0
     last = 1_814_313_600.0  # 2027-06-30 00:00 UTC
@@ -111,6 +106,8 @@ def test_an_unused_waiver_is_said_and_does_not_close_the_gate() -> None:
     assert "unused: no divergence fits it, so it can be removed" in [one.found for one in judgement.demands]
 
 
+@guards("validator/gate/rules/waived.py", "or dimension in scope.dimensions", "or True")
+@guards("validator/gate/rules/waived.py", 'scope.stage in ("", stage_of_pair(pair))', "True")
 @pytest.mark.parametrize(
     ("scope", "fits"),
     [
@@ -147,6 +144,7 @@ def test_a_divergence_whose_window_was_lost_can_be_waived_but_its_run_stays_inco
     assert judge(Evidence([run], [waiver()], now=NOW)).verdict is Verdict.INCONCLUSIVE
 
 
+@guards("validator/gate/waivers.py", "and not self.scope.candidate:", "and False:")
 @pytest.mark.parametrize("side", ["candidate", "both", "unknown"])
 def test_what_may_be_the_candidates_fault_needs_a_pattern_that_names_it(side: str) -> None:
     with pytest.raises(ValueError, match=r"scope\.candidate must name its class"):

@@ -10,6 +10,7 @@ import torch
 
 from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
+from tests.guards import guards
 from tests.validator.trials import (
     CONFIG,
     DictCache,
@@ -47,6 +48,11 @@ def play(run: Trial, program: str, pool: str = "init") -> None:
 # The quirks of the legacy ring, in the sequences of semantics.md
 
 
+@guards(
+    "validator/judge/referee.py",
+    "if gone is not None and gone.reason in QUIRKS",
+    "if False and gone is not None and gone.reason in QUIRKS",
+)
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize(
     ("capacity", "program", "cause", "name"),
@@ -104,6 +110,11 @@ def test_an_entry_the_quirk_kept_back_lets_a_hierarchical_lookup_answer_another_
     assert len(charge.leaves) == 4
 
 
+@guards(
+    "validator/observe/lookups.py",
+    'if pool == "hierarchical" and (one is None or one.pool != "init"):',
+    'if pool == "hierarchical":',
+)
 def test_a_lookup_that_goes_on_to_the_recurrent_pool_is_counted_as_one_of_both() -> None:
     run = trial(manager(config(4)), manager(config(4)))
     run.cache.set_init_cache(0, 1, entry(1))
@@ -133,6 +144,7 @@ def test_a_miss_that_repeats_is_written_once_and_counted_each_time() -> None:
     assert counted(run) == 4
 
 
+@guards("validator/judge/ledger.py", "del self._marks[mark]", "pass")
 def test_a_key_that_is_set_again_is_news_again() -> None:
     run = trial(legacy(config(2)), manager(config(2)))
     play(run, "A A B ?A ?A")
@@ -154,6 +166,7 @@ class WrongOnce(DictCache):
         return 0
 
 
+@guards("validator/judge/repair.py", "and _give(side, expected, right):", "and False:")
 def test_a_wrong_value_of_the_secondary_is_mended_and_charged_once() -> None:
     candidate = WrongOnce()
     run = trial(manager(), candidate)
@@ -282,6 +295,19 @@ VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
 }
 
 
+@guards(
+    "validator/judge/referee.py",
+    "if leaves is None:\n            return Finding(",
+    "if leaves is None:\n            return None\n            return Finding(",
+)
+@guards("validator/judge/values.py", "if found.contents != wanted.contents and all(", "if False and all(")
+@guards("validator/judge/values.py", "if structure is not None:", "if False:")
+@guards(
+    "validator/judge/values.py",
+    "if all(any(_is_permutation(a, b, dim) for dim in (2, 1, 0)) for a, b in wrong):",
+    "if False:",
+)
+@guards("validator/judge/values.py", "if all(_is_rounding(a, b) for a, b in wrong):", "if False:")
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("wrong", ["control", "candidate"])
@@ -297,6 +323,11 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
     assert set(charged(run)) == {(cause, Fault(wrong))}
 
 
+@guards("validator/observe/lookups.py", "self._suspect = self._control.digest(mine) != stored.digest", "pass")
+@guards("validator/observe/lookups.py", "self._suspect = stored.digest != (hashes, layout.at(size)[1])", "pass")
+@guards(
+    "validator/judge/referee.py", "if one is not None and other is not None and one.cause is other.cause:", "if False:"
+)
 @pytest.mark.parametrize("name", [name for name in VALUES if name not in ("garbage", "a number")])
 def test_agreement_on_a_wrong_value_is_charged_to_both(name: str) -> None:
     change, cause, _ = VALUES[name]
@@ -333,6 +364,9 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
     assert leaf.max_abs_index == (0, 1, 2, 1)
 
 
+@guards(
+    "validator/observe/handed_out.py", "stored.digest if exact else found.digest(pair.case.secondary)", "stored.digest"
+)
 def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
     run = trial(manager(), Answering(rounded), rtol=1e-3, atol=1e-3)
     run.cache.set_recur_cache(1, entry(1))
@@ -356,6 +390,7 @@ class Showing(Answering):
         return self._pool(*((pool,) if env_id is None else (pool, env_id))).get(cache_key)
 
 
+@guards("validator/judge/referee.py", "        if self.lossy(truth, leaves):\n            return None\n", "")
 def test_a_side_within_the_tolerance_is_not_charged_where_the_other_is_beyond_it() -> None:
     run = trial(Showing(VALUES["one cell bent"][0]), Answering(rounded), rtol=1e-4, atol=1e-4)
     run.cache.set_recur_cache(1, entry(1))
@@ -366,6 +401,9 @@ def test_a_side_within_the_tolerance_is_not_charged_where_the_other_is_beyond_it
 # Which keys are alive
 
 
+@guards("validator/judge/referee.py", "return uncalled(side, pool, env_id, key, found)", "return None")
+@guards("validator/judge/referee.py", "return unanswered(side, seen, expected, self.suspects(side))", "return None")
+@guards("validator/judge/presence.py", "if full and gone == sorted(gone, reverse=True):", "if False:")
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("size", [3, 5])
 def test_a_pool_of_another_size_than_agreed_is_off(size: int, primary: str) -> None:
@@ -408,6 +446,7 @@ def recency_program(run: Trial) -> None:
         run.cache.get_init_cache(0, key)
 
 
+@guards("validator/judge/referee.py", "Cause.POLICY_DIFFERS,", "Cause.UNKNOWN,")
 def test_a_declared_lru_candidate_against_fifo_is_a_difference_of_policies() -> None:
     run = trial(manager(), DeclaredLru())
     recency_program(run)
@@ -461,6 +500,7 @@ def test_a_third_object_without_any_declaration_is_judged_as_fifo_of_the_other_s
     assert charged(run) == []
 
 
+@guards("validator/judge/presence.py", "if gone.reason is Reason.CLEARED:", "if False:")
 def test_a_third_object_that_goes_wrong_is_named_through_get_alone() -> None:
     class Leaky(DictCache):
         def clear_recur_cache(self) -> None:
@@ -478,6 +518,7 @@ def test_without_anything_that_says_how_large_the_caches_are_the_pair_is_refused
         trial(DictCache(), DictCache())
 
 
+@guards("validator/judge/presence.py", "if later and not any(", "if False and not any(")
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_an_entry_dropped_by_a_clear_of_another_pool_is_charged_as_too_wide(primary: str) -> None:
     class Wide(DictCache):
@@ -506,6 +547,9 @@ class Raising(DictCache):
         return object.__getattribute__(self, name)
 
 
+@guards("validator/observe/sets.py", "self._set_raised(seen)", "pass")
+@guards("validator/judge/referee.py", "if error is not None:\n            text =", "if False:\n            text =")
+@guards("validator/judge/ledger.py", "if known is not None:", "if False:")
 @pytest.mark.parametrize("method", ["set_recur_cache", "get_recur_cache", "clear_recur_cache"])
 @pytest.mark.parametrize("wrong", ["control", "candidate"])
 def test_a_side_that_raises_is_charged_with_it_and_not_with_what_follows(method: str, wrong: str) -> None:
@@ -529,6 +573,7 @@ def test_what_both_sides_refuse_to_store_is_the_hosts_fault() -> None:
     assert charged(run) == [(Cause.RAISED, Fault.HOST)]
 
 
+@guards("validator/observe/pair.py", "self._bad_env(seen)", "pass")
 @pytest.mark.parametrize("env_id", [-1, 2, 99])
 @pytest.mark.parametrize("verb", ["get", "set", "hierarchical", "clear"])
 def test_an_env_out_of_range_is_the_hosts_fault(env_id: int, verb: str) -> None:
@@ -556,6 +601,7 @@ def test_a_negative_env_that_the_legacy_store_takes_is_still_the_hosts_fault() -
 # Memory that went to somebody else
 
 
+@guards("validator/judge/referee.py", " or given[-1].first() is not first", "")
 def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_reference() -> None:
     run = trial(manager(config(4)), manager(config(4)))
     memory = torch.arange(64.0)
@@ -582,6 +628,7 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
     assert run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(again))
 
 
+@guards("validator/judge/referee.py", "if not side.lists_keys:", "if True:")
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(primary: str) -> None:
     lossy = manager(config(4))
@@ -597,6 +644,7 @@ def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(prim
     assert charge.explanation.endswith("lost this entry although nothing evicted or cleared it.")
 
 
+@guards("validator/judge/referee.py", "if self.lives_in_input(side, leaves) or self", "if self")
 def test_a_reference_that_no_look_at_a_set_saw_is_named_at_the_lookup() -> None:
     class RefersLater(DictCache):
         n_stored = 0

@@ -10,6 +10,7 @@ import torch
 
 from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
+from tests.guards import guards
 from tests.validator.trials import DictCache, charged, declared, entry, legacy, manager, only, trial
 from validator.proof.trial import Trial
 
@@ -37,6 +38,24 @@ def damage(held: Any) -> None:
 # Entries that nobody reads again
 
 
+@guards("validator/observe/pair.py", "self._last_clear = None\n        self.audit()", "self._last_clear = None")
+@guards("validator/observe/pair.py", "self.auditor.before_clear(operation.pool, env_id)", "pass")
+@guards(
+    "validator/observe/audits.py",
+    "if found is not None and side.digest(found) == stored.digest:\n            return None\n        asked",
+    "return None\n        asked",
+)
+@guards(
+    "validator/observe/audits.py",
+    "for side in self._sides():\n"
+    "            for pool, env_id, model in side.model.pools():\n"
+    "                self._audit_pool(side, pool, env_id, model)\n"
+    "        self._look",
+    "self._look",
+)
+@guards(
+    "validator/judge/values.py", "return not (_is_constant(error) or _is_constant(error / y[wrong]))", "return True"
+)
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize(
@@ -73,6 +92,7 @@ def test_a_clear_does_not_look_at_what_it_leaves() -> None:
     assert charged(run) == []
 
 
+@guards("validator/observe/sets.py", "self._auditor.end_set()", "pass")
 def test_the_rotation_finds_damage_between_clears() -> None:
     broken = Open()
     run = trial(manager(), broken, audit_share=1.0)
@@ -122,6 +142,14 @@ class Forgets(Open):
         return super()._set(place, key, kv_cache) if self.n_stored <= 70 else 0
 
 
+@guards(
+    "validator/judge/side.py", "return self._peek is not None and self._peek(pool, env_id, key) is None", "return False"
+)
+@guards(
+    "validator/observe/audits.py",
+    "return not_stored(side, stored) if side.may_ask or not side.reads_copies else None",
+    "return None",
+)
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_set_that_stores_nothing_is_noticed_though_few_sets_are_looked_at_closely(primary: str) -> None:
     run = trial(manager(), Forgets(), primary, audit_share=0.0)
@@ -144,6 +172,7 @@ class Refers(Later):
         return kv_cache
 
 
+@guards("validator/judge/referee.py", " or self._copies_input(side, expected, found)", "")
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("occasion", ["get_init_cache", "clear_init_cache", "finish"])
 @pytest.mark.parametrize(
@@ -195,6 +224,11 @@ def test_without_peek_audits_ask_through_get() -> None:
     assert charged(run) == [(Cause.CORRUPTED, Fault.CANDIDATE)]
 
 
+@guards(
+    "validator/observe/audits.py",
+    "return lost(side, stored, pair.case.referee.suspects(side)) if side.may_ask else None",
+    "return None",
+)
 def test_an_entry_that_vanished_is_found() -> None:
     broken = Open()
     run = trial(manager(), broken)
@@ -206,6 +240,11 @@ def test_an_entry_that_vanished_is_found() -> None:
     assert (charge.cause, charge.fault) == (Cause.SET_IGNORED, Fault.CANDIDATE)
 
 
+@guards(
+    "validator/observe/audits.py",
+    "if keys is not None:\n            self._look_for_extra(side, pool, env_id, model, [key",
+    "if False:\n            self._look_for_extra(side, pool, env_id, model, [key",
+)
 def test_a_key_that_should_be_gone_is_found_by_the_audit_alone() -> None:
     broken = Open(recur=9)
     run = trial(manager(), broken)
@@ -215,6 +254,7 @@ def test_a_key_that_should_be_gone_is_found_by_the_audit_alone() -> None:
     assert set(charged(run)) == {(Cause.CAPACITY_OFF, Fault.CANDIDATE)}
 
 
+@guards("validator/observe/pair.py", "self.auditor.after_clear(pool, env_id)", "pass")
 def test_a_clear_that_is_forgotten_is_found_right_after_it() -> None:
     class Forgetful(Open):
         def clear_recur_cache(self) -> None:
@@ -306,6 +346,7 @@ class SharedKeys(Open):
         return own
 
 
+@guards("validator/observe/audits.py", "if storages(found) & storages(given_leaves):", "if False:")
 @pytest.mark.parametrize("make", [ByReference, SharedKeys])
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
@@ -339,6 +380,7 @@ def test_a_cache_that_hides_its_references_is_found_once_the_input_changes() -> 
     assert set(charged(run)) == {(Cause.OTHER_KEY, Fault.CANDIDATE)}
 
 
+@guards("validator/observe/audits.py", "        self._look_for_sharing()\n", "")
 def test_two_entries_in_one_memory_are_found_although_their_values_agree() -> None:
     class OneBuffer(Open):
         def _store(self, kv_cache: Any) -> Any:
@@ -402,6 +444,11 @@ class ShortensInput(Open):
         return own
 
 
+@guards(
+    "validator/observe/audits.py",
+    "if given_leaves is None or not (_plainly(given, stored) or side.digest(given_leaves) == stored.digest):",
+    "if False:",
+)
 @pytest.mark.parametrize("make", [EditsInput, EmptiesInput, DeletesInput, ShortensInput])
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
@@ -429,6 +476,8 @@ class OneScratch(Open):
         return self.scratch
 
 
+@guards("validator/observe/handed_out.py", "if found.digest(side) != before:", "if False:")
+@guards("validator/observe/handed_out.py", "self._charge_change(self._pair.primary, watch.stored)", "pass")
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_result_that_a_later_get_overwrites_is_named(wrong: str, primary: str) -> None:
@@ -455,6 +504,7 @@ def test_the_legacy_store_may_hand_out_its_slots_as_it_declares() -> None:
             assert charged(run) == []
 
 
+@guards("validator/observe/handed_out.py", "self._host_wrote(watch, self._is_stored(watch))", "pass")
 def test_a_host_that_writes_into_a_live_result_is_charged() -> None:
     run = trial(legacy(), manager())
     run.cache.set_recur_cache(1, entry(1))
@@ -468,6 +518,7 @@ def test_a_host_that_writes_into_a_live_result_is_charged() -> None:
     assert [fault for _, fault in charged(run)] == [Fault.HOST], "what follows from it is no news"
 
 
+@guards("validator/observe/handed_out.py", "return  # it was the host's own copy", "pass")
 def test_a_host_may_write_into_a_copy() -> None:
     for sides in ((manager(), legacy()), (manager(), manager()), (Open(), manager())):
         run = trial(*sides)
@@ -488,6 +539,7 @@ def test_a_host_that_goes_on_writing_into_what_it_stored_is_no_divergence() -> N
     assert charged(run) == []
 
 
+@guards("validator/observe/audits.py", "charge = charge._replace(fault=Fault.UNKNOWN)", "pass")
 def test_damage_to_what_the_host_may_have_written_is_charged_to_nobody() -> None:
     control = legacy()
     run = trial(control, manager())
@@ -520,6 +572,11 @@ def test_an_episode_end_that_cleared_its_env_is_right() -> None:
     assert charged(run) == []
 
 
+@guards(
+    "validator/observe/audits.py",
+    'if left:\n            text = f"The host ended',
+    'if False:\n            text = f"The host ended',
+)
 def test_an_episode_end_that_left_entries_alive_is_charged_to_the_host() -> None:
     run = filled(trial(legacy(), manager()))
     run.pair.episode_ended(1)
@@ -532,6 +589,7 @@ def test_an_episode_end_that_left_entries_alive_is_charged_to_the_host() -> None
     assert "env 1 and left 1 entries" in charge.explanation
 
 
+@guards("validator/observe/audits.py", "if others:", "if False:")
 @pytest.mark.parametrize("clear", ["clear_all", "clear_init_caches"])
 def test_an_episode_end_whose_clear_wiped_other_envs_is_charged_to_the_host(clear: str) -> None:
     run = filled(trial(legacy(), manager()))
@@ -567,6 +625,11 @@ def test_an_episode_end_of_an_unknown_env_is_survived() -> None:
     assert charged(run) == []
 
 
+@guards(
+    "validator/observe/audits.py",
+    'if left:\n            text = f"The host began',
+    'if False:\n            text = f"The host began',
+)
 def test_a_search_that_did_not_clear_is_charged_to_the_host() -> None:
     run = filled(trial(legacy(), manager()))
     run.pair.search_started()
@@ -581,6 +644,11 @@ def test_a_search_that_cleared_is_right() -> None:
     assert charged(run) == []
 
 
+@guards(
+    "validator/observe/lookups.py",
+    "self._look_for_staleness(seen, one)\n                return\n        if pair.looks",
+    "pass\n                return\n        if pair.looks",
+)
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("pool", ["init", "recur", "wm", "hierarchical"])
 def test_a_hit_that_crosses_a_weight_update_is_stale_though_both_agree(pool: str, primary: str) -> None:
@@ -619,6 +687,7 @@ def test_what_is_stored_again_is_fresh() -> None:
 # Interrupts
 
 
+@guards("validator/observe/pair.py", "        self._torn = True\n", "")
 def test_after_an_interrupt_nothing_is_audited_and_the_run_is_known_to_be_torn() -> None:
     control = manager()
     run = trial(control, manager())

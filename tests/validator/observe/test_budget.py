@@ -9,6 +9,7 @@ import pytest
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.settings import SettingsError
+from tests.guards import guards
 from validator.config import ValidationConfig
 from validator.proof.stream import EntrySpec, Step
 from validator.proof.trial import Trial
@@ -100,6 +101,11 @@ def test_damage_is_still_found_on_the_tightest_budget_at_the_full_audit() -> Non
     assert [charge.fault.value for charge in played.divergences] == ["candidate"]
 
 
+@guards(
+    "validator/observe/lookups.py",
+    '            self._counters.dropped["lookups not compared, for the budget"] += 1\n',
+    "",
+)
 def test_lookups_are_sampled_only_if_allowed_and_only_after_the_audits_and_what_was_left_out_is_counted() -> None:
     sampled, whole = trial(1e-9, sample_lookups=True), trial(1e-9)
     for played in (sampled, whole):

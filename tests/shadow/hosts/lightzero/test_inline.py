@@ -15,6 +15,7 @@ from shadow import KVCacheManager
 from shadow.hosts.lightzero import LightZeroMismatch
 from shadow.hosts.lightzero.inline import InlineStore
 from shadow.hosts.lightzero.installation import Installation
+from tests.guards import guards
 from tests.shadow.entries import make_entry
 from tests.shadow.hosts.lightzero.fakes import MainLegacy, Release020, deep_copier
 from validator.session import Lockstep, open_from_settings
@@ -75,6 +76,12 @@ def search(model: Any, first: int = 10) -> None:
         asked = [*roots]
 
 
+@guards("shadow/hosts/lightzero/attachment.py", "slot = tap.raw.get(key)", "slot = None")
+@guards(
+    "shadow/hosts/lightzero/attachment.py",
+    "self._second = (key, store.recur_dict.get(key))",
+    "self._second = (key, None)",
+)
 @pytest.mark.parametrize("cls", FAKES)
 def test_every_lookup_is_compared_and_agrees(tmp_path: Path, cls: Any) -> None:
     watched = Watched(tmp_path, cls)
@@ -127,6 +134,12 @@ def test_a_recurrent_miss_raises_as_in_the_release_and_is_named(tmp_path: Path) 
     assert (found.cause, found.fault) == (Cause.RAISED, Fault.CONTROL)
 
 
+@guards(
+    "shadow/hosts/lightzero/inline.py", "self.asked = False\n        slot = self.init_dicts", "slot = self.init_dicts"
+)
+@guards(
+    "shadow/hosts/lightzero/inline.py", "self.asked = False\n        return self.world_model", "return self.world_model"
+)
 @pytest.mark.parametrize("root", [7, 8], ids=["found", "missing"])
 def test_the_harness_meets_no_exception_when_it_looks_for_a_node(tmp_path: Path, root: int) -> None:
     watched = Watched(tmp_path, Release020)
@@ -154,6 +167,11 @@ def test_a_recurrent_miss_is_a_miss_where_the_model_says_so(tmp_path: Path) -> N
     assert run.divergences == []
 
 
+@guards(
+    "shadow/hosts/lightzero/attachment.py",
+    "if slot is None and self._searching and tap.env_id",
+    "if slot is None and tap.env_id",
+)
 @pytest.mark.parametrize("cls", FAKES)
 def test_a_root_s_miss_does_not_answer_for_a_node_of_the_same_key(tmp_path: Path, cls: Any) -> None:
     watched = Watched(tmp_path, cls)
@@ -168,6 +186,9 @@ def test_a_root_s_miss_does_not_answer_for_a_node_of_the_same_key(tmp_path: Path
     assert run.totals.lookups["recur"]["both_hit_equal"] == 1
 
 
+@guards(
+    "shadow/hosts/lightzero/attachment.py", "self._pending, None\n        self._second = None", "self._pending, None"
+)
 def test_what_a_search_stored_in_between_is_found(tmp_path: Path) -> None:
     class StoresInBetween(MainLegacy):
         def retrieve_or_generate_kvcache(self, numbers: list[int]) -> None:
@@ -258,6 +279,11 @@ def test_a_copy_made_in_the_middle_knows_what_it_holds(tmp_path: Path, monkeypat
     assert run.divergences == []
 
 
+@guards(
+    "shadow/hosts/lightzero/attachment.py",
+    'pending.make(pending.entry)\n            self._fault(f"{type(self.model).__name__} copied',
+    'pending.make(pending.entry)\n            str(f"{type(self.model).__name__} copied',
+)
 def test_a_copy_that_no_dict_is_told_of_is_made_and_said(tmp_path: Path) -> None:
     watched = Watched(tmp_path, Release020)
     model = watched.model
@@ -291,6 +317,7 @@ def test_a_text_that_is_no_key_of_lightzero_s_is_looked_up_as_it_is_and_said(tmp
     assert watched.closed().totals.dropped["harness faults"] == 1
 
 
+@guards("shadow/hosts/lightzero/attachment.py", "recur is self._recur_tap and", "True and")
 def test_replaced_dicts_are_noticed(tmp_path: Path) -> None:
     watched = Watched(tmp_path, Release020)
     watched.model.past_kv_cache_recurrent_infer = {}

@@ -9,6 +9,7 @@ import pytest
 
 from reports.record.run import Run, created
 from reports.record.words import Verdict
+from tests.guards import guards
 from tests.validator.campaign import DAY, NOW, busy_run, busy_window, conformance_result, policy, sound, with_run
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import ConformancePolicy, GatePolicy, RunsPolicy
@@ -35,6 +36,7 @@ def test_streams_of_two_seeds_add_up() -> None:
     assert [(one.found, one.verdict) for one in demands] == [("150,000", Verdict.PASS)]
 
 
+@guards("validator/gate/rules/streams.py", "max(result.operations, operations", "(result.operations + operations")
 def test_the_same_streams_twice_are_no_second_evidence() -> None:
     demands = streams(conformance_result(operations=90_000), conformance_result())
 
@@ -49,6 +51,7 @@ def test_a_control_that_does_other_than_it_declares_is_no_yardstick() -> None:
     assert charged.found == "control at fault: set ignored"
 
 
+@guards("validator/gate/rules/campaign.py", "if is_sound(run) and candidates(run) == usual", "if True")
 @pytest.mark.parametrize(
     "bad",
     [

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reports.record.run import Run
-from reports.record.trainings import FirstDifference, Training, Trainings
+from reports.record.trainings import FirstDifference, Trainings
 from reports.record.words import Verdict
+from tests.guards import guards
+from tests.validator.gate.runs import run_of
 from tests.validator.gate.test_judgement import run_of
+from tests.validator.gate.trainings import CANDIDATE, CONTROL, training, trainings_of
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import GatePolicy
@@ -20,37 +22,7 @@ from validator.gate.rules.demand import Demand
 from validator.gate.rules.training import trains_as_well
 from validator.gate.training_policy import TrainingPolicy
 
-CONTROL, CANDIDATE = "shadow.legacy.LegacyKVCache", "shadow.manager.KVCacheManager"
 POLICY = GatePolicy(name="strict", training=TrainingPolicy())
-DIGESTS = {"actions": "aa", "weights": "bb"}
-
-
-def training(seed: int, side: str, **changes: Any) -> Training:
-    about: dict[str, Any] = {
-        "cache": CONTROL if side == "control" else CANDIDATE,
-        "source": "1234",
-        "env_steps": 1000,
-        "updates": 50,
-        "episodes": 40,
-        "cpu_s": 5.0 + seed / 10,
-        "wall_s": 9.0,
-        "peak_bytes": 300_000_000 + seed,
-        "lookups": 10_000,
-        "hits": 9_900 - seed,
-        "mean_return": 20.0 + seed,
-        "mean_loss": 4.0 + seed / 10,
-        "digests": DIGESTS | {"seed": str(seed)},
-    }
-    return Training(seed, side, **{**about, **changes})
-
-
-def trainings_of(*changed: Training, seeds: int = 3, **changes: Any) -> Trainings:
-    """An A/B that the policy passes, unless trainings or changes say otherwise."""
-    sound = [training(seed, side) for seed in range(seeds) for side in ("control", "candidate")]
-    instead = {(each.seed, each.side): each for each in changed}
-    listed = [instead.get((each.seed, each.side), each) for each in sound]
-    about: dict[str, Any] = {"path": Path("runs/ab-one"), "state": "complete", "manifest": {"repeatable": True}}
-    return Trainings(**{**about, "trainings": listed, **changes})
 
 
 def judged_run(**changes: Any) -> Run:
@@ -74,6 +46,8 @@ def with_candidate(seeds: int = 3, **changes: Any) -> Trainings:
     return trainings_of(*(training(seed, "candidate", **changes) for seed in range(seeds)), seeds=seeds)
 
 
+@guards("validator/gate/rules/training.py", "    yield from _whole(trainings)\n", "")
+@guards("validator/gate/rules/training.py", "        yield _fit(trainings, evidence, policy)\n", "")
 def test_a_sound_comparison_meets_every_demand() -> None:
     found = demands(trainings_of())
 
@@ -86,6 +60,7 @@ def test_nothing_is_demanded_by_a_policy_without_the_table() -> None:
     assert demands(policy=GatePolicy()) == []
 
 
+@guards("validator/gate/rules/training.py", "if not evidence.trainings:", "if False:")
 def test_no_comparison_is_missing_evidence() -> None:
     demand = deciding()
 
@@ -107,6 +82,7 @@ def test_a_comparison_that_can_t_be_read_whole_is_none() -> None:
     assert (demand.verdict, demand.found) == (Verdict.INCONCLUSIVE, "ab.json was changed")
 
 
+@guards("validator/gate/rules/training.py", "len(counting) >= policy.seeds", "True")
 def test_too_few_seeds_are_missing_evidence() -> None:
     demand = deciding(trainings_of(seeds=2))
 
@@ -114,6 +90,8 @@ def test_too_few_seeds_are_missing_evidence() -> None:
     assert str(demand).startswith("both sides trained to the end with at least 3 seeds, found 2 in runs/ab-one")
 
 
+@guards("validator/gate/rules/training.py", "    yield from _ended(trainings)\n", "")
+@guards("validator/gate/rules/training.py", "bool(candidate.error and not control.error)", "False")
 def test_a_training_that_fails_with_the_candidate_alone_is_the_candidate_s_failure() -> None:
     broken = training(3, "candidate", error="exit code 1: RuntimeError: planted")
     demand = deciding(trainings_of(broken, seeds=4))
@@ -130,6 +108,7 @@ def test_a_training_that_fails_with_the_control_shows_nothing_of_the_candidate(s
     assert demand.found == "seed 3 with the control: exit code 1"
 
 
+@guards("validator/gate/rules/training.py", "if not any(training.error for training in pair)]", "]")
 def test_a_seed_whose_training_failed_does_not_count() -> None:
     found = demands(trainings_of(training(2, "control", error="exit code 1")))
 
@@ -150,12 +129,14 @@ def test_trajectories_that_part_fail_and_the_first_difference_is_named() -> None
     assert demand.remedy.endswith("--seed 1")
 
 
+@guards("validator/gate/rules/training.py", "if control.digests != candidate.digests]", "if False]")
 def test_digests_that_differ_fail_even_if_no_difference_is_named() -> None:
     demand = deciding(trainings_of(training(1, "candidate", digests={"actions": "cc"})))
 
     assert (demand.verdict, demand.found) == (Verdict.FAIL, "seed 1: digests differ")
 
 
+@guards("validator/gate/rules/training.py", "not all(training.digests for", "False and all(training.digests for")
 def test_trajectories_nobody_recorded_are_missing_evidence() -> None:
     blank = [training(seed, side, digests={}) for seed in range(3) for side in ("control", "candidate")]
     demand = deciding(trainings_of(*blank))
@@ -216,6 +197,7 @@ def test_an_interval_across_the_margin_is_inconclusive_and_says_how_many_seeds_w
     assert demand.remedy == "about 44 seeds would decide: --seeds 44"
 
 
+@guards("validator/gate/rules/training.py", "if found is None:\n        remedy", "if False:\n        remedy")
 def test_what_was_not_measured_in_every_training_is_missing_evidence() -> None:
     demand = deciding(trainings_of(training(1, "control", mean_return=None, episodes=0)))
 
@@ -230,6 +212,9 @@ def test_on_a_gpu_it_is_wall_time_that_counts() -> None:
     assert deciding(trainings_of(*slower)).found.startswith("18.00 ms against 9.00 ms")
 
 
+@guards("validator/gate/rules/training.py", "same = candidate == usual and", "same = True or")
+@guards("validator/gate/rules/training.py", "candidate == usual and", "")
+@guards("validator/gate/rules/training.py", " and control <= controls", "")
 @pytest.mark.parametrize(
     "line",
     [
@@ -246,6 +231,7 @@ def test_trainings_of_other_caches_than_the_runs_never_help(line: dict[str, Any]
     assert demand.found == f"{CANDIDATE} of source 1234 against {CONTROL} of source 1234"
 
 
+@guards("validator/gate/rules/training.py", " and control != candidate", "")
 def test_a_cache_against_itself_says_nothing() -> None:
     same = [training(seed, side, cache=CONTROL) for seed in range(3) for side in ("control", "candidate")]
     demand = deciding(trainings_of(*same), runs=(judged_run(candidate=CONTROL),))
@@ -253,6 +239,7 @@ def test_a_cache_against_itself_says_nothing() -> None:
     assert demand.verdict is Verdict.INCONCLUSIVE
 
 
+@guards("validator/gate/rules/training.py", " and known", "")
 def test_caches_of_unrecorded_source_may_be_of_another_version() -> None:
     unknown = [training(seed, side, source="") for seed in range(3) for side in ("control", "candidate")]
     demand = deciding(trainings_of(*unknown), runs=(judged_run(sources={}),))
@@ -297,6 +284,7 @@ NOW = 1_800_000_000.0
 CLEAN = {"commit": "abc", "dirty": False}
 
 
+@guards("validator/gate/rules/training.py", "if policy.runs.clean_commit:", "if False:")
 @pytest.mark.parametrize(
     ("manifest", "runs", "found"),
     [
