@@ -18,7 +18,6 @@ from reports.reader import read_run
 from reports.record.totals import fold
 from shadow.hosts.unizero import load_config
 from tests.validator.gate.runs import divergence, window, write_run
-from tests.validator.gate.test_judgement import divergence, window
 from validator.cli import main
 from validator.commands import gate as gate_command
 from validator.commands.arguments import parser

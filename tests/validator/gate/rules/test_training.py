@@ -13,7 +13,6 @@ from reports.record.trainings import FirstDifference, Trainings
 from reports.record.words import Verdict
 from tests.guards import guards
 from tests.validator.gate.runs import run_of
-from tests.validator.gate.test_judgement import run_of
 from tests.validator.gate.trainings import CANDIDATE, CONTROL, training, trainings_of
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, judge
