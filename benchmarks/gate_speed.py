@@ -21,7 +21,7 @@ from pathlib import Path
 
 from report_speed import rich_window
 
-from reports.record.run import fold, summarise
+from reports.record.totals import fold, summarise
 from reports.writer import RunWriter
 
 WANTED_S, WANTED_MB = 10.0, 500

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from reports.disk.json_file import is_inside, json_file
 from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.errors import RunUnreadable
 from reports.read.consistency import (
     absent_ranks,
     count_what_was_written,
@@ -24,24 +25,21 @@ from reports.read.consistency import (
     uncounted,
 )
 from reports.read.lines import read_lines
-from reports.read.thinning import MOST
+from reports.read.open_windows import read_open
+from reports.read.windows import MOST
 from reports.record.records import Divergence
-from reports.record.run import Run, add_counts, created, fold
+from reports.record.run import Run, created
+from reports.record.totals import add_counts, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
 
-class RunUnreadable(Exception):
-    """A path holds no run at all: what was expected, and what to do."""
-
-
-def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = True) -> Run:
+def read_run(path: Path | str, most_windows: int = MOST) -> Run:
     """Read one run directory.
 
     Args:
         path: The directory.
         most_windows: Half of how many windows of one pair are kept apart; beyond, neighbours are added up.
-        with_latency: Whether windows keep their latencies; else only what they add up to.
 
     Returns:
         The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
@@ -69,8 +67,9 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
     ranks = []
     with _collector_paused():
         for rank, file in sorted(files.items()):
+            open_windows = read_open(path, rank, problems, changed)
             try:
-                ranks.append(read_lines(file, rank, most_windows, with_latency))
+                ranks.append(read_lines(file, rank, open_windows, most_windows))
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})

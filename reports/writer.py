@@ -15,24 +15,31 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, described, encoded, rank_file, write_atomically
+from reports.disk.layout import (
+    EVIDENCE_DIR,
+    RUN_FILE,
+    SUMMARY_FILE,
+    described,
+    encoded,
+    open_file,
+    rank_file,
+    write_atomically,
+)
 from reports.disk.process import identity
 from reports.disk.seal import new_digest, seal
-from reports.record.records import SCHEMA, Divergence, Window, to_json
-from reports.short import Shortener
+from reports.errors import RunDirectoryError
+from reports.record.codec import to_json
+from reports.record.records import Divergence, Window
+from reports.record.words import SCHEMA
 
 # What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
 _OF_EACH_RANK = ("created", "seed", "git", "versions", "platform", "cuda", "selftest")
-
-
-class RunDirectoryError(OSError):
-    """A run directory can't be made: what was found, and what to do."""
 
 
 class RunWriter:
@@ -64,7 +71,7 @@ class RunWriter:
         self._digest = new_digest()  # of all that stands in the file of lines
         self._torn = False
         self._closed: bool | None = None
-        self._shortener = Shortener()
+        self._has_open = False
 
     @classmethod
     def create(
@@ -132,7 +139,21 @@ class RunWriter:
 
     def window(self, window: Window) -> bool:
         """Write one window of counters; False if that line is lost."""
-        return self._line("window", lambda: self._shortener.line(to_json(window)) | {"rank": self.rank})
+        return self._line("window", lambda: self._in_full(window))
+
+    def open_windows(self, windows: Sequence[Window]) -> bool:
+        """Write windows as far as they were counted, in place of those written so before; False if that failed."""
+        if os.getpid() != self._pid:
+            return True
+        with self._lock:
+            try:
+                if self._closed is not None:
+                    raise ValueError("written after the close")
+                self._replace_open(windows)
+                return True
+            except Exception as problem:
+                self._fault("open windows", problem)
+                return False
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
@@ -178,7 +199,7 @@ class RunWriter:
         """End the run: a last line, and for rank 0 ``summary.json``; a second call changes nothing.
 
         Args:
-            summary: What ``reports.record.run.summarise`` made. ``writer`` (faults and lost lines) is added.
+            summary: What ``reports.record.totals.summarise`` made. ``writer`` (faults and lost lines) is added.
 
         Returns:
             Whether everything this writer was ever given is on disk.
@@ -188,6 +209,8 @@ class RunWriter:
         with self._lock:
             if self._closed is not None:
                 return self._closed
+            if not self.lost_lines:  # else what is still open may be all that is left of such a line
+                self.open_windows(())
             self._line("close", lambda: {"run_id": self.path.name, **self._account()})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
@@ -197,6 +220,18 @@ class RunWriter:
                     self._fault(name, problem)
             self._closed = not self.faults
             return self._closed
+
+    def _in_full(self, window: Window) -> dict[str, Any]:
+        return {name: value for name, value in to_json(window).items() if value != {}} | {"rank": self.rank}
+
+    def _replace_open(self, windows: Sequence[Window]) -> None:
+        path = self.path / open_file(self.rank)
+        if windows:
+            whole = encoded({"windows": [self._in_full(window) for window in windows]})
+            write_atomically(path, seal(whole), sync=False)
+        elif self._has_open:
+            path.unlink(missing_ok=True)
+        self._has_open = bool(windows)
 
     def _sync(self) -> None:
         try:
@@ -227,7 +262,6 @@ class RunWriter:
                 return True
             except Exception as problem:
                 self.lost_lines += 1
-                self._shortener.forget()  # what is not on disk can't be referred to
                 self._fault("line", problem)
                 return False
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from shadow.entry import KeysValues, leaves, readable
+from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities, CachePolicy, positive
+from shadow.lent import readable
 from shadow.pool import CacheStats
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from shadow.memory.regions import Plain
+    from shadow.memory.regions import Regions
 
 make: Any = tuple.__new__  # makes a NamedTuple of a tuple of all its fields, at half the price of its constructor
 
@@ -101,7 +101,7 @@ class Observer(Protocol):
     harness_ns: int
 
     def before(
-        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
     ) -> Any:
         """See an operation before either side does; what this returns is given back to ``observed``.
 
@@ -111,7 +111,7 @@ class Observer(Protocol):
             key: Cache key, or None.
             entry: What the host stores, as the primary will get it; None where nothing is stored.
             staged: The private copy that the secondary will get; None where nothing is stored.
-            plain: Where both lie, each if it is plain.
+            regions: Where both lie, each if it is dense.
         """
 
     def observed(self, observation: Observation, token: Any) -> None:

@@ -10,8 +10,11 @@ from enum import Enum
 from sys import getrefcount
 from typing import Any, NoReturn
 
-from shadow.entry import KeysValues, Leaf, Lent, checked_leaves, lend, region
+from shadow.entry import KeysValues
 from shadow.interface import positive
+from shadow.lent import checked_leaves, lend
+from shadow.located import overwrite, region
+from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 
 
@@ -134,7 +137,7 @@ class KVCachePool:
         # What was handed out before is handed out again if nobody has it any more and nobody touched it. The local name
         # comes first: of two threads that count, at least one then sees the other.
         lent = self._lent.get(cache_key)
-        if getrefcount(lent) == _ALONE and type(lent) is Lent:
+        if getrefcount(lent) == _ALONE and lent is not None and lent.is_lent:
             if self.stats is not None:
                 self.stats.hits += 1
             return lent
@@ -234,19 +237,23 @@ class KVCachePool:
     def _write(self, index: int, source: list[Leaf] | Region, key: int | None) -> KeysValues | None:
         """Fill a slot that holds a key, or is free for None; return what may be handed out of it again, if anything."""
         lent = None if key is None else self._lent.get(key)
-        if lent is not None and (getrefcount(lent) != _ALONE or type(lent) is not Lent):
+        if lent is not None and (getrefcount(lent) != _ALONE or not lent.is_lent):
             lent = None
         slot = self._slots[index]
         if slot is not None and getrefcount(slot) == (_ALONE if lent is None else _ALONE + 1):
             if isinstance(source, Region):
-                if slot.take(source):
+                if overwrite(slot, source):
                     return lent
             elif slot.fits(source):
                 slot.copy_from(source)
                 return lent
         # A first entry, one of another structure, or somebody still reads from what was stored here.
-        fresh = KeysValues.empty_like(source) if isinstance(source, list) else KeysValues.blank(source.layout)
-        fresh.copy_from(source)
+        if isinstance(source, Region):
+            fresh = KeysValues.blank(source.layout)
+            overwrite(fresh, source)
+        else:
+            fresh = KeysValues.empty_like(source)
+            fresh.copy_from(source)
         self._slots[index] = fresh
         if key is not None:
             self._lent.pop(key, None)

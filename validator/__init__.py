@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.record.records import Divergence, Verdict
+    from reports.record.records import Divergence
+    from reports.record.words import Verdict
     from validator.config import ValidationConfig
     from validator.session import Lockstep
 
@@ -17,7 +18,7 @@ _WHERE = {
     "Divergence": "reports.record.records",
     "Lockstep": "validator.session",
     "ValidationConfig": "validator.config",
-    "Verdict": "reports.record.records",
+    "Verdict": "reports.record.words",
 }
 
 __all__ = ["Divergence", "Lockstep", "ValidationConfig", "Verdict"]

@@ -11,9 +11,8 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
-from reports.reader import RunUnreadable
-from reports.record.records import EXIT_HARNESS, EXIT_USAGE
-from reports.writer import RunDirectoryError
+from reports.errors import RunDirectoryError, RunUnreadable
+from reports.record.words import EXIT_HARNESS, EXIT_USAGE
 from validator.commands.arguments import parser
 from validator.errors import LockstepError
 

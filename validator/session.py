@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import copy
-import logging
 import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,24 +16,17 @@ from typing import Any
 
 from reports.disk.run_id import run_id
 from reports.reader import read_run
-from reports.record.records import SCHEMA, Divergence, Window
-from reports.record.run import Totals, summarise
+from reports.record.totals import Totals
+from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from shadow.switch import HostPromises
 from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
-from validator.entries.evidence import evidence
 from validator.gate.judgement import Judgement, judge
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
-from validator.tensorboard import LiveFigures
-
-logger = logging.getLogger(__name__)
-
-_PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
-_FIRST_WINDOW_S = 0.2
-_WINDOW_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
+from validator.recorder import Recorder
 
 
 class Lockstep:
@@ -67,8 +57,6 @@ class Lockstep:
     ) -> None:
         self.config = config or ValidationConfig()
         self.run_id = self.config.run_id or run_id()
-        self.train_iter = -1
-        self.env_step = -1
         self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         manifest = {
             "schema": SCHEMA,
@@ -81,24 +69,18 @@ class Lockstep:
             "selftest": quick_selftest().summary() if self.config.selftest else None,
             **(manifest_extra or {}),
         }
-        self._writer = RunWriter.create(
+        writer = RunWriter.create(
             Path(out),
             self.run_id,
             manifest,
             rank=self.rank,
             evidence_limit_bytes=int(self.config.evidence_mb * 1e6),
         )
-        self.run_dir = self._writer.path
+        self.run_dir = writer.path
+        self.recorder = Recorder(writer, self.config, self._fork)
         self.pairs: list[Pair] = []
         self._lock = threading.RLock()
-        self._totals = Totals()
-        self._next_window: dict[str, float] = {}
         self._copies: dict[str, str] = {}
-        self._live: list[LiveFigures] = []
-        self._n_divergences = 0
-        self._per_group: dict[str, int] = {}
-        self._first: Divergence | None = None
-        self._faults: dict[str, int] = {}
         self._closed = False
         self._failed = False
         self._pid = os.getpid()
@@ -136,7 +118,7 @@ class Lockstep:
         """
         with self._lock:
             pair = self._register(name or "cache", control, candidate, primary, promises)
-            self._copies[pair.case.name] = copies or f"{pair.case.name}-copy"
+            self._copies[pair.name] = copies or f"{pair.name}-copy"
             return ShadowCache(control, candidate, pair, primary, self.config.seed)
 
     def weights_updated(self, cache: ShadowCache | None = None) -> None:
@@ -157,32 +139,31 @@ class Lockstep:
     def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
         """Tell where the training stands; stamped on what is recorded from here on."""
         if train_iter is not None:
-            self.train_iter = train_iter
+            self.recorder.train_iter = train_iter
         if env_step is not None:
-            self.env_step = env_step
+            self.recorder.env_step = env_step
 
     def event(self, name: str, detail: str = "") -> None:
         """Write that something happened in the life of the host."""
-        self._writer.event(name, detail)
+        self.recorder.event(name, detail)
 
     def live(self, tb_logger: Any) -> None:
         """Show what is counted from here on in the host's own TensorBoard writer, under ``KVLockstep/``."""
-        self._live.append(LiveFigures(tb_logger))
+        self.recorder.live(tb_logger)
 
     def totals(self) -> Totals:
-        """Return what was counted up to the last window of each pair."""
-        with self._lock:
-            return copy.deepcopy(self._totals)
+        """Return what was counted of each pair, up to ``window_s`` ago."""
+        return self.recorder.totals()
 
     @property
     def divergences_so_far(self) -> int:
         """Divergences recorded or counted so far, repeats included."""
-        live = sum(sum(pair.case.counters.divergences.values()) for pair in self.pairs)
-        return live + self._totals.n_divergences
+        live = sum(sum(pair.counters.divergences.values()) for pair in self.pairs)
+        return live + self.recorder.counted.n_divergences
 
     def hit_rates_so_far(self) -> dict[str, float | None]:
-        """Return the hit rate of each side up to the last window of each pair."""
-        return self._totals.hit_rate()
+        """Return the hit rate of each side, up to ``window_s`` ago."""
+        return self.recorder.counted.hit_rate()
 
     @property
     def verdict(self) -> Judgement:
@@ -201,19 +182,8 @@ class Lockstep:
             self._closed = True
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
-                self.window(pair, force=True)
-            totals = self._totals
-            first = self._first
-            self._writer.close(
-                summarise(
-                    totals,
-                    schema=SCHEMA,
-                    run_id=self.run_id,
-                    state=state,
-                    first_divergence=None if first is None else {"id": first.id, "explanation": first.explanation},
-                    harness_faults=self._faults,
-                )
-            )
+                self.recorder.window(pair, force=True)
+            self.recorder.close(self.run_id, state)
             atexit.unregister(self._at_exit)
             if sys.excepthook == self._excepthook:
                 sys.excepthook = self._hook
@@ -225,57 +195,12 @@ class Lockstep:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._writer.event("host_failed", f"{type(error).__name__}: {error}")
+            self.recorder.event("host_failed", f"{type(error).__name__}: {error}")
         self.close("complete" if error is None else "interrupted" if kind is KeyboardInterrupt else "crashed")
 
-    # -- what pairs call ----------------------------------------------------------------------------------------------
+    # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def diverged(self, divergence: Divergence, answers: tuple[Any, Any]) -> bool:
-        """Record one divergence, at once; False if only its count is kept."""
-        with self._lock:
-            group = divergence.group
-            self._per_group[group] = self._per_group.get(group, 0) + 1
-            if self._per_group[group] > _PER_GROUP or self._n_divergences >= self.config.max_divergences:
-                return False
-            ident = self._n_divergences
-            self._n_divergences += 1
-            file, note = "", ""
-            if any(answer is not None for answer in answers):
-                blob, note = evidence(*answers, limit_bytes=int(self.config.evidence_each_mb * 1e6))
-                if blob:
-                    file = self._writer.evidence(f"divergence-{ident:06d}.safetensors", blob)
-                    note = note or self._writer.evidence_reason
-            divergence = replace(divergence, id=ident, evidence=file, evidence_note=note, t_s=self._writer.elapsed_s())
-            self._first = self._first or divergence
-            self._writer.divergence(divergence)
-            if self.config.on_divergence == "log":
-                logger.warning("KV cache divergence %d: %s", ident, divergence.explanation)
-            return True
-
-    def window(self, pair: Pair, *, force: bool) -> None:
-        """Write a window, at once or if it is due."""
-        now = self._writer.elapsed_s()
-        due = now >= self._next_window[pair.case.name] or sum(pair.case.counters.ops.values()) >= self.config.window_ops
-        if not (force or due):
-            return
-        # Early ones are shorter, so that a short run has curves too.
-        self._next_window[pair.case.name] = now + min(self.config.window_s, max(_FIRST_WINDOW_S, now * _WINDOW_SHARE))
-        window = pair.drain(now, last=force)
-        self._writer.window(window)
-        self._show(window, last=force)
-        # Kept folded: the memory of the harness must not grow with the length of the run.
-        self._totals.add(window)
-
-    def harness_failed(self, step: str, error: Exception) -> None:
-        """Note that the harness itself failed; the first time each kind does, with the place."""
-        kind = type(error).__name__
-        self._faults[kind] = self._faults.get(kind, 0) + 1
-        if self._faults[kind] == 1:
-            detail = f"at the step '{step}': " + "".join(traceback.format_exception(error)[-6:])
-            self._writer.event("harness_fault", detail)
-            logger.error("kv-lockstep itself failed, training goes on, this run can't pass: %s", detail)
-
-    def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
+    def _fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair under a name of its own."""
         with self._lock:
             own = pair.case
@@ -283,16 +208,6 @@ class Lockstep:
             fork = self._register(name, control, candidate, own.primary.name, own.promises, copy_of=own.name)
             self._copies[fork.case.name] = name
             return fork
-
-    # -- helpers ------------------------------------------------------------------------------------------------------
-
-    def _show(self, window: Window, last: bool) -> None:
-        for figures in list(self._live):
-            try:
-                figures(window, last=last)
-            except Exception as problem:  # a writer that was closed, say; what is on disk does not suffer
-                self._live.remove(figures)
-                self._writer.event("live_figures_stopped", f"{type(problem).__name__}: {problem}"[:400])
 
     def _pairs_of(self, cache: ShadowCache | None) -> list[Pair]:
         return self.pairs if cache is None else [pair for pair in self.pairs if pair is cache.observer]
@@ -306,13 +221,12 @@ class Lockstep:
         promises: HostPromises | None = None,
         copy_of: str = "",
     ) -> Pair:
-        taken = {pair.case.name for pair in self.pairs}
+        taken = {pair.name for pair in self.pairs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-        pair = Pair(unique, control, candidate, primary, self.config, self, promises)
+        pair = Pair(unique, control, candidate, primary, self.config, self.recorder, promises)
         self.pairs.append(pair)
-        self._next_window[unique] = self._writer.elapsed_s() + min(self.config.window_s, _FIRST_WINDOW_S)
         policies = {side.name: asdict(side.model.policy) for side in pair.case.sides}
-        self._writer.cache(
+        self.recorder.cache(
             unique,
             control=_class_name(control),
             candidate=_class_name(candidate),
@@ -338,7 +252,7 @@ class Lockstep:
 
     def _at_exit(self) -> None:
         if not self._closed and os.getpid() == self._pid:
-            self._writer.event("closed_at_exit", "the host never called close()")
+            self.recorder.event("closed_at_exit", "the host never called close()")
             self.close("crashed" if self._failed else "complete")
 
 

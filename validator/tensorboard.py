@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.record.histogram import percentile
 from reports.record.records import Window
-from reports.record.run import Totals
+from reports.record.totals import Totals
 
 _EVERY_S = 15.0  # at least between two points, and this share of the run so far: curves stay small, however long it is
 _SHARE = 0.01

@@ -11,8 +11,9 @@ from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.text import micros, share, size
 from reports.record.histogram import percentile
-from reports.record.records import Outcome
-from reports.record.run import Run, Totals
+from reports.record.run import Run
+from reports.record.totals import Totals
+from reports.record.words import Outcome
 
 _ENOUGH = 5  # operations in a window that make its median worth a look
 

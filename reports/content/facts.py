@@ -8,8 +8,8 @@ from typing import Protocol
 
 from reports.content.groups import grouped
 from reports.content.text import plural, ratio, seconds, share, size
-from reports.record.records import Fault, Outcome, Verdict
 from reports.record.run import Run
+from reports.record.words import Fault, Outcome, Verdict
 
 SIDES = ("control", "candidate")
 _MEANING = {

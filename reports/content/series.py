@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reports.record.records import Window
-from reports.record.run import Run, Totals, add_counts
+from reports.record.run import Run
+from reports.record.totals import Totals, add_counts
 
 MOST = 80
 _ENOUGH = 5  # different values that make an axis worth while

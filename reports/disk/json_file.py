@@ -11,6 +11,7 @@ from typing import Any
 from reports.disk.seal import is_sealed
 
 CHANGED = "changed after it was written: its digest does not fit its content"
+MOST_BYTES = 256 << 20
 _UNSEALED = "lacks its digest, with which it was written: it was changed"
 
 
@@ -41,6 +42,9 @@ def json_file(path: Path, name: str, problems: list[str], changed: list[str]) ->
         problems.append(f"{name} is no plain file inside the run directory; not read")
         return None
     try:
+        if (size := (path / name).stat().st_size) > MOST_BYTES:
+            problems.append(f"{name} is of {size:,} bytes, more than any that is written; not read")
+            return None
         data = (path / name).read_bytes()
         content = json.loads(data.decode())
     except (OSError, ValueError, RecursionError) as fault:

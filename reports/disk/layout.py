@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from reports.record.records import to_json
+from reports.record.codec import to_json
 
 RUN_FILE: Final = "run.json"
 SUMMARY_FILE: Final = "summary.json"
@@ -24,6 +24,11 @@ _MAX_DEPTH = 40
 def rank_file(rank: int) -> str:
     """Return the name of one rank's stream of lines."""
     return f"rank-{rank:04d}.jsonl"
+
+
+def open_file(rank: int) -> str:
+    """Return the name of the file of one rank's windows that are no lines yet."""
+    return f"rank-{rank:04d}.open.json"
 
 
 def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:

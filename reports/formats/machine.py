@@ -11,8 +11,10 @@ from reports.content.facts import SIDES, Judgement
 from reports.content.groups import grouped
 from reports.content.text import clean, line
 from reports.disk.layout import described, encoded
-from reports.record.records import SCHEMA, Verdict, to_json
-from reports.record.run import Run, summarise
+from reports.record.codec import to_json
+from reports.record.run import Run
+from reports.record.totals import summarise
+from reports.record.words import SCHEMA, Verdict
 
 _MAX_ANNOTATIONS = 10  # GitHub shows this many of a step
 

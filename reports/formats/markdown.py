@@ -9,8 +9,9 @@ from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.text import clean, line, micros, number, plural, ratio, share
-from reports.record.records import Divergence, Outcome, Verdict
+from reports.record.records import Divergence
 from reports.record.run import Run
+from reports.record.words import Outcome, Verdict
 
 MOST_CHARACTERS = 60_000  # GitHub takes 65,536 in a comment
 _MAX_ROWS = 20

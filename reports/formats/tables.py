@@ -10,8 +10,9 @@ import pandas as pd
 
 from reports.reader import find_runs, read_run
 from reports.record.histogram import midpoint, percentile
-from reports.record.records import Divergence, Outcome, Window
+from reports.record.records import Divergence, Window
 from reports.record.run import Run
+from reports.record.words import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from typing import Any
 from reports.disk.json_file import json_file
 from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
-from reports.record.records import SCHEMA
+from reports.errors import RunDirectoryError
+from reports.read.consistency import schema_problems
 from reports.record.run import ConformanceResult, created
-from reports.writer import RunDirectoryError
+from reports.record.words import SCHEMA
 
 _FILE = re.compile(r"conformance-[A-Za-z0-9-]{1,100}\.json")
 
@@ -56,8 +57,8 @@ def find_conformance(folder: Path) -> list[ConformanceResult]:
 def _read(folder: Path, name: str) -> ConformanceResult:
     problems: list[str] = []
     content = json_file(folder, name, problems, problems) or {}
-    if content.get("schema") != SCHEMA and not problems:
-        problems.append(f"of schema {content.get('schema')!r:.20}, this version reads {SCHEMA}")
+    if not problems:
+        problems += schema_problems(name, {"schema": None, **content})
     values: dict[str, Any] = {"created": created(content) or 0.0}
     for field, kind in (("control", str), ("candidate", str), ("source", str), ("seed", int), ("operations", int)):
         if type(content.get(field)) is kind:

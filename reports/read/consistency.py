@@ -9,19 +9,19 @@ from typing import Any
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.process import alive
 from reports.read.lines import RankLines
-from reports.record.records import SCHEMA
-from reports.record.run import Run, State, Totals, fold, summarise
+from reports.record.run import Run, State
+from reports.record.totals import Totals, fold, summarise
+from reports.record.words import READS, SCHEMA
 
 _NAMED = 5
 
 
 def schema_problems(name: str, content: Mapping[str, Any]) -> Iterator[str]:
-    """Name a schema that this version was not written for."""
-    schema = content.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        newer = isinstance(schema, int) and schema > SCHEMA
-        advice = "newer than this version reads: upgrade kv-lockstep" if newer else f"this version reads {SCHEMA}"
-        yield f"{name} is of schema {schema!r:.20}, {advice}"
+    """Name a schema that this version does not read; one that says none is of the first."""
+    schema = content.get("schema", 1)
+    if type(schema) is not int or schema not in READS:
+        newer = type(schema) is int and schema > SCHEMA
+        yield f"{name} is of schema {schema!r:.20}, this kv-lockstep reads up to {SCHEMA}{': upgrade it' * newer}"
 
 
 def absent_ranks(manifest: Mapping[str, Any], present: set[int]) -> Iterator[str]:

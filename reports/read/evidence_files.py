@@ -12,7 +12,7 @@ from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE
 from reports.record.trainings import AB_FILE
 
 # What the gate reads; pages and logs that lie beside can be made again and prove nothing.
-_READ = re.compile("|".join((*map(re.escape, (RUN_FILE, SUMMARY_FILE, AB_FILE)), r"rank-\d{4,9}\.jsonl")))
+_READ = re.compile("|".join((*map(re.escape, (RUN_FILE, SUMMARY_FILE, AB_FILE)), r"rank-\d{4,9}\.(jsonl|open\.json)")))
 _CHUNK = 1 << 20
 NO_FILE = "no plain file inside its directory"
 

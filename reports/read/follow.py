@@ -10,8 +10,9 @@ from typing import IO, Any
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE
 from reports.disk.process import alive
 from reports.read.lines import RankLines
+from reports.read.open_windows import read_open
 from reports.record.records import Divergence
-from reports.record.run import Totals, fold
+from reports.record.totals import Totals, fold
 
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 _MOST_AT_ONCE = 32 << 20
@@ -44,6 +45,7 @@ class Follower:
             if match and int(match[1]) not in self._files and path.is_file() and not path.is_symlink():
                 self._files[int(match[1])] = (path.open("rb"), RankLines(int(match[1])))
         for rank, (file, lines) in self._files.items():
+            lines.open = read_open(self._path, rank, [], [])
             while data := file.read(_MOST_AT_ONCE):
                 *whole, self._rests[rank] = (self._rests.get(rank, b"") + data).split(b"\n")
                 lines.take([raw + b"\n" for raw in whole])

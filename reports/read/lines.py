@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reports.columns import in_columns
 from reports.disk.json_file import CHANGED
 from reports.disk.layout import rank_file
 from reports.disk.seal import is_sealed, new_digest
-from reports.read.thinning import MOST
-from reports.read.window_check import check_window
-from reports.read.windows import Windows
-from reports.record.records import Divergence, Window, from_json
-from reports.record.run import Timed
-from reports.short import Full, Short
-from reports.typed import window_decoder
+from reports.read.schema1 import InFull
+from reports.read.window_check import check_window, window_of
+from reports.read.windows import MOST, Windows, timed
+from reports.record.codec import from_json
+from reports.record.records import Divergence, Window
+from reports.record.totals import Timed
 
-_WINDOW_FIELDS = frozenset(Window.__dataclass_fields__)
-_AFTER_CLOSE = "after the close of the run; ignored"
-_NAMELESS = "no window that can be understood without an earlier one, which can't be read"
-_BATCH, _DECODED_AT_ONCE = 512, 128  # more at once fall out of the processor's caches
 EVENTS_KEPT = 2000
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
@@ -46,6 +38,7 @@ class RankLines:
         is_sealed: Whether the digest in its close fits every byte before.
         cut_off: Whether the last line lacks its end: the writer was killed, or is writing it now.
         n_read: Lines that could be read.
+        open: Its open windows, from beside the lines; those that are lines as well are passed over.
     """
 
     rank: int
@@ -58,94 +51,69 @@ class RankLines:
     close: dict[str, Any] | None = None
     cut_off: bool = False
     n_read: int = 0
+    open: list[Window] = field(default_factory=list)
     _number: int = 0
     _faults: dict[str, list[int]] = field(default_factory=dict)
     _windows: Windows = field(default_factory=Windows)
+    _in_full: InFull = field(default_factory=InFull)
     _digest: Any = field(default_factory=new_digest)
 
     @property
     def timed(self) -> list[Timed]:
         """What both sides took, window by window of those that have latencies."""
-        return self._windows.timed
+        return self._windows.timed + [one for window in self._still_open() for one in timed(window)]
 
-    def take(self, raws: list[bytes]) -> None:
+    def take(self, raws: Iterable[bytes]) -> None:
         """Take in the lines that follow, keeping every one that can be read.
 
         Args:
             raws: Whole lines; only the last of a file may lack its end.
         """
-        done = 0
-        while done < len(raws):
-            done += self._take_some(raws[done : done + _BATCH])
+        for raw in raws:
+            self._number += 1
+            was_open = self.close is None
+            try:
+                self._take(json.loads(raw.decode()))
+                self.n_read += 1
+            except (ValueError, RecursionError) as fault:
+                if not raw.endswith(b"\n"):
+                    self.cut_off = True
+                elif raw != b"\n":  # a writer begins so after a line it could not finish
+                    self._note(_reason(fault))
+            if self.close is None:
+                self._digest.update(raw)
+            elif was_open:
+                self.is_sealed = is_sealed(raw.removesuffix(b"\n"), self._digest)
 
     def windows(self) -> list[Window]:
         """Return the windows so far, pair by pair; neighbours added up where they are very many."""
-        return [
-            Window(**{**{name: line[name] for name in _WINDOW_FIELDS & line.keys()}, "rank": self.rank})
-            for line in self._windows.lines()
-        ]
+        return self._windows.kept() + self._still_open()
 
     def problems(self) -> list[str]:
         """Say what can't be read or is missing, one sentence each."""
-        name = rank_file(self.rank)
         found = [f"{_lines(numbers)}: {reason}" for reason, numbers in self._faults.items()]
-        found += self._windows.gaps()
+        still_open = self._still_open()
+        found += self._windows.gaps(still_open)
         if self.close is not None:
+            found += [f"a window of {window.cache!r:.60} is still open after its close" for window in still_open]
             found += _losses(self.close, self.n_read - 1)
             if not (found or self.is_sealed):
                 found.append(CHANGED)  # and nothing else tells of it
-        return [f"{name}: {what}" for what in found]
+        return [f"{rank_file(self.rank)}: {what}" for what in found]
 
-    def _take_some(self, raws: list[bytes]) -> int:
-        """Take in lines as far as the close of the run, if it is among them; return how many."""
-        first = self._number + 1
-        was_open = self.close is None
-        tables, left = in_columns(raws, first) if was_open else ([], [*range(len(raws))])
-        windows: dict[int, Full | Short] = {}
-        faults: list[tuple[int, str]] = []
-        others = [raws[place] for place in left] if tables else raws
-        for place, raw, (window, line) in zip(left, others, _decoded(others), strict=True):
-            number = first + place
-            try:
-                if window is None:
-                    window = self._take(json.loads(raw.decode()) if line is None else line)
-                elif not was_open:
-                    raise ValueError(_AFTER_CLOSE)
-                if window is not None:
-                    windows[number] = window
-            except (ValueError, RecursionError) as fault:
-                if raw == b"\n":
-                    continue  # a writer begins so after a line it could not finish
-                if raw.endswith(b"\n"):
-                    faults.append((number, _reason(fault)))
-                else:
-                    self.cut_off = True
-            if was_open and self.close is not None:
-                raws = raws[: place + 1]
-                tables = [one.part(0, end) for one in tables if (end := bisect_left(one.numbers, number))]
-                break
-        self._number += len(raws)
-        if was_open:
-            self._digest.update(b"".join(raws if self.close is None else raws[:-1]))
-            self.is_sealed = self.close is not None and is_sealed(raws[-1].removesuffix(b"\n"), self._digest)
-        unread = self._windows.take(tables, windows)
-        self.n_read += sum(len(one.seq) for one in tables) + len(windows) - len(unread)
-        faults += [(number, _NAMELESS) for number in unread]
-        for number, reason in sorted(faults):
-            self._note(reason, number)
-        return len(raws)
+    def _still_open(self) -> list[Window]:
+        return [window for window in self.open if not self._windows.is_covered(window)]
 
-    def _take(self, line: Any) -> Full | Short | None:
-        """Take in a line that could be parsed; return it if it is a window, which waits for those beside it."""
+    def _take(self, line: Any) -> None:
         if type(line) is not dict:
             raise ValueError("no object")
         if self.close is not None:
-            raise ValueError(_AFTER_CLOSE)
+            raise ValueError("after the close of the run; ignored")
         kind = line.get("type")
         if kind == "window":
             check_window(line)
-            return Short.of(line) if "like" in line else Full.of(line)
-        if kind == "divergence":
+            self._windows.add(window_of(self._in_full.of(line), self.rank))
+        elif kind == "divergence":
             try:
                 self.divergences.append(from_json(Divergence, {**line, "rank": self.rank}))
             except (TypeError, ValueError) as fault:
@@ -163,23 +131,21 @@ class RankLines:
             self.close = line
         else:
             raise ValueError(f"of a type that this version does not know, {kind!r:.40}")
-        self.n_read += 1
-        return None
 
-    def _note(self, reason: str, number: int) -> None:
+    def _note(self, reason: str) -> None:
         if reason not in self._faults and len(self._faults) >= _NAMED_REASONS:
             reason = "further reasons"
-        self._faults.setdefault(reason, []).append(number)
+        self._faults.setdefault(reason, []).append(self._number)
 
 
-def read_lines(path: Path, rank: int, most: int = MOST, with_latency: bool = True) -> RankLines:
+def read_lines(path: Path, rank: int, open_windows: Iterable[Window] = (), most: int = MOST) -> RankLines:
     """Read one rank's file.
 
     Args:
         path: The file.
         rank: Whose it is.
+        open_windows: Its open windows, read before.
         most: Half of how many windows of a pair are kept apart; beyond, neighbours are added up.
-        with_latency: Whether windows keep their latencies; else only what they add up to.
 
     Returns:
         Its records, with a sentence for whatever is wrong.
@@ -187,35 +153,10 @@ def read_lines(path: Path, rank: int, most: int = MOST, with_latency: bool = Tru
     Raises:
         OSError: If the file can't be opened.
     """
-    found = RankLines(rank, _windows=Windows(most, with_latency))
+    found = RankLines(rank, open=[*open_windows], _windows=Windows(most))
     with path.open("rb", buffering=1 << 20) as file:
-        while raws := list(islice(file, _BATCH)):
-            found.take(raws)
+        found.take(file)
     return found
-
-
-def _decoded(raws: Sequence[bytes]) -> Iterator[tuple[Any, Any]]:
-    """Yield for each line the checked window that it is, or else what json makes of it, or None."""
-    decoder = window_decoder()
-    for begin in range(0, len(raws), _DECODED_AT_ONCE):
-        some = raws[begin : begin + _DECODED_AT_ONCE]
-        windows = decoder(some) if decoder else [None] * len(some)
-        others = [raw for raw, window in zip(some, windows, strict=True) if window is None]
-        parsed = _parsed(others)
-        if len(parsed) == len(some):
-            yield from zip(windows, parsed, strict=True)
-        else:
-            rest = iter(parsed)
-            yield from [(window, None if window is not None else next(rest)) for window in windows]
-
-
-def _parsed(raws: Sequence[bytes]) -> list[Any]:
-    """Parse many lines at once, 2.5 times faster than one by one because keys are shared; Nones if any fails."""
-    try:
-        batch: list[Any] = json.loads((b"[" + b",".join(raws) + b"]").decode())
-    except (ValueError, RecursionError):
-        return [None] * len(raws)
-    return batch if len(batch) == len(raws) else [None] * len(raws)
 
 
 def _reason(fault: Exception) -> str:

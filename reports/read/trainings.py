@@ -9,9 +9,11 @@ from typing import Any
 from reports.disk.json_file import json_file
 from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
-from reports.reader import RunUnreadable
-from reports.record.records import SCHEMA, from_json, to_json
+from reports.errors import RunUnreadable
+from reports.read.consistency import schema_problems
+from reports.record.codec import from_json, to_json
 from reports.record.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
+from reports.record.words import SCHEMA
 
 _RECORDS = ("trainings", "first_differences")
 
@@ -53,8 +55,8 @@ def read_trainings(path: Path) -> Trainings:
     content = content or {}
     if content and content.get("kind") != AB_KIND:
         problems.append(f"{AB_FILE} is of kind {content.get('kind')!r:.40}, expected {AB_KIND!r}")
-    if content and content.get("schema") != SCHEMA:
-        problems.append(f"{AB_FILE} is of schema {content.get('schema')!r:.40}, this version reads {SCHEMA}")
+    if content:
+        problems += schema_problems(AB_FILE, {"schema": None, **content})
     trainings = Trainings(
         path,
         str(content.get("state", "unreadable")),

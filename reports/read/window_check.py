@@ -1,19 +1,22 @@
-"""Is a line a window that can be added up? The last word, and the words for what is wrong with one."""
+"""Is a line a window that can be added up, and what is wrong with it if not?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 from reports.record.histogram import BUCKETS
-from reports.record.records import Outcome
+from reports.record.records import COUNTS, Window
+from reports.record.words import Outcome
 
 _BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
 _OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)
 _INT = {int}
 _NONE: dict[str, dict[str, int]] = {}
 _values = dict.values
-_COUNTERS = ("ops", "divergences", "coverage", "envs", "bytes_held", "dropped")
+_FIELDS = frozenset(Window.__dataclass_fields__)
+_TABLES = (*COUNTS, "bytes_held")
 _NUMBERS = (("seq", 0), ("like", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
 _TOO_MANY = 2**63
 
@@ -29,7 +32,7 @@ def check_window(line: dict[str, Any]) -> None:
     """
     try:
         lookups, latency = line.get("lookups", _NONE), line.get("latency_ns", _NONE)
-        tables = [line[name] for name in _COUNTERS if name in line]
+        tables = [line[name] for name in _TABLES if name in line]
         tables += lookups.values()
         tables += latency.values()
         if ("counts" in line) != ("like" in line):
@@ -65,3 +68,8 @@ def check_window(line: dict[str, Any]) -> None:
         if isinstance(fault, TypeError) and "descriptor" in said:
             said = "a table of counts is none"
         raise ValueError(f"no window that this version understands: {said:.120}") from None
+
+
+def window_of(line: Mapping[str, Any], rank: int) -> Window:
+    """Return the window that stands in a line in full, which has been checked; what it does not know is left out."""
+    return Window(**{**{name: line[name] for name in _FIELDS & line.keys()}, "rank": rank})

@@ -1,132 +1,29 @@
-"""The words of a judgement, and the records that carry them to disk and back.
+"""What is put on record: one divergence, and what a pair did in one window of time.
 
-These types are the whole contract between the validator, which makes them, and the reports, which read them. They hold
-numbers and text, never a tensor. ``to_json`` and ``from_json`` are exact inverses; a reader ignores fields it does not
-know, so that a newer writer stays readable.
+With the words of ``reports.record.words`` these are the whole contract between the validator, which makes them, and the
+reports, which read them. They hold numbers and text, never a tensor.
 
-On disk (``SCHEMA``), one run directory holds:
+On disk (schema 2), one run directory holds:
 
 * ``run.json``: ``schema, run_id, created, rank, world_size, versions, git, seed, device, platform, hostname, pid,
   host`` (the program that was watched), ``config, switches`` and more of what ran.
 * ``rank-NNNN.jsonl``: one JSON object a line, each with ``type`` and ``t_s`` (seconds since the run began):
   ``cache`` (a shadowed pair: ``cache`` its name, ``control``, ``candidate`` class names, ``primary``, ``policy``),
-  ``window`` (a ``Window`` without its empty tables; where an earlier one has the same names, ``like`` its ordinal and
-  ``counts`` in the order of its names, see ``reports.short``), ``divergence`` (a ``Divergence``), ``event`` (``event``
-  a name, ``detail`` text), and ``close`` as the last line of an orderly end.
+  ``window`` (a ``Window`` without its empty tables), ``divergence`` (a ``Divergence``), ``event`` (``event`` a name,
+  ``detail`` text), and ``close`` as the last line of an orderly end.
+* ``rank-NNNN.open.json``: ``windows``, those that are no line yet, as far as they were counted; gone after the close.
 * ``summary.json``: written atomically at close.
 * ``evidence/*.safetensors``: tensors of single divergences, valid regions only.
+
+Of schema 1 there was no file of open windows, and windows may be in short; see ``reports.read.schema1``.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import types
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Final
 
-SCHEMA: Final = 1
-ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
-
-
-class Outcome(str, Enum):
-    """What a lookup came to; every get falls in exactly one."""
-
-    BOTH_HIT_EQUAL = "both_hit_equal"
-    BOTH_HIT_DIFFER = "both_hit_differ"
-    CONTROL_ONLY = "control_only"
-    CANDIDATE_ONLY = "candidate_only"
-    BOTH_MISS = "both_miss"
-    ERROR = "error"
-
-
-class Dimension(str, Enum):
-    """In what respect something diverged."""
-
-    PRESENCE = "presence"
-    VALUE = "value"
-    STRUCTURE = "structure"
-    LIVE_KEYS = "live_keys"
-    ISOLATION = "isolation"
-    STALENESS = "staleness"
-    LIFE_CYCLE = "life_cycle"
-    ERROR = "error"
-
-
-class Fault(str, Enum):
-    """Who is wrong."""
-
-    CONTROL = "control"
-    CANDIDATE = "candidate"
-    BOTH = "both"
-    HOST = "host"
-    UNKNOWN = "unknown"
-
-
-class Cause(str, Enum):
-    """Why: the closed list. ``UNKNOWN`` is honest, a wrong name is a bug."""
-
-    # quirks of the legacy ring
-    SLOT_LEAK = "duplicate-key slot leak"  # L1
-    AGE_REFRESHED = "age refreshed by re-set"  # L2
-    CAPACITY_EATEN = "capacity eaten"  # L3
-    REVERSE_MAP_SURVIVED = "reverse map survived clear"  # L4
-    DICT_OUTLIVES_RING = "dict outlives the ring"  # LightZero 0.2.0
-    # which keys are alive
-    WRONG_EVICTION = "wrong eviction"
-    CAPACITY_OFF = "capacity off"
-    SET_IGNORED = "set ignored"
-    MISSED = "missed an entry it holds"
-    RESET_IGNORED = "re-set ignored"
-    PHANTOM = "answers a key that was never stored"
-    WRONG_POOL_ORDER = "wrong pool order"
-    CLEAR_FORGOTTEN = "clear forgotten"
-    CLEAR_TOO_WIDE = "clear too wide"
-    # which value a key answers
-    STALE_VERSION = "stale version of this key"
-    OTHER_KEY = "another key's entry"
-    OTHER_ENV = "another env's entry"
-    LAYER_MIXED = "layer or K/V mixed up"
-    TOKENS_PERMUTED = "tokens, heads or samples permuted"
-    LENGTH_OFF = "truncated or padded length"
-    SHAPE_OFF = "shape off"
-    DTYPE_DRIFT = "dtype drift"
-    DEVICE_DRIFT = "device drift"
-    ROUNDING = "rounding"
-    PARTIAL_COPY = "copied in part"
-    CORRUPTED = "values corrupted"
-    # whose memory it is
-    ALIASED_ON_SET = "aliased on set"
-    ALIASED_ON_GET = "aliased on get"
-    SHARED_SLOT = "two entries share storage"
-    INPUT_EDITED = "input edited"
-    MEDDLED = "process-wide state changed"
-    # when it was stored
-    STALE_WEIGHTS = "hit crosses a weight update"
-    STALE_EPISODE = "hit crosses an episode end"
-    EPISODE_NOT_CLEARED = "episode end left entries alive"
-    SEARCH_NOT_CLEARED = "search began without a clear"
-    # the rest
-    POLICY_DIFFERS = "declared policies differ"
-    BAD_ENV = "env id out of range"
-    RAISED = "raised"
-    UNKNOWN = "unknown"
-
-
-class Verdict(str, Enum):
-    """May it ship?"""
-
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-
-
-EXIT_CODE: Final = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 5}
-EXIT_USAGE: Final = 2
-EXIT_HARNESS: Final = 3
+from reports.record.words import Cause, Dimension, Fault, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +127,12 @@ class Divergence:
         return f"{self.dimension.value}|{self.cause.value}|{self.fault.value}"
 
 
+# What becomes of a field when windows that follow each other are added up; the first's is kept where nothing is said.
+_COUNTS: Final = {"adds": True}  # a number for each name
+_NESTED: Final = {"adds": True, "nested": True}  # such a table for each name
+_LAST: Final = {"last": True}  # what is said last: an empty table and -1 say nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one shadowed pair did since its last window. Everything countable is a difference, so windows add up.
@@ -256,92 +159,20 @@ class Window:
     cache: str
     seq: int
     t_s: float
-    ops: dict[str, int] = field(default_factory=dict)
-    lookups: dict[str, dict[str, int]] = field(default_factory=dict)
-    divergences: dict[str, int] = field(default_factory=dict)
-    coverage: dict[str, int] = field(default_factory=dict)
-    envs: dict[str, int] = field(default_factory=dict)
-    latency_ns: dict[str, dict[str, int]] = field(default_factory=dict)
-    bytes_held: dict[str, int] = field(default_factory=dict)
+    ops: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    lookups: dict[str, dict[str, int]] = field(default_factory=dict, metadata=_NESTED)
+    divergences: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    coverage: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    envs: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    latency_ns: dict[str, dict[str, int]] = field(default_factory=dict, metadata=_NESTED)
+    bytes_held: dict[str, int] = field(default_factory=dict, metadata=_LAST)
     harness_ns: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    train_iter: int = -1
-    env_step: int = -1
+    dropped: dict[str, int] = field(default_factory=dict, metadata=_COUNTS)
+    train_iter: int = field(default=-1, metadata=_LAST)
+    env_step: int = field(default=-1, metadata=_LAST)
     rank: int = 0
 
 
-R = typing.TypeVar("R")
-
-
-def to_json(record: Any) -> dict[str, Any]:
-    """Turn a record into what ``json.dumps`` takes."""
-    return {f.name: _plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
-
-
-def from_json(cls: type[R], data: Mapping[str, Any]) -> R:
-    """Rebuild a record.
-
-    Args:
-        cls: Its class.
-        data: What ``to_json`` made, perhaps with unknown fields beside.
-
-    Returns:
-        The record.
-
-    Raises:
-        ValueError: If a required field is missing or a word is none of the closed list.
-    """
-    values = {}
-    for name, rebuilt in _rebuilders(typing.cast(Any, cls)):
-        if name in data:
-            values[name] = rebuilt(data[name])
-    try:
-        return cls(**values)
-    except TypeError as missing:
-        raise ValueError(f"not a {cls.__name__}: {missing}") from None
-
-
-Rebuild = Callable[[Any], Any]
-
-
-@functools.cache
-def _rebuilders(cls: type) -> tuple[tuple[str, Rebuild], ...]:
-    """Return what rebuilds each field; a run may have ten thousand divergences, so hints are looked at once."""
-    hints = typing.get_type_hints(cls)
-    return tuple((f.name, _rebuilder(hints[f.name])) for f in dataclasses.fields(cls))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value):
-        return to_json(value)
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _rebuilder(hint: Any) -> Rebuild:
-    origin = typing.get_origin(hint)
-    if origin is types.UnionType or origin is typing.Union:
-        inner = _rebuilder(next(option for option in typing.get_args(hint) if option is not type(None)))
-        return lambda value: None if value is None else inner(value)
-    if origin is tuple:
-        item = _rebuilder(typing.get_args(hint)[0])
-        return lambda value: tuple(map(item, _of(list, "a list", value)))
-    if origin is dict:
-        return lambda value: _of(dict, "an object", value)
-    if issubclass(hint, Enum):
-        return typing.cast(Rebuild, hint)
-    if dataclasses.is_dataclass(hint):
-        kind: Any = hint
-        return lambda value: from_json(kind, _of(Mapping, "an object", value))
-    if hint is float:
-        return lambda value: float(value) if type(value) is int else _of(float, "float", value)
-    return lambda value: value if type(value) is hint else _of(hint, hint.__name__, value)
-
-
-def _of(kind: Any, called: str, value: Any) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"expected {called}, got {value!r:.80}")
-    return value
+COUNTS: Final = tuple(f.name for f in fields(Window) if f.metadata == _COUNTS)
+NESTED: Final = tuple(f.name for f in fields(Window) if f.metadata == _NESTED)
+LAST: Final = tuple(f.name for f in fields(Window) if f.metadata == _LAST)

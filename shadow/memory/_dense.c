@@ -1,17 +1,15 @@
-/* The byte work of plain entries; plain_python.py says what each function means and does the same without a compiler.
+/* The byte work of dense entries; dense_python.py says what each function means and does the same without a compiler.
  *
  * An entry is a handful of buffers. In Python every step over them is a call; here one call sees to all of them. Nothing
- * is held between calls, and addresses are only followed where memory.py has just made sure that tensors lie there.
+ * is held between calls, and addresses are only followed where regions.py has just made sure that tensors lie there.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
-#include "_hash.h"
 #include "_view.h"
 
-static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_data_ptr;
-static PyObject *s_shape, *s_dtype, *s_layout, *s_is_cpu, *s_is_contiguous, *s_is_neg;
+static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_shape, *s_dtype, *s_is_neg;
 
 /* Runs of valid bytes: `rows` of them in every buffer, `step` bytes apart, `n` bytes long. */
 typedef struct {
@@ -64,14 +62,6 @@ cache_at(PyObject *layers, Py_ssize_t index)
     return cache;
 }
 
-/* Whether a question to a tensor, asked of an attribute or of a method, is answered by True: 1, 0, -1 on an error. */
-static int
-is_true(PyObject *answer)
-{
-    Py_XDECREF(answer);
-    return answer == NULL ? -1 : answer == Py_True;
-}
-
 /* Look at one Cache: 1 if its buffer is this tensor, contiguous at this address, 0 if not, -1 on an error. */
 static int
 lies(PyObject *cache, PyObject *tensor, PyObject *address)
@@ -80,24 +70,17 @@ lies(PyObject *cache, PyObject *tensor, PyObject *address)
     if (buffer == NULL)
         return -1;
     int same = buffer == tensor;
-    if (same && view_from_object != NULL) {
-        View view;
+    View view;
+    if (same) {
         same = viewed(buffer, &view) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
         if (PyErr_Occurred())
             same = -1;
-    }
-    else if (same) {
-        PyObject *now = PyObject_CallMethodNoArgs(buffer, s_data_ptr);
-        same = now == NULL ? -1 : PyObject_RichCompareBool(now, address, Py_EQ);
-        Py_XDECREF(now);
-        if (same > 0)
-            same = is_true(PyObject_CallMethodNoArgs(buffer, s_is_contiguous));
     }
     Py_DECREF(buffer);
     return same;
 }
 
-/* Return the length of one Cache, -1 if it is no plain whole number of at least 0, -2 on an error. */
+/* Return the length of one Cache, -1 if it is no whole number of at least 0, -2 on an error. */
 static Py_ssize_t
 length_of(PyObject *cache)
 {
@@ -116,65 +99,32 @@ length_of(PyObject *cache)
     return found;
 }
 
-static int
-is_same(PyObject *answer, PyObject *wanted)
-{
-    Py_XDECREF(answer);
-    return answer == NULL ? -1 : answer == wanted;
-}
-
-static int
-is_equal(PyObject *answer, PyObject *wanted)
-{
-    int equal = answer == NULL ? -1 : answer == wanted ? 1 : PyObject_RichCompareBool(answer, wanted, Py_EQ);
-    Py_XDECREF(answer);
-    return equal;
-}
-
-/* What the buffers of an entry have in common, and where they are; new references, or NULL. */
+/* Where the buffers of an entry are, new references or NULL, and how much of each is valid. */
 typedef struct {
-    PyObject *shape, *dtype, *tensors, *addresses;
+    PyObject *tensors, *addresses;
     Py_ssize_t length;
 } Found;
 
 static void
 forget(Found *found)
 {
-    Py_XDECREF(found->shape);
-    Py_XDECREF(found->dtype);
     Py_XDECREF(found->tensors);
     Py_XDECREF(found->addresses);
 }
 
-/* Look at one buffer without a view of it: 1 if it is plain and of the shape and dtype found so far, 0, -1. */
+/* Whether a tensor stands for the negative of what its memory holds: 1, 0, -1 on an error. */
 static int
-asked(PyObject *tensor, PyObject *strided, Found *found)
+is_negative(PyObject *tensor)
 {
-    int fits = 1;
-    if (found->shape == NULL) {
-        found->shape = PyObject_GetAttr(tensor, s_shape);
-        found->dtype = found->shape == NULL ? NULL : PyObject_GetAttr(tensor, s_dtype);
-        fits = found->dtype == NULL ? -1 : 1;
-    }
-    else {
-        fits = is_equal(PyObject_GetAttr(tensor, s_shape), found->shape);
-        if (fits > 0)
-            fits = is_same(PyObject_GetAttr(tensor, s_dtype), found->dtype);
-    }
-    if (fits > 0)
-        fits = is_true(PyObject_GetAttr(tensor, s_is_cpu));
-    if (fits > 0)
-        fits = is_same(PyObject_GetAttr(tensor, s_layout), strided);
-    if (fits > 0)
-        fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_contiguous));
-    return fits;
+    PyObject *answer = PyObject_CallMethodNoArgs(tensor, s_is_neg);
+    Py_XDECREF(answer);
+    return answer == NULL ? -1 : answer == Py_True;
 }
 
-/* Look over the buffers of an entry: 1 if they are plain, of one structure and (unless it is of no interest) length, and,
- * where one is given, of this structure or of this shape and dtype; 0 if not, -1 on an error. Forget what was found in
- * any case. */
+/* Look over the buffers of an entry: 1 if they are dense, of one structure and (unless it is of no interest) length, and,
+ * where one is given, of this structure; 0 if not, -1 on an error. Forget what was found in any case. */
 static int
-look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, const Structure *wanted, Found *found)
+look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wanted, Found *found)
 {
     PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
     if (layers == NULL)
@@ -195,9 +145,7 @@ look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, c
         }
         Py_XDECREF(cache);
         View view;
-        if (fits > 0 && view_from_object == NULL)
-            fits = asked(tensor, strided, found);
-        else if (fits > 0 && (fits = viewed(tensor, &view)) > 0) {
+        if (fits > 0 && (fits = viewed(tensor, &view)) > 0) {
             if (wanted == NULL) {
                 describe(&view, &first);
                 wanted = &first;
@@ -205,12 +153,11 @@ look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, c
             fits = is_of(&view, wanted);
         }
         if (fits > 0) {
-            fits = is_true(PyObject_CallMethodNoArgs(tensor, s_is_neg));
-            fits = fits < 0 ? fits : !fits;
+            int negative = is_negative(tensor);
+            fits = negative < 0 ? -1 : !negative;
         }
         if (fits > 0) {
-            PyObject *address = view_from_object == NULL ? PyObject_CallMethodNoArgs(tensor, s_data_ptr)
-                                                         : PyLong_FromVoidPtr(begin_of(&view));
+            PyObject *address = PyLong_FromVoidPtr(begin_of(&view));
             fits = address == NULL ? -1 : 1;
             if (address != NULL) {
                 PyTuple_SET_ITEM(tensors, index, Py_NewRef(tensor));
@@ -224,7 +171,7 @@ look_over(PyObject *sequence, PyObject *type, PyObject *strided, int any_size, c
 }
 
 PyDoc_STRVAR(survey_doc,
-"survey(layers, tensor_type, strided, any_size)\n--\n\n"
+"survey(layers, tensor_type, any_size)\n--\n\n"
 "Look over the buffers of an entry: are they dense, in host memory, of one structure and length?\n\n"
 "Returns:\n    ``(shape, dtype, length, tensors, addresses)``, or None.");
 
@@ -233,19 +180,19 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Found found = {NULL};
     PyObject *result = NULL;
-    if (nargs != 4) {
-        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, torch.strided and any_size");
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors and any_size");
         return NULL;
     }
-    int fits = look_over(args[0], args[1], args[2], args[3] == Py_True, NULL, &found);
-    if (fits > 0 && found.shape == NULL) {
+    int fits = look_over(args[0], args[1], args[2] == Py_True, NULL, &found);
+    if (fits > 0) {
         PyObject *first = PyTuple_GET_ITEM(found.tensors, 0);
-        found.shape = PyObject_GetAttr(first, s_shape);
-        found.dtype = found.shape == NULL ? NULL : PyObject_GetAttr(first, s_dtype);
-        fits = found.dtype == NULL ? -1 : 1;
+        PyObject *shape = PyObject_GetAttr(first, s_shape), *dtype = PyObject_GetAttr(first, s_dtype);
+        if (shape != NULL && dtype != NULL)
+            result = Py_BuildValue("(OOnOO)", shape, dtype, found.length, found.tensors, found.addresses);
+        Py_XDECREF(shape);
+        Py_XDECREF(dtype);
     }
-    if (fits > 0)
-        result = Py_BuildValue("(OOnOO)", found.shape, found.dtype, found.length, found.tensors, found.addresses);
     else if (fits == 0)
         result = Py_NewRef(Py_None);
     forget(&found);
@@ -363,8 +310,8 @@ structure_of(PyObject *shape, PyObject *tensors, Structure *structure)
 }
 
 PyDoc_STRVAR(restage_doc,
-"restage(layers, tensor_type, strided, structure, staged)\n--\n\n"
-"Copy a plain entry of a structure to a staged entry that lies where it lay, and give that its length.\n\n"
+"restage(layers, tensor_type, structure, staged)\n--\n\n"
+"Copy a dense entry of a structure to a staged entry that lies where it lay, and give that its length.\n\n"
 "Returns:\n    ``(length, tensors, addresses)`` of the source; None, and nothing is copied, if either is not so.");
 
 static PyObject *
@@ -372,22 +319,21 @@ restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject *shape, *dtype, *layers, *tensors, *addresses;
     Py_ssize_t rows, tokens, token_nbytes;
-    if (nargs != 5) {
-        PyErr_SetString(PyExc_TypeError, "restage takes layers, the class of tensors, torch.strided, a structure and "
-                                         "a staged entry");
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "restage takes layers, the class of tensors, a structure and a staged entry");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args[3], "OOnnn", &shape, &dtype, &rows, &tokens, &token_nbytes) ||
-        !PyArg_ParseTuple(args[4], "OO!O!", &layers, &PyTuple_Type, &tensors, &PyTuple_Type, &addresses) ||
+    if (!PyArg_ParseTuple(args[2], "OOnnn", &shape, &dtype, &rows, &tokens, &token_nbytes) ||
+        !PyArg_ParseTuple(args[3], "OO!O!", &layers, &PyTuple_Type, &tensors, &PyTuple_Type, &addresses) ||
         !both_tuples(tensors, addresses))
         return NULL;
-    Found found = {Py_NewRef(shape), Py_NewRef(dtype)};
+    Found found = {NULL};
     PyObject *size = NULL, *result = NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(tensors);
     Structure wanted;
-    int here = view_from_object == NULL || structure_of(shape, tensors, &wanted);
+    int here = structure_of(shape, tensors, &wanted);
     if (here > 0)
-        here = look_over(args[0], args[1], args[2], 0, view_from_object == NULL ? NULL : &wanted, &found);
+        here = look_over(args[0], args[1], 0, &wanted, &found);
     if (here > 0)
         here = PyTuple_GET_SIZE(found.tensors) == count && found.length <= tokens;
     for (Py_ssize_t index = 0; here > 0 && index < count; index++)
@@ -439,63 +385,52 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return same < 0 ? NULL : PyBool_FromLong(same);
 }
 
-PyDoc_STRVAR(hash_doc,
-"hash(contents)\n--\n\n"
-"Return the 64-bit hash of contiguous bytes, 0 for none.");
+PyDoc_STRVAR(gather_doc,
+"gather(addresses, rows, step, n)\n--\n\n"
+"Return the runs of all buffers, one behind the other: a view of the memory itself where they lie so, else a copy.");
 
 static PyObject *
-hash(PyObject *module, PyObject *contents)
+gathered(PyObject *addresses, const Runs *runs)
 {
-    Py_buffer buffer;
-    if (PyObject_GetBuffer(contents, &buffer, PyBUF_SIMPLE) < 0)
-        return NULL;
-    Hash state = nothing;
-    hash_run(&state, buffer.buf, (size_t)buffer.len);
-    PyBuffer_Release(&buffer);
-    return PyLong_FromUnsignedLongLong(hash_end(&state));
-}
-
-PyDoc_STRVAR(hashes_doc,
-"hashes(addresses, rows, step, n)\n--\n\n"
-"Return the 64-bit hash of the runs of each buffer, one behind the other, 0 for none.");
-
-static PyObject *
-hashes_of(PyObject *addresses, const Runs *runs)
-{
-    Py_ssize_t count = PyTuple_GET_SIZE(addresses);
-    PyObject *found = PyTuple_New(count);
-    for (Py_ssize_t index = 0; found != NULL && index < count; index++) {
-        char *from;
-        PyObject *one = NULL;
-        if (address_at(addresses, index, &from) == 0) {
-            Hash state = nothing;
-            for (Py_ssize_t row = 0; row < runs->rows; row++)
-                hash_run(&state, from + row * runs->step, (size_t)runs->n);
-            one = PyLong_FromUnsignedLongLong(hash_end(&state));
-        }
-        if (one == NULL)
-            Py_CLEAR(found);
-        else
-            PyTuple_SET_ITEM(found, index, one);
+    Py_ssize_t count = PyTuple_GET_SIZE(addresses), each = runs->rows * runs->n;
+    char *from = NULL, *first = NULL;
+    int together = runs->rows == 1 || runs->step == runs->n;
+    for (Py_ssize_t index = 0; together && index < count; index++) {
+        if (address_at(addresses, index, &from) < 0)
+            return NULL;
+        if (index == 0)
+            first = from;
+        together = from == first + index * each;
     }
-    return found;
+    if (together && first != NULL)
+        return PyMemoryView_FromMemory(first, count * each, PyBUF_READ);
+    PyObject *copy = PyBytes_FromStringAndSize(NULL, count * each);
+    char *to = copy == NULL ? NULL : PyBytes_AS_STRING(copy);
+    for (Py_ssize_t index = 0; copy != NULL && index < count; index++) {
+        if (address_at(addresses, index, &from) < 0)
+            Py_CLEAR(copy);
+        else
+            for (Py_ssize_t row = 0; row < runs->rows; row++, to += runs->n)
+                memcpy(to, from + row * runs->step, runs->n);
+    }
+    return copy;
 }
 
 static PyObject *
-hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+gather(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Runs runs;
     if (nargs != 4 || !PyTuple_CheckExact(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "hashes takes a tuple of addresses, rows, step and n");
+        PyErr_SetString(PyExc_TypeError, "gather takes a tuple of addresses, rows, step and n");
         return NULL;
     }
-    return runs_of(args + 1, &runs) < 0 ? NULL : hashes_of(args[0], &runs);
+    return runs_of(args + 1, &runs) < 0 ? NULL : gathered(args[0], &runs);
 }
 
 PyDoc_STRVAR(agreed_doc,
-"agreed(one, other, structure, hashed)\n--\n\n"
+"agreed(one, other, structure, wanted)\n--\n\n"
 "Tell what two entries of a structure hold that lie where they lay, if that is the same.\n\n"
-"Returns:\n    ``(length, hashes)``, without hashes unless asked for; None if either is not so.");
+"Returns:\n    ``(length, contents)``, contents as gathered if they are wanted; None if either is not so.");
 
 static PyObject *
 agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -503,7 +438,7 @@ agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     PyObject *layers[2], *tensors[2], *addresses[2], *shape, *dtype;
     Py_ssize_t rows, tokens, token_nbytes, length[2];
     if (nargs != 4) {
-        PyErr_SetString(PyExc_TypeError, "agreed takes two entries, their structure and whether to hash");
+        PyErr_SetString(PyExc_TypeError, "agreed takes two entries, their structure and whether contents are wanted");
         return NULL;
     }
     if (!PyArg_ParseTuple(args[2], "OOnnn", &shape, &dtype, &rows, &tokens, &token_nbytes))
@@ -525,27 +460,25 @@ agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     int same = same_bytes(addresses[0], addresses[1], &runs);
     if (same <= 0)
         return same < 0 ? NULL : Py_NewRef(Py_None);
-    PyObject *found = args[3] == Py_True ? hashes_of(addresses[0], &runs) : Py_NewRef(Py_None);
+    PyObject *found = args[3] == Py_True ? gathered(addresses[0], &runs) : Py_NewRef(Py_None);
     return found == NULL ? NULL : Py_BuildValue("(nN)", length[0], found);
 }
 
 PyDoc_STRVAR(connect_doc,
 "connect(capsule)\n--\n\n"
-"Look at tensors through torch's DLPack exchange table from now on; through their attributes again for None.\n\n"
-"Returns:\n    Whether the table is of a kind that is known.");
+"Look at tensors through torch's DLPack exchange table; before this, nothing else may be called.\n\n"
+"Raises:\n    ImportError: If the table is of a version that is not known.");
 
 static PyObject *
 connect(PyObject *module, PyObject *capsule)
 {
-    view_from_object = NULL;
-    if (capsule == Py_None)
-        Py_RETURN_FALSE;
     Exchange *table = PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
     if (table == NULL)
         return NULL;
-    if (table->major == 1)
-        view_from_object = table->view_from_object;
-    return PyBool_FromLong(view_from_object != NULL);
+    if (table->major != 1)
+        return PyErr_Format(PyExc_ImportError, "torch's DLPack exchange table is of version %u, not 1", table->major);
+    view_from_object = table->view_from_object;
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
@@ -556,15 +489,14 @@ static PyMethodDef methods[] = {
     {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, restage_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
     {"agreed", (PyCFunction)(void (*)(void))agreed, METH_FASTCALL, agreed_doc},
-    {"hash", hash, METH_O, hash_doc},
-    {"hashes", (PyCFunction)(void (*)(void))hashes, METH_FASTCALL, hashes_doc},
+    {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, gather_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "_dense",
-    .m_doc = "Byte work of plain entries; see shadow/memory/dense_python.py.",
+    .m_doc = "Byte work of dense entries; see shadow/memory/dense_python.py.",
     .m_size = -1,
     .m_methods = methods,
 };
@@ -576,12 +508,8 @@ PyInit__dense(void)
     s_v_cache = PyUnicode_InternFromString("_v_cache");
     s_cache = PyUnicode_InternFromString("_cache");
     s_size = PyUnicode_InternFromString("_size");
-    s_data_ptr = PyUnicode_InternFromString("data_ptr");
     s_shape = PyUnicode_InternFromString("shape");
     s_dtype = PyUnicode_InternFromString("dtype");
-    s_layout = PyUnicode_InternFromString("layout");
-    s_is_cpu = PyUnicode_InternFromString("is_cpu");
-    s_is_contiguous = PyUnicode_InternFromString("is_contiguous");
     s_is_neg = PyUnicode_InternFromString("is_neg");
     return PyErr_Occurred() ? NULL : PyModule_Create(&definition);
 }

@@ -24,7 +24,7 @@ typedef struct {
     void *stream;
 } Exchange;
 
-static int (*view_from_object)(void *tensor, View *view);
+static int (*view_from_object)(void *tensor, View *view); /* of torch, once connected */
 
 #define ON_CPU 1
 #define MOST_DIMS 8
@@ -38,7 +38,7 @@ typedef struct {
 } Structure;
 
 /* View a tensor: 1 if it is dense and contiguous in host memory, 0 if not. Whatever else torch can't say in a view (a
- * sparse layout, a quantised type) is no plain buffer either. */
+ * sparse layout, a quantised type) is no dense buffer either. */
 static int
 viewed(PyObject *tensor, View *view)
 {

@@ -1,4 +1,4 @@
-"""The byte work of plain entries, from C where it could be compiled when the package was installed.
+"""The byte work of dense entries, from C where it was compiled when the package was installed and torch allows it.
 
 ``COMPILED`` tells which; a run's manifest and the benchmarks say it, because times depend on it and results do not.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 
 try:
-    from shadow.memory._dense import agreed, connect, equal, hash, hashes, placed, refill, restage, survey
+    from shadow.memory._dense import agreed, connect, equal, gather, placed, refill, restage, survey
 
+    connect(torch.Tensor.__dlpack_c_exchange_api__)  # since torch 2.10
     COMPILED = True
-    connect(getattr(torch.Tensor, "__dlpack_c_exchange_api__", None))  # since torch 2.10
-except ImportError:
-    from shadow.memory.dense_python import agreed, equal, hash, hashes, placed, refill, restage, survey
+except (ImportError, AttributeError):
+    from shadow.memory.dense_python import agreed, equal, gather, placed, refill, restage, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "agreed", "equal", "hash", "hashes", "placed", "refill", "restage", "survey"]
+__all__ = ["COMPILED", "agreed", "equal", "gather", "placed", "refill", "restage", "survey"]

@@ -1,4 +1,4 @@
-"""The byte work of plain entries in Python, for machines without a C compiler; ``_dense.c`` does the same, faster.
+"""The byte work of dense entries in Python, for machines without a C compiler; ``_dense.c`` does the same, faster.
 
 Addresses are only followed where ``shadow.memory.regions`` has just made sure that tensors lie there.
 """
@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from xxhash import xxh3_64_intdigest
+import torch
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
@@ -17,14 +17,13 @@ _memcmp.restype = ctypes.c_int
 
 
 def survey(
-    layers: Iterable[Any], tensor_type: type, strided: Any, any_size: bool
+    layers: Iterable[Any], tensor_type: type, any_size: bool
 ) -> tuple[Any, Any, int, tuple[Any, ...], tuple[int, ...]] | None:
     """Look over the buffers of an entry: are they dense, in host memory, of one structure and length?
 
     Args:
         layers: Its layers.
         tensor_type: ``torch.Tensor``; a subclass may answer what it likes.
-        strided: ``torch.strided``.
         any_size: Whether lengths are of no interest, and the one returned is 0.
 
     Returns:
@@ -43,7 +42,7 @@ def survey(
             tensor.shape != shape
             or tensor.dtype is not dtype
             or not tensor.is_cpu
-            or tensor.layout is not strided
+            or tensor.layout is not torch.strided
             or not tensor.is_contiguous()
             or tensor.is_neg()
         ):
@@ -103,16 +102,14 @@ def refill(
 def restage(
     layers: Iterable[Any],
     tensor_type: type,
-    strided: Any,
     structure: tuple[Any, Any, int, int, int],
     staged: tuple[Sequence[Any], tuple[Any, ...], tuple[int, ...]],
 ) -> tuple[int, tuple[Any, ...], tuple[int, ...]] | None:
-    """Copy a plain entry of a structure to a staged entry that lies where it lay, and give that its length.
+    """Copy a dense entry of a structure to a staged entry that lies where it lay, and give that its length.
 
     Args:
         layers: Layers of the entry.
         tensor_type: ``torch.Tensor``.
-        strided: ``torch.strided``.
         structure: Shape and dtype of every buffer, ``B * num_heads``, tokens, bytes of one token of one head.
         staged: Layers of the copy, its tensors, and where they begin.
 
@@ -120,7 +117,7 @@ def restage(
         ``(length, tensors, addresses)`` of the entry; None, and nothing is copied, if either is not so.
     """
     shape, dtype, rows, tokens, token_nbytes = structure
-    found = survey(layers, tensor_type, strided, False)
+    found = survey(layers, tensor_type, False)
     if found is None or found[:2] != (shape, dtype):
         return None
     _, _, size, tensors, source = found
@@ -154,36 +151,31 @@ def _copy(to: tuple[int, ...], source: tuple[int, ...], rows: int, step: int, n:
             ctypes.memmove(p + row * step, q + row * step, n)
 
 
-def hash(contents: Any) -> int:
-    """Return the 64-bit hash of contiguous bytes, 0 for none.
+def gather(addresses: tuple[int, ...], rows: int, step: int, n: int) -> memoryview | bytes:
+    """Return the runs of all buffers, one behind the other.
 
-    Another hash than the compiled one: digests are held against each other within one process only.
+    Compiled, this is a view of the memory itself where the runs lie so: use it at once.
     """
-    view = memoryview(contents)
-    return xxh3_64_intdigest(view) if view.nbytes else 0
-
-
-def hashes(addresses: tuple[int, ...], rows: int, step: int, n: int) -> tuple[int, ...]:
-    """Return the 64-bit hash of the runs of each buffer, one behind the other, 0 for none."""
-    return tuple([hash(b"".join([ctypes.string_at(p + row * step, n) for row in range(rows)])) for p in addresses])
+    return b"".join([ctypes.string_at(p + row * step, n) for p in addresses for row in range(rows)])
 
 
 def agreed(
     one: tuple[Any, tuple[Any, ...], tuple[int, ...]],
     other: tuple[Any, tuple[Any, ...], tuple[int, ...]],
     structure: tuple[Any, Any, int, int, int],
-    hashed: bool,
-) -> tuple[int, tuple[int, ...] | None] | None:
+    wanted: bool,
+) -> tuple[int, memoryview | bytes | None] | None:
     """Tell what two entries of a structure hold that lie where they lay, if that is the same.
 
     Args:
         one: Layers of one entry, its tensors, and where they begin.
         other: The same of the other.
         structure: As for ``restage``.
-        hashed: Whether to hash what they hold.
+        wanted: Whether what they hold is of interest.
 
     Returns:
-        ``(length, hashes)``, without hashes unless asked for; None if either lies elsewhere or they do not agree.
+        ``(length, contents)``, contents as ``gather`` returns them if they are wanted; None if either entry lies
+        elsewhere or they do not agree.
     """
     _, _, rows, tokens, token_nbytes = structure
     size = placed(*one)
@@ -192,4 +184,4 @@ def agreed(
     runs = (rows, tokens * token_nbytes, size * token_nbytes)
     if not equal(one[2], other[2], *runs):
         return None
-    return size, hashes(one[2], *runs) if hashed else None
+    return size, gather(one[2], *runs) if wanted else None

@@ -1,4 +1,4 @@
-"""Where an entry's bytes lie: finds the plain entries of host memory, and copies and packs them as memory.
+"""Where an entry's bytes lie: finds the dense entries of host memory.
 
 Almost every entry is 2 * num_layers contiguous buffers of one shape and dtype in host memory, all valid up to one
 length. For these a tensor call per buffer (microseconds each, most of it dispatch) is not needed: a copy is a
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.memory import dense as plain
+from shadow.memory import dense
 
 # Types whose bytes are their values. Complex ones may be lazily conjugated, quantised ones carry a scale beside.
-PLAIN = {
+BYTES_ARE_VALUES = {
     getattr(torch, name): size
     for name, size in {
         "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "float8_e4m3fn": 1, "float8_e5m2": 1,
@@ -52,8 +52,8 @@ class Layout:
         self.dtype = dtype
         self.n_leaves = n_leaves
         self._rows = batch * heads
-        self._token_nbytes = head_dim * PLAIN[dtype]
-        self.leaf_nbytes = math.prod(shape) * PLAIN[dtype]
+        self._token_nbytes = head_dim * BYTES_ARE_VALUES[dtype]
+        self.leaf_nbytes = math.prod(shape) * BYTES_ARE_VALUES[dtype]
         self.nbytes = n_leaves * self.leaf_nbytes
         self.structure = (shape, dtype, self._rows, self.tokens, self._token_nbytes)
         self._by_size: dict[int, tuple[tuple[int, int, int], tuple[Any, ...]]] = {}
@@ -84,7 +84,7 @@ _LAYOUTS: dict[tuple[Any, ...], Layout] = {}
 
 
 class Region:
-    """The memory of one plain entry.
+    """The memory of one dense entry.
 
     Attributes:
         layout: Its structure.
@@ -101,6 +101,14 @@ class Region:
         self.addresses = addresses
         self.size = size
 
+    def fill(self, layers: Any, source: Region) -> bool:
+        """Fill the entry of these layers with what lies there, if it lies here, and tell whether it does."""
+        runs, size = source.layout.runs(source.size), source.size
+        if not dense.refill(layers, self.tensors, self.addresses, source.addresses, *runs, size):
+            return False
+        self.size = size
+        return True
+
     def copy(self) -> Region:
         """Return a region of the same memory whose length is its own."""
         return Region(self.layout, self.tensors, self.addresses, self.size)
@@ -111,11 +119,11 @@ class Region:
         return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
 
 
-Plain = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are plain
+Regions = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are dense
 
 
 def find(layers: Any, known: Region | None = None, any_size: bool = False) -> Region | None:
-    """Find the memory of an entry, given its layers; None if it is not plain, or no entry at all.
+    """Find the memory of an entry, given its layers; None if it is not dense, or no entry at all.
 
     Args:
         layers: What should be its layers.
@@ -123,7 +131,7 @@ def find(layers: Any, known: Region | None = None, any_size: bool = False) -> Re
         any_size: Whether lengths are of no interest, as in an entry that is about to be written.
     """
     try:
-        found = plain.survey(layers, Tensor, torch.strided, any_size)
+        found = dense.survey(layers, Tensor, any_size)
     except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):
         return None
     if found is None:
@@ -134,7 +142,7 @@ def find(layers: Any, known: Region | None = None, any_size: bool = False) -> Re
     if known is not None and known.layout.is_of(shape, dtype, len(tensors)) and size <= known.layout.tokens:
         known.tensors, known.addresses, known.size = tensors, addresses, size
         return known
-    if len(shape) != 4 or dtype not in PLAIN or size > shape[2]:
+    if len(shape) != 4 or dtype not in BYTES_ARE_VALUES or size > shape[2]:
         return None
     key = (shape, dtype, len(tensors))
     layout = _LAYOUTS.get(key)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
-from shadow.memory.regions import Plain
+from shadow.memory.regions import Regions
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -168,16 +168,16 @@ class ShadowCache:
                 began = perf_counter_ns()
                 observer = self._observer
                 staged = entry = token = None
-                plain: Plain = (None, None)
+                regions: Regions = (None, None)
                 theirs = args
                 try:
                     if operation.kind == "set":
                         entry = args[-1]
-                        staged, plain = self._staging.stage(entry)
+                        staged, regions = self._staging.stage(entry)
                         theirs = (*args[:-1], staged)
                         if self._staging.device is not None and self._call is called:
                             self._call = DeviceClock(self._staging.device).called
-                    token = observer.before(operation, env_id, key, entry, staged, plain)
+                    token = observer.before(operation, env_id, key, entry, staged, regions)
                 except Exception as error:
                     observer.harness_failed("prepare", error)
                     if entry is not None and staged is None:  # the secondary must not see the host's own

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shadow.entry import KeysValues, Leaf, alike, fill, leaves, ordinary, readable, region
+from shadow.entry import KeysValues, leaves
+from shadow.lent import readable
+from shadow.memory.buffers import Leaf, alike, fill, ordinary
 from shadow.memory.dense import placed, restage
-from shadow.memory.regions import Plain, Region, find
+from shadow.memory.regions import Region, Regions, find
 
-_NOWHERE: Plain = (None, None)
+_NOWHERE: Regions = (None, None)
 
 
 class _Shell(NamedTuple):
@@ -22,13 +24,13 @@ class _Shell(NamedTuple):
         staged: The copy.
         layers: Its layers.
         parts: Per leaf the cache object and its buffer.
-        plain: Where these lie; None for a copy that is not plain.
+        own: Where these lie; None for a copy that is not dense.
     """
 
     staged: Any
     layers: tuple[Any, ...]
     parts: list[tuple[Any, Tensor]]
-    plain: Region | None
+    own: Region | None
 
 
 class Staging:
@@ -43,10 +45,10 @@ class Staging:
 
     def __init__(self) -> None:
         self._copies: dict[Any, _Shell] = {}
-        self._latest: _Shell | None = None  # of a plain entry; the next one is mostly of the same layout
+        self._latest: _Shell | None = None  # of a dense entry; the next one is mostly of the same layout
         self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
 
-    def stage(self, entry: Any) -> tuple[Any, Plain]:
+    def stage(self, entry: Any) -> tuple[Any, Regions]:
         """Return a private copy of an entry; only valid regions are filled.
 
         Args:
@@ -56,13 +58,13 @@ class Staging:
             The copy, good until the next entry of this layout is staged, and where the entry and the copy lie.
         """
         entry = readable(entry)
-        if self._latest is not None and (lies := _restaged(self._latest, entry)):
-            return self._latest.staged, lies
-        plain = find(getattr(entry, "_keys_values", None))  # looked over as it is now, whatever is known of it
+        if self._latest is not None and (lie := _restaged(self._latest, entry)):
+            return self._latest.staged, lie
+        dense = find(getattr(entry, "_keys_values", None))  # looked over as it is now, whatever is known of it
         source: list[Leaf] = []
         layout: Any
-        if plain is not None:
-            layout = (type(entry), plain.layout)
+        if dense is not None:
+            layout = (type(entry), dense.layout)
         else:
             try:
                 source = leaves(entry)
@@ -80,13 +82,13 @@ class Staging:
         if shell is None or not _put_together(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
                 self._copies.pop(next(iter(self._copies)))
-            shell = self._copies[layout] = _shell(entry, source, plain)
+            shell = self._copies[layout] = _shell(entry, source, dense)
             _restore(shell)
-        if plain is not None:
-            lies = _restaged(shell, entry)
-            assert lies is not None
+        if dense is not None:
+            lie = _restaged(shell, entry)
+            assert lie is not None
             self._latest = shell
-            return shell.staged, lies
+            return shell.staged, lie
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
@@ -96,24 +98,20 @@ class Staging:
 def _put_together(shell: _Shell) -> bool:
     """Put a copy together again, as if a cache had taken it apart; False if its memory itself was replaced."""
     _restore(shell)
-    return shell.plain is None or placed(shell.layers, shell.plain.tensors, shell.plain.addresses) != -1
+    return shell.own is None or placed(shell.layers, shell.own.tensors, shell.own.addresses) != -1
 
 
-def _restaged(shell: _Shell, entry: Any) -> Plain | None:
-    """Copy a plain entry if it is of the layout of a plain copy, and that as it was made; return where both lie."""
+def _restaged(shell: _Shell, entry: Any) -> Regions | None:
+    """Copy a dense entry if it is of the layout of a dense copy, and that as it was made; return where both lie."""
     staged, layers, _, own = shell
     assert own is not None
-    layout, kind = own.layout, type(staged)
+    layout = own.layout
     try:
-        if (
-            type(entry) is not kind
-            or staged._keys_values is not layers
-            or (kind is KeysValues and staged._region is not own)
-        ):
+        if type(entry) is not type(staged) or staged._keys_values is not layers:
             return None
         copied = (layers, own.tensors, own.addresses)
-        found = restage(entry._keys_values, Tensor, torch.strided, layout.structure, copied)
-    except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):  # no plain entry, or taken apart
+        found = restage(entry._keys_values, Tensor, layout.structure, copied)
+    except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):  # no dense entry, or taken apart
         return None
     if found is None:
         return None
@@ -123,10 +121,8 @@ def _restaged(shell: _Shell, entry: Any) -> Plain | None:
 
 def _restore(shell: _Shell) -> None:
     """Put a copy together: a cache may have changed the objects it was given, not only the values in them."""
-    staged, layers, parts, own = shell
+    staged, layers, parts, _ = shell
     staged._keys_values = layers
-    if type(staged) is KeysValues:
-        staged._region = own
     index = 0
     for layer in layers:
         for name in ("_k_cache", "_v_cache"):
@@ -137,25 +133,25 @@ def _restore(shell: _Shell) -> None:
             index += 1
 
 
-def _shell(entry: Any, source: list[Leaf], plain: Region | None) -> _Shell:
+def _shell(entry: Any, source: list[Leaf], dense: Region | None) -> _Shell:
     staged = copy.copy(entry)
     layers = tuple(copy.copy(layer) for layer in entry._keys_values)
     caches = [copy.copy(cache) for layer in layers for cache in (layer._k_cache, layer._v_cache)]
-    if plain is None:
+    if dense is None:
         if source and all(tensor.is_contiguous() for tensor, _ in source):
             buffers = alike(source)
         else:
             buffers = [_empty_strided(tensor) for tensor, _ in source]
         return _Shell(staged, layers, list(zip(caches, buffers, strict=True)), None)
-    blank = KeysValues.blank(plain.layout)
-    own = region(blank)
+    blank = KeysValues.blank(dense.layout)
+    own = find(blank._keys_values, any_size=True)
     assert own is not None
     parts = [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)]
     return _Shell(staged, layers, parts, own)
 
 
 def _empty_strided(tensor: Tensor) -> Tensor:
-    # Overlapping strides (an expanded tensor) can't be written through; such a copy is plainly contiguous.
+    # Overlapping strides (an expanded tensor) can't be written through; such a copy is simply contiguous.
     strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
     with ordinary():
         return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)

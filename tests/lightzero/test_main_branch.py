@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reports.reader import find_runs, read_run
-from reports.record.run import fold
+from reports.record.totals import fold
 from tests.lightzero.conftest import HERE, ROOT
 
 MAIN = os.environ.get("LIGHTZERO_MAIN", "")

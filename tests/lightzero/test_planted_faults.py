@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from tests.lightzero.conftest import KvLockstep, last_run, sizes, stock_script
 
 

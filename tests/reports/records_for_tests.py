@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.record.records import Cause, Dimension, Divergence, Fault, LeafDifference, Outcome, Window
-from reports.record.run import fold, summarise
+from reports.record.records import Divergence, LeafDifference, Window
+from reports.record.totals import fold, summarise
+from reports.record.words import SCHEMA, Cause, Dimension, Fault, Outcome
 from reports.writer import RunWriter
 
 MANIFEST: dict[str, Any] = {
-    "schema": 1,
+    "schema": SCHEMA,
     "world_size": 1,
     "created": "2026-11-23T04:17:00+00:00",
     "versions": {"kv-lockstep": "0.1.0", "torch": "2.13.0", "python": "3.11.7"},
@@ -121,7 +122,7 @@ def write_run(
     for record in windows:
         writer.window(record)
     if close:
-        assert writer.close(summarise(fold(windows), schema=1, run_id=run_id, state=state))
+        assert writer.close(summarise(fold(windows), schema=SCHEMA, run_id=run_id, state=state))
     return writer.path
 
 

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from reports.errors import RunDirectoryError
 from reports.reader import read_run
 from reports.record.records import Window
-from reports.record.run import fold, summarise
-from reports.writer import RunDirectoryError, RunWriter
+from reports.record.totals import fold, summarise
+from reports.record.words import SCHEMA
+from reports.writer import RunWriter
 from tests.reports.records_for_tests import MANIFEST, divergence, window, write_run
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc, mount or RLIMIT_FSIZE")
@@ -58,7 +60,7 @@ class TestCreate:
 
         assert writer.path == tmp_path / "deep" / "er" / "r1"
         assert manifest["seed"] == 3
-        assert manifest["schema"] == 1
+        assert manifest["schema"] == SCHEMA
         assert manifest["run_id"] == "r1"
         assert manifest["world_size"] == 1
         assert manifest["pid"] == os.getpid()

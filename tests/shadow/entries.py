@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.entry import Cache, KeysValues, KVCache, Leaf, leaves
+from shadow.entry import Cache, KeysValues, KVCache, leaves
+from shadow.memory.buffers import Leaf
 
 
 def tokens_of(number: float, leaf: int, batch: int, heads: int, length: int, head_dim: int, dtype: Any) -> Tensor:

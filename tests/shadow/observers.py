@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shadow.memory.regions import Plain
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 
 
@@ -21,7 +21,7 @@ class Recorder:
         self.copies: list[tuple[Any, Any, Recorder]] = []
 
     def before(
-        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, lie: Regions
     ) -> None:
         self.befores.append((operation, env_id, key, entry, staged))
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from shadow.entry import Cache, KeysValues, KVCache, Leaf, checked_leaves, describe, leaves, one_view
+from shadow.entry import Cache, KeysValues, KVCache, leaves
+from shadow.lent import checked_leaves
+from shadow.memory.buffers import Leaf, describe, one_view
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry, raw_bytes, snapshot
 
 NAN = float("nan")

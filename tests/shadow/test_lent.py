@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from shadow.entry import Cache, KeysValues, KVCache, Lent, agreement, leaves, lend, readable, region
+from shadow.entry import Cache, KeysValues, KVCache, leaves
 from shadow.legacy import LegacyKVCache
+from shadow.lent import Lent, lend, readable
+from shadow.located import region
 from shadow.manager import KVCacheManager
-from shadow.memory.dense import hash, hashes
 from shadow.pool import EvictionStrategy, KVCachePool
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 
@@ -263,121 +264,6 @@ def test_an_answer_held_by_another_thread_is_not_handed_out_twice() -> None:
     assert_equal_entries(held[0], make_entry(1))
 
 
-# Where an entry lies
-
-
-def test_a_region_follows_the_entry_it_is_of() -> None:
-    entry = KeysValues(1, 2, 4, 4, 2)
-    before = region(entry)
-    assert before is not None
-    entry[0]._k_cache._cache = torch.zeros(1, 2, 4, 2)
-    after = region(entry)
-    assert after is not None
-    assert after.addresses[0] == entry[0]._k_cache._cache.data_ptr()
-
-
-def test_memory_swapped_under_a_tensor_is_noticed() -> None:
-    entry = KeysValues(1, 2, 4, 4, 2)
-    known = region(entry)
-    assert known is not None
-    before = known.addresses
-    entry[0]._k_cache._cache.data = torch.zeros(1, 2, 4, 2)
-    assert not known.steady
-    again = region(entry)
-    assert again is not None
-    assert again.addresses != before
-    assert again.addresses[0] == entry[0]._k_cache._cache.data_ptr()
-
-
-@pytest.mark.parametrize("own", [True, False])
-def test_an_entry_with_new_buffers_is_found_again_and_a_copy_of_where_it_lay_stays(own: bool) -> None:
-    made = KeysValues(1, 2, 4, 4, 2)
-    entry: Any = made if own else HostsOwn(made._keys_values)
-    known = region(entry)
-    assert known is not None
-    before = known.copy()
-    fresh = [torch.zeros(1, 2, 4, 2) for _ in range(4)]
-    for layer, (k, v) in zip(made, zip(fresh[::2], fresh[1::2], strict=True), strict=True):
-        layer._k_cache._cache, layer._v_cache._cache = k, v
-        layer._k_cache._size = layer._v_cache._size = 3
-    again = region(entry)
-    assert again is not None
-    assert again.addresses == tuple(tensor.data_ptr() for tensor in fresh)
-    assert (again.size, before.size) == (3, 0)
-    assert before.steady
-    assert before.addresses != again.addresses
-    made[1]._v_cache._size = 5  # more than there is room for
-    assert region(entry) is None
-
-
-class HostsOwn:
-    """An entry class of another library."""
-
-    def __init__(self, layers: Any) -> None:
-        self._keys_values = layers
-
-
-def test_an_entry_of_the_hosts_own_class_is_looked_over_once() -> None:
-    entry = HostsOwn(make_entry(1)._keys_values)
-    known = region(entry)
-    assert known is not None
-    before = known.addresses
-    assert region(entry) is known
-    assert known.addresses is before
-    entry._keys_values[0]._k_cache._cache = torch.zeros_like(entry._keys_values[0]._k_cache._cache)
-    assert region(entry) is known
-    assert known.addresses != before
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda: _uneven(1),
-        lambda: make_entry(1, dtype=torch.complex64),
-        lambda: KeysValues(1, 2, 4, 4, 2, device="meta"),
-        lambda: _with(make_entry(1), torch.zeros(1, 2, 2, 4).transpose(2, 3)),
-        lambda: _with(make_entry(1), torch.zeros(1, 2, 4, 2, dtype=torch.float64)),
-        lambda: _with(make_entry(1), torch.zeros(1, 2, 5, 2)),
-        lambda: _with(make_entry(1), torch.zeros(1, 2, 4, 2).to_sparse()),
-        lambda: _with(make_entry(1), torch.zeros(1, 2, 4, 2, dtype=torch.complex64).conj().imag),
-        lambda: _with(make_entry(1), None),
-        lambda: _sized(make_entry(1), 3.0),
-        lambda: _sized(make_entry(1), True),
-        lambda: _sized(make_entry(1), 5),
-        lambda: _sized(make_entry(1), None),
-        lambda: KeysValues.from_layers([]),
-        object,
-        lambda: None,
-    ],
-)
-def test_what_is_not_plain_has_no_region(broken: Callable[[], Any]) -> None:
-    assert region(broken()) is None
-
-
-def _with(entry: KeysValues, buffer: Any) -> KeysValues:
-    entry[1]._k_cache._cache = buffer
-    return entry
-
-
-def _sized(entry: KeysValues, size: Any) -> KeysValues:
-    for layer in entry:
-        layer._k_cache._size = layer._v_cache._size = size
-    return entry
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.float16])
-@pytest.mark.parametrize("together", [False, True])
-def test_a_region_hashes_the_valid_cells_in_order(size: int, dtype: torch.dtype, together: bool) -> None:
-    entry = make_entry(1, size=size, dtype=dtype, batch=2, head_dim=3)
-    if together:
-        entry = entry.clone()
-    found = region(entry)
-    assert found is not None
-    valid = [leaf.tensor[:, :, :size].contiguous().view(torch.uint8).numpy() for leaf in leaves(entry)]
-    assert hashes(found.addresses, *found.layout.runs(found.size)) == tuple(map(hash, valid))
-
-
 @pytest.mark.parametrize("sizes", [(162, 162), (162, 80), (8, 0)])
 @pytest.mark.parametrize("apart", [False, True])
 def test_large_entries_are_taken_by_their_valid_rows(sizes: tuple[int, int], apart: bool) -> None:
@@ -399,33 +285,3 @@ def test_layers_of_one_cache_each_are_copied_as_they_are() -> None:
     pool.set(1, entry)
     entry[0]._k_cache._cache.zero_()
     assert float(got(pool, 1)[0]._k_cache._cache.sum()) == 4.0
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        lambda t: t.view(torch.int32),
-        lambda t: t.view(t.shape[0], t.shape[2], t.shape[1], t.shape[3]),
-        lambda t: t.double(),
-    ],
-    ids=["dtype", "shape", "size"],
-)
-def test_the_same_bytes_in_another_structure_are_no_agreement(other: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    one = make_entry(1, size=2, max_tokens=4).clone()
-    two = one.clone()
-    assert agreement(one, two, True) is not None
-    for layer in two:
-        for cache in (layer._k_cache, layer._v_cache):
-            cache._cache = other(cache._cache)
-    assert region(two) is not None
-    assert agreement(one, two, True) is None
-
-
-def test_an_agreement_is_found_again_where_entries_moved() -> None:
-    one, two = make_entry(1).clone(), make_entry(1).clone()
-    before = agreement(one, two, True)
-    for layer in two:
-        layer._k_cache._cache = layer._k_cache._cache.clone()
-    assert before is not None
-    assert agreement(one, two, True) == before
-    assert agreement(one, object(), True) is None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from shadow.entry import Cache, KeysValues, leaves
+from shadow.memory.regions import Region
 from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry, scribble_over
 
@@ -473,11 +474,11 @@ def test_a_set_that_fails_while_a_new_slot_is_filled_leaves_the_old_entry_whole(
 ) -> None:
     pool = filled(1, 1)
 
-    def half(self: KeysValues, source: list[Any]) -> None:
-        self[0]._k_cache._cache.fill_(99)
+    def half(self: Region, layers: Any, source: Region) -> bool:
+        layers[0]._k_cache._cache.fill_(99)
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(KeysValues, "copy_from", half)
+    monkeypatch.setattr(Region, "fill", half)
     with pytest.raises(RuntimeError, match="out of memory"):
         pool.set(2, make_entry(2, batch=3))
     monkeypatch.undo()

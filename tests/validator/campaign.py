@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from reports.read.conformance import write_conformance
-from reports.record.records import SCHEMA, Window
-from reports.record.run import ConformanceResult, Run, Timed, fold, summarise
+from reports.record.records import Window
+from reports.record.run import ConformanceResult, Run
+from reports.record.totals import Timed, fold, summarise
 from reports.record.trainings import Trainings
+from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from tests.validator.gate.rules.test_training import training
 from tests.validator.gate.test_judgement import MANIFEST, PAIR

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import Fault, Verdict
+from reports.record.words import Fault, Verdict
 from shadow.hosts.unizero import TrainResult, load_config, train
 from validator.config import ValidationConfig
 from validator.gate.judgement import judge

@@ -15,8 +15,9 @@ from typing import Any, cast
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import SCHEMA, Divergence, Window
-from reports.record.run import fold, summarise
+from reports.record.records import Divergence, Window
+from reports.record.totals import fold, summarise
+from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from shadow.hosts.unizero import load_config
 from tests.validator.gate.test_judgement import MANIFEST, PAIR, divergence, window

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import Verdict
+from reports.record.words import Verdict
 from validator.gate.judgement import judge
 
 ROOT = Path(__file__).parents[2]

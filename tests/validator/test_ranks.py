@@ -14,7 +14,7 @@ from rich.console import Console
 
 from reports.disk.run_id import run_id
 from reports.reader import find_runs, read_run
-from reports.record.records import Verdict
+from reports.record.words import Verdict
 from reports.writer import RunWriter
 from tests.validator.campaign import busy_window, write
 from tests.validator.gate.test_judgement import MANIFEST

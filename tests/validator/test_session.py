@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault, Verdict
+from reports.record.words import Cause, Fault, Verdict
 from shadow.entry import leaves
 from tests.shadow.entries import assert_equal_entries, make_entry
 from tests.validator.trials import DictCache, declared, legacy, manager
@@ -153,7 +153,7 @@ def test_the_host_s_own_writer_is_shown_every_lookup_by_the_close(tmp_path: Path
     for _ in range(2):
         exercise(lockstep, cache)
         for pair in lockstep.pairs:
-            lockstep.window(pair, force=False)
+            lockstep.recorder.window(pair, force=False)
     lockstep.close()
 
     totals = read_run(lockstep.run_dir).totals

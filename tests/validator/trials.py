@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.entry import KeysValues
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.legacy import LegacyKVCache

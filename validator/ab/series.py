@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reports.record.records import from_json
+from reports.record.codec import from_json
 from reports.record.trainings import SIDES, FirstDifference, Training
 from validator.ab.trajectory import Happened, first_difference
 from validator.errors import ConfigError

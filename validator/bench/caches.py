@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from shadow.entry import KeysValues, leaves, region
+from shadow.entry import KeysValues, leaves
 from shadow.legacy import LegacyKVCache
+from shadow.located import region
 from shadow.manager import KVCacheManager
 from validator.bench.clock import Spread, interleaved, ratio
 from validator.entries.compare import differences, equal_regions

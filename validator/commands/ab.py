@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reports.disk.run_id import run_id
+from reports.errors import RunDirectoryError
 from reports.read.trainings import write_trainings
-from reports.record.records import to_json
+from reports.record.codec import to_json
 from reports.record.trainings import SIDES, Trainings
-from reports.writer import RunDirectoryError
 from validator.ab.series import run_series
 from validator.commands.ab_shown import series_display, show_trainings
 from validator.commands.show import console

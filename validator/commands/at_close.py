@@ -7,10 +7,11 @@ import time
 from rich.console import Console
 
 from reports.content.facts import Judgement
+from reports.errors import RunUnreadable
 from reports.formats.terminal.run import first_lines
-from reports.reader import RunUnreadable, read_run
-from reports.record.records import EXIT_CODE, Verdict
+from reports.reader import read_run
 from reports.record.run import Run
+from reports.record.words import EXIT_CODE, Verdict
 from validator.commands.report import write_page
 from validator.gate.judgement import judge
 from validator.session import Lockstep

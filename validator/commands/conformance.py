@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.formats.terminal.layout import Page
 from reports.read.conformance import write_conformance
-from reports.record.records import EXIT_HARNESS
+from reports.record.words import EXIT_HARNESS
 from shadow.switch import implementation
 from validator.commands.show import console, counting
 from validator.errors import ConfigError

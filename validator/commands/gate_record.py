@@ -19,10 +19,11 @@ from rich.text import Text
 from reports.disk.json_file import json_file
 from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
+from reports.errors import RunUnreadable
 from reports.formats.terminal.layout import STYLES, Page
 from reports.read.evidence_files import differences, evidence_files, named_files
-from reports.reader import RunUnreadable
-from reports.record.records import EXIT_CODE, SCHEMA, Verdict, to_json
+from reports.record.codec import to_json
+from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
 from validator.commands.gate_evidence import Sources, read_sources
 from validator.errors import ConfigError, LockstepError
 from validator.gate.judgement import Judgement, judge
@@ -178,9 +179,9 @@ def _read(file: Path) -> dict[str, Any]:
     record = json_file(file.parent, file.name, problems, changed)
     if record is None:
         raise ConfigError(f"{file}: {problems[0] if problems else 'there is nothing'}; expected a record of --record")
-    if record.get("kind") != KIND or record.get("schema") != SCHEMA:
+    if record.get("kind") != KIND or record.get("schema") not in READS:
         found = f"kind {record.get('kind')!r:.40}, schema {record.get('schema')!r:.20}"
-        raise ConfigError(f"{file}: found {found}; expected a {KIND} of schema {SCHEMA}")
+        raise ConfigError(f"{file}: found {found}; expected a {KIND} of schema 1 to {SCHEMA}")
     items = record.get("evidence")
     sound = isinstance(items, list) and all(map(_is_item, items)) and isinstance(record.get("versions"), dict)
     sound = sound and record.get("verdict") in {verdict.value for verdict in Verdict}

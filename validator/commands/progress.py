@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 from rich.text import Text
 
-from reports.record.run import Totals
+from reports.record.totals import Totals
 
 if TYPE_CHECKING:
     from shadow.hosts.unizero import Progress as Standing

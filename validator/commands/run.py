@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.record.records import EXIT_CODE, Verdict
-from reports.writer import RunDirectoryError
+from reports.errors import RunDirectoryError
+from reports.record.words import EXIT_CODE, Verdict
 from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
 from shadow.hosts.lightzero.overrides import override
 from shadow.settings import SettingsError

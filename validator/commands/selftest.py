@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections import defaultdict
 
 from reports.formats.terminal.layout import Page
-from reports.record.records import EXIT_HARNESS
+from reports.record.words import EXIT_HARNESS
 from validator.commands.show import console, counting
 from validator.proof.selftest import Result, SelfTest, selftest
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.logging import RichHandler
 
-from reports.record.records import EXIT_CODE, Verdict
+from reports.record.words import EXIT_CODE, Verdict
 from shadow.hosts.unizero import TrainConfig, train
 from validator.commands.at_close import judge_at_close
 from validator.commands.byte_work import tell_if_not_compiled

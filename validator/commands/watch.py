@@ -14,7 +14,7 @@ from reports.content.facts import SIDES, words
 from reports.content.text import line, plural, seconds, share
 from reports.read.follow import Follower
 from reports.reader import find_runs
-from reports.record.run import Totals
+from reports.record.totals import Totals
 from validator.commands.show import console
 from validator.errors import LockstepError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shadow.entry import Leaf
+from shadow.memory.buffers import Leaf
 from validator.device.fingerprint import layout_of, regular
 from validator.device.queue import DeferredQueue
 from validator.entries import digest as host
@@ -29,4 +29,4 @@ class DeviceDigests:
         if self._never or not entry or not (self._everywhere or entry[0].tensor.is_cuda) or not regular(entry):
             return host.digest(entry)
         (hashes,) = self._queue.hashes([entry])
-        return Digest(hashes, layout_of(entry))
+        return Digest(hashes, layout_of(entry), None)

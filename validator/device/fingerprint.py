@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from shadow.entry import Leaf, one_view, ordinary
-from shadow.memory.regions import PLAIN
+from shadow.memory.buffers import Leaf, one_view, ordinary
+from shadow.memory.regions import BYTES_ARE_VALUES
 
 _WORD = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}  # 64 bits are read as two words
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -52,7 +52,7 @@ def regular(entry: Sequence[Leaf]) -> bool:
     if not entry:
         return False
     first, size = entry[0]
-    if not isinstance(first, Tensor) or first.ndim != 4 or first.dtype not in PLAIN or type(size) is not int:
+    if not isinstance(first, Tensor) or first.ndim != 4 or first.dtype not in BYTES_ARE_VALUES or type(size) is not int:
         return False
     shape, dtype, device = first.shape, first.dtype, first.device
     return 0 <= size <= shape[2] and all(

@@ -11,8 +11,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from reports.record.records import Fault, LeafDifference
-from shadow.entry import Leaf, leaves, readable
+from reports.record.records import LeafDifference
+from reports.record.words import Fault
+from shadow.entry import leaves
+from shadow.lent import readable
+from shadow.memory.buffers import Leaf
 from shadow.operation import Observation, Pool
 from shadow.wrapper.clock import DeviceTime
 from validator.device.fingerprint import like
@@ -216,7 +219,7 @@ class DeviceLooks:
     def _finding(self, side: SideView, asked: Pool, env_id: int | None, stored: Stored, hashes: Result) -> Finding:
         """Name a wrong value by its hashes, and by its tensors where the side still holds them."""
         referee = self._case.referee
-        found = Digest(hashes, stored.digest.layout)
+        found = Digest(hashes, stored.digest.layout, None)
         held = side.read(stored.pool, stored.env_id, stored.key) if side.holds(stored) else None
         now = None if held is None else entry_leaves(held)
         if now is not None and side.digest(now) == found:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.entry import Leaf
+from shadow.memory.buffers import Leaf
 from validator.device import fingerprint
 from validator.device.results import ROOM, Batch, Check, Group, Hashes, HostEvent, Result
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from shadow.entry import ordinary
+from shadow.memory.buffers import ordinary
 from validator.device import fingerprint
 
 Check = Callable[[], None]

@@ -13,16 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from xxhash import xxh3_64_intdigest
 
 from reports.record.records import LeafDifference
-from shadow.entry import Leaf, describe
-from shadow.memory import dense as plain
-from shadow.memory.regions import Region
-
-try:  # compiled when the package was installed; without it NumPy does the same, more slowly
-    from validator import _difference
-except ImportError:
-    _difference = None  # type: ignore[assignment]
+from shadow.lent import readable
+from shadow.located import known, region
+from shadow.memory import dense
+from shadow.memory.buffers import Leaf, describe
+from shadow.memory.regions import Layout, Region
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
@@ -75,12 +73,39 @@ def equal(control: Sequence[Leaf], candidate: Sequence[Leaf]) -> bool:
     return True
 
 
+def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | None:
+    """Tell what two dense entries hold, if that is the same to the bit; None says nothing.
+
+    Args:
+        one: An entry. A lent one stays as it is.
+        other: Another.
+        hashed: Whether to hash what they hold.
+
+    Returns:
+        Their layout, their valid length, and the hash over all they hold (``Digest.whole``), 0 unless it was asked for.
+    """
+    one, other = readable(one), readable(other)
+    try:
+        for place in (known, region):  # where they were found last, or where they are found now
+            here, there = place(one), place(other)
+            if here is not None and there is not None and here.layout is there.layout:
+                one_there = (one._keys_values, here.tensors, here.addresses)
+                other_there = (other._keys_values, there.tensors, there.addresses)
+                found = dense.agreed(one_there, other_there, here.layout.structure, hashed)
+                if found is not None:
+                    size, contents = found
+                    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
+    except (AttributeError, TypeError):  # no entry
+        pass
+    return None
+
+
 def equal_regions(one: Region, other: Region) -> bool | None:
-    """Tell whether two plain entries hold the same bits; None if their structure differs, or may."""
+    """Tell whether two dense entries hold the same bits; None if their structure differs, or may."""
     layout, size = one.layout, one.size
     if layout is not other.layout or size != other.size:
         return None
-    return plain.equal(one.addresses, other.addresses, *layout.runs(size))
+    return dense.equal(one.addresses, other.addresses, *layout.runs(size))
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:
@@ -91,7 +116,7 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
         batch, heads, capacity, head_dim = a.shape
         token_nbytes = a.element_size() * head_dim
         runs = (batch * heads, capacity * token_nbytes, max(0, size) * token_nbytes)
-        return plain.equal((a.data_ptr(),), (b.data_ptr(),), *runs)
+        return dense.equal((a.data_ptr(),), (b.data_ptr(),), *runs)
     return torch.equal(_bits(valid(one)), _bits(valid(other)))
 
 
@@ -136,41 +161,10 @@ def _leaf_difference(
         return None
     if broken is not None and not comparable:
         return LeafDifference(layer, part, broken, _text(one), _text(other))
-    statistics = None if broken or tolerance else _compiled_statistics(one, other)
-    if statistics is None:
-        statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
+    statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
     if broken is None and not statistics["n_mismatched"]:
         return None
     return LeafDifference(layer, part, broken or "bits", _text(one), _text(other), **statistics)  # type: ignore[arg-type]
-
-
-def _compiled_statistics(one: Leaf, other: Leaf) -> dict[str, object] | None:
-    """Return the same as ``_statistics`` in one pass over memory; None where that can't be had."""
-    a, b = one.tensor, other.tensor
-    if _difference is None or a.dtype not in (torch.float32, torch.float64) or a.ndim != 4:
-        return None
-    if not (a.is_cpu and b.is_cpu and a.is_contiguous() and b.is_contiguous()):
-        return None
-    batch, heads, capacity, head_dim = a.shape
-    itemsize = a.element_size()
-    token_nbytes = itemsize * head_dim
-    n_mismatched, nan_a, nan_b, inf_a, inf_b, top_abs, at_abs, top_rel, at_rel = _difference.difference(
-        a.data_ptr(), b.data_ptr(), batch * heads, capacity * token_nbytes, one.size * token_nbytes, itemsize
-    )
-    shape = (batch, heads, one.size, head_dim)
-    result: dict[str, object] = {
-        "n_elements": batch * heads * one.size * head_dim,
-        "n_mismatched": n_mismatched,
-        "n_nan_control": nan_a,
-        "n_nan_candidate": nan_b,
-        "n_inf_control": inf_a,
-        "n_inf_candidate": inf_b,
-    }
-    if top_abs >= 0:
-        result |= {"max_abs_diff": top_abs, "max_abs_index": _unravel(at_abs, shape)}
-    if top_rel >= 0:
-        result |= {"max_rel_diff": top_rel, "max_rel_index": _unravel(at_rel, shape)}
-    return result
 
 
 def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:

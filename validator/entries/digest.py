@@ -1,7 +1,8 @@
-"""Order-sensitive digests of what an entry holds: one 64-bit hash per key and value tensor, valid region only.
+"""Order-sensitive digests of what an entry holds: a 64-bit hash of all of it and one per buffer, valid regions only.
 
 Norms and XOR sums are blind to permuted tokens and swapped heads. Structure is part of the digest: the same bytes in
-another shape, dtype or length are another entry.
+another shape, dtype or length are another entry. The hash is XXH3 over the valid bytes, buffer by buffer; of what is
+hashed on an accelerator it is an inner product (``validator.device.fingerprint``), and never that of all of it.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from xxhash import xxh3_64, xxh3_64_intdigest
 
-from shadow.entry import Leaf, leaves, readable, region
-from shadow.memory.dense import hash, hashes
+from shadow.entry import leaves
+from shadow.lent import readable
+from shadow.located import region
+from shadow.memory.buffers import Leaf
+from shadow.memory.dense import gather
 from shadow.memory.regions import Region
 from shadow.operation import make
 from validator.entries.compare import valid
@@ -22,12 +27,15 @@ class Digest(NamedTuple):
     """What an entry held at one moment.
 
     Attributes:
-        contents: One hash per leaf, K then V, layer by layer; of device entries perhaps still on its way.
+        contents: One hash per leaf, K then V, layer by layer, 0 of an empty one; of device entries perhaps still on its
+            way.
         layout: Per leaf ``(shape, dtype, device, valid length)``.
+        whole: XXH3 of all contents, leaf by leaf; None where they are inner products, hashed on a device.
     """
 
     contents: Sequence[int]
     layout: tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
+    whole: int | None
 
     @property
     def layers(self) -> int:
@@ -37,6 +45,10 @@ class Digest(NamedTuple):
             return len(contents) // 2 if all(contents) else 0
         # Hashes that are still on their way are not waited for.
         return len(contents) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
+
+    def same_contents(self, other: Digest) -> bool:
+        """Tell whether two digests of one kind are of the same contents, whatever their structure."""
+        return (self.whole is None) is (other.whole is None) and self.contents == other.contents
 
 
 def digest(entry_leaves: Sequence[Leaf]) -> Digest:
@@ -50,18 +62,14 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
     """
     contents = []
     layout = []
+    whole = xxh3_64()
     for leaf in entry_leaves:
         tensor, size = leaf
         layout.append((tuple(tensor.shape), tensor.dtype, tensor.device, size))
-        region = valid(leaf)
-        if not region.is_cpu:
-            region = region.cpu()
-        if not region.is_contiguous():
-            region = region.contiguous()
-        if region.dtype == torch.bfloat16:  # NumPy has no such type; only the bytes matter
-            region = region.view(torch.int16)
-        contents.append(hash(region.numpy()))
-    return Digest(tuple(contents), tuple(layout))
+        found = _bytes_of(valid(leaf))
+        contents.append(xxh3_64_intdigest(found) if found.nbytes else 0)
+        whole.update(found)
+    return Digest(tuple(contents), tuple(layout), whole.intdigest())
 
 
 def digest_entry(entry: Any) -> Digest:
@@ -70,12 +78,33 @@ def digest_entry(entry: Any) -> Digest:
     Raises:
         AttributeError: If it is no entry.
     """
-    plain = region(entry)
-    return digest(leaves(readable(entry))) if plain is None else digest_region(plain)
+    found = region(entry)
+    return digest(leaves(readable(entry))) if found is None else digest_region(found)
 
 
-def digest_region(plain: Region) -> Digest:
-    """Digest a plain entry where it lies."""
-    runs, described = plain.layout.at(plain.size)
-    found: Digest = make(Digest, (hashes(plain.addresses, *runs), described))
-    return found
+def digest_region(found: Region) -> Digest:
+    """Digest a dense entry where it lies."""
+    runs, described = found.layout.at(found.size)
+    rows, _, n = runs
+    contents = memoryview(gather(found.addresses, *runs))
+    each = rows * n
+    starts = range(0, len(contents), each or 1)
+    hashes = tuple([xxh3_64_intdigest(contents[at : at + each]) for at in starts]) or (0,) * len(found.addresses)
+    made: Digest = make(Digest, (hashes, described, xxh3_64_intdigest(contents)))
+    return made
+
+
+def holds(found: Region, expected: Digest) -> bool:
+    """Tell whether a dense entry is what was digested: one hash over all of it, where a digest takes one per buffer."""
+    runs, described = found.layout.at(found.size)
+    return expected.layout == described and expected.whole == xxh3_64_intdigest(gather(found.addresses, *runs))
+
+
+def _bytes_of(values: torch.Tensor) -> memoryview:
+    if not values.is_cpu:
+        values = values.cpu()
+    if not values.is_contiguous():
+        values = values.contiguous()
+    if values.dtype == torch.bfloat16:  # NumPy has no such type; only the bytes matter
+        values = values.view(torch.int16)
+    return values.numpy().data

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from shadow.entry import Leaf, leaves, readable
+from shadow.entry import leaves
+from shadow.lent import readable
+from shadow.memory.buffers import Leaf
 
 
 def entry_leaves(entry: Any) -> list[Leaf] | None:

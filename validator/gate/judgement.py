@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from reports.record.records import EXIT_CODE, Outcome, Verdict
 from reports.record.run import Run
+from reports.record.words import EXIT_CODE, Outcome, Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rates import Rate, rates
 from validator.gate.rules import RULES

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.record.records import Verdict
+from reports.record.words import Verdict
 from validator.gate.intervals import Interval, mean, t_quantile
 
 _EACH_BOUND = 0.975  # two of them make a 95 % interval

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reports.record.records import Outcome
 from reports.record.run import Run
+from reports.record.words import Outcome
 from validator.gate.intervals import Interval, rate
 
 _DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Protocol
 
-from reports.record.records import ONLY_COUNTED, Dimension, Divergence
+from reports.record.records import Divergence
+from reports.record.words import ONLY_COUNTED, Dimension
 from shadow.operation import Pool
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault, LeafDifference
+from reports.record.records import LeafDifference
+from reports.record.words import Cause, Dimension, Fault
 from shadow.operation import Observation, Pool
 from validator.judge.side import SideView
 from validator.judge.words import Kind, say

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from reports.record.histogram import BUCKETS
-from reports.record.records import Outcome, Window
+from reports.record.records import Window
+from reports.record.words import Outcome
 from shadow.operation import OPERATIONS, Pool
 
 OUTCOMES = tuple(Outcome)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.record.records import Cause, Fault
-from shadow.entry import region
-from validator.entries.digest import digest_region
+from reports.record.words import Cause, Fault
+from shadow.located import region
+from validator.entries.digest import holds
 from validator.entries.readable import entry_leaves, storages
 from validator.judge import words
 from validator.judge.case import Case
@@ -110,4 +110,4 @@ class Examination:
 def _holds(entry: Any, stored: Stored) -> bool:
     """Tell whether an entry is dense and holds what was stored; False says nothing of any other."""
     dense = region(entry)
-    return dense is not None and digest_region(dense) == stored.digest
+    return dense is not None and holds(dense, stored.digest)

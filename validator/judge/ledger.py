@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.operation import Pool
 from validator.judge.charge import Charge, Place
 from validator.judge.counters import Counters

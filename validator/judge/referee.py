@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from reports.record.records import Fault, LeafDifference
-from shadow.entry import Leaf
+from reports.record.records import LeafDifference
+from reports.record.words import Fault
+from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 from shadow.operation import Observation, make
 from validator.entries.compare import Tolerance, differences
@@ -43,20 +44,20 @@ class Referee:
             "candidate": deque(maxlen=64),
         }
 
-    def was_given(self, side: SideView, entry: Any, plain: Region | None) -> None:
-        """Remember the memory of what a side was given to store, the last few; ``plain`` says where it lies, if known.
+    def was_given(self, side: SideView, entry: Any, region: Region | None) -> None:
+        """Remember the memory of what a side was given to store, the last few; ``region`` says where it lies, if known.
 
         Most hosts store from one scratch entry, and so does the staging: that is remembered once.
         """
         given = self.given[side.name]
-        if plain is None:
+        if region is None:
             memory = memory_of(entry)
             if memory is not None:
                 given.append(memory)
             return
-        first, addresses = plain.tensors[0], plain.addresses
+        first, addresses = region.tensors[0], region.addresses
         if not given or given[-1].addresses != addresses or given[-1].first() is not first:
-            given.append(make(Given, (weakref.ref(first), addresses, plain.layout.leaf_nbytes)))
+            given.append(make(Given, (weakref.ref(first), addresses, region.layout.leaf_nbytes)))
 
     def suspects(self, side: SideView, just_cleared: bool = False) -> tuple[Clear, ...]:
         """Return the clears that may have taken what a side lacks.

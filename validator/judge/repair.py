@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shadow.entry import KeysValues, Leaf
+from shadow.entry import KeysValues
+from shadow.memory.buffers import Leaf
 from validator.entries.readable import entry_leaves
 from validator.judge.side import SideView
 from validator.models.stored import Stored

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from reports.record.records import Fault
-from shadow.entry import Leaf
+from reports.record.words import Fault
 from shadow.interface import CachePolicy
+from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
 from validator.entries.digest import Digest
 from validator.models.side_model import SideModel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from shadow.entry import Leaf
+from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
 from validator.entries.compare import same_bits, valid
 from validator.entries.digest import Digest
@@ -90,11 +90,11 @@ def owner_of(side: SideView, answer: Digest) -> Stored | None:
         return None
     for _, _, model in side.model.pools():
         for stored in model.live():
-            if stored.digest.contents == answer.contents:
+            if stored.digest.same_contents(answer):
                 return stored
     for _, _, model in side.model.pools():
         for gone in model.gone.values():
-            if gone.stored.digest.contents == answer.contents:
+            if gone.stored.digest.same_contents(answer):
                 return gone.stored
     return None
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reports.record.records import Cause, Dimension
+from reports.record.words import Cause, Dimension
 from validator.models.pools import where
 from validator.models.stored import Reason
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reports.record.records import Fault
-from shadow.entry import region
+from reports.record.words import Fault
+from shadow.located import region
 from shadow.operation import Pool
 from validator.device.looks import DeviceLooks
 from validator.entries.readable import entry_leaves

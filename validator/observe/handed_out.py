@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from reports.record.records import Fault
-from shadow.entry import Leaf, Lent, readable, region
+from reports.record.words import Fault
+from shadow.lent import readable
+from shadow.located import region
+from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
@@ -33,17 +35,17 @@ class Snapshot(NamedTuple):
     Attributes:
         leaves: Its leaves.
         origin: What a lent answer reads from, held so that the cache leaves it as it is; None for any other.
-        plain: Where it lies, if it is plain.
+        region: Where it lies, if it is dense.
     """
 
     leaves: list[Leaf]
     origin: Any
-    plain: Region | None
+    region: Region | None
 
     def digest(self, side: SideView) -> Digest:
         """Digest what these tensors hold now."""
-        plain = self.plain
-        return side.digest(self.leaves) if plain is None or not plain.steady else digest_region(plain)
+        region = self.region
+        return side.digest(self.leaves) if region is None or not region.steady else digest_region(region)
 
 
 @dataclass(slots=True)
@@ -173,10 +175,9 @@ class HandedOut:
         self._case.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
 
 
-def _snapshot(answer: Any, plain_too: bool) -> Snapshot:
-    plain = region(answer) if plain_too else None
+def _snapshot(answer: Any, in_place: bool) -> Snapshot:
+    found = region(answer) if in_place else None
+    origin = readable(answer)
     return Snapshot(
-        entry_leaves(answer) or [],
-        readable(answer) if type(answer) is Lent else None,
-        None if plain is None else plain.copy(),
+        entry_leaves(answer) or [], None if origin is answer else origin, None if found is None else found.copy()
     )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from reports.record.records import Fault
-from shadow.entry import agreement, leaves, readable
+from reports.record.words import Fault
+from shadow.entry import leaves
+from shadow.lent import readable
 from shadow.operation import Observation
 from validator.device.looks import DeviceLooks
-from validator.entries.compare import differences, equal
+from validator.entries.compare import agreement, differences, equal
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
@@ -111,8 +112,8 @@ class Lookups:
         agreed = agreement(control, candidate, hashed) if self._in_place else None
         if agreed is not None:
             if stored is not None and hashed:
-                layout, size, hashes = agreed
-                self._suspect = stored.digest != (hashes, layout.at(size)[1])
+                layout, size, whole = agreed
+                self._suspect = (whole, layout.at(size)[1]) != (stored.digest.whole, stored.digest.layout)
             return EQUAL
         try:
             mine, theirs = leaves(readable(control)), leaves(readable(candidate))

@@ -7,8 +7,9 @@ from time import perf_counter_ns
 from typing import Any, Protocol
 
 from reports.record import histogram
-from reports.record.records import Fault, Window
-from shadow.memory.regions import Plain
+from reports.record.records import Window
+from reports.record.words import Fault
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
@@ -54,6 +55,7 @@ class Pair:
 
     Attributes:
         case: Both sides and what is known of them.
+        counters: What was counted since the last window.
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
 
     Raises:
@@ -72,6 +74,7 @@ class Pair:
     ) -> None:
         queue = DeferredQueue()
         digests = DeviceDigests(queue, config.deferred)
+        self.name = name
         self.case = case = Case(name, control, candidate, primary, config, session, digests, promises)
         # Each knows only those before it.
         examination = Examination(case)
@@ -82,7 +85,7 @@ class Pair:
         self.lookups = Lookups(case, self.looks, self._handed_out)
         self.harness_ns = 0
         self._session = session
-        self._counters = case.counters
+        self.counters = case.counters
         self._times = case.counters.times
         self._began_ns = perf_counter_ns()
         self._drained_ns = 0  # of the harness's time, up to the last window
@@ -95,14 +98,14 @@ class Pair:
     # -- the observer's side ------------------------------------------------------------------------------------------
 
     def before(
-        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, plain: Plain
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
     ) -> Pending | None:
         """Digest what is about to be stored, and return it for ``observed``; audit what is about to be cleared."""
         kind = operation.kind
         if self._handed_out.watched is not None:
             self._handed_out.before_operation()
         if kind == "set":
-            return self.sets.begin(entry, staged, plain)
+            return self.sets.begin(entry, staged, regions)
         if kind == "clear" and not self._torn:
             self.audits.before_clear(operation.pool, env_id)
         return None
@@ -115,7 +118,7 @@ class Pair:
             times = self._times[name]
             times += (control_ns, candidate_ns)
             if len(times) >= BATCH:
-                self._counters.sort_in(name)
+                self.counters.sort_in(name)
         if self._handed_out.watched is not None:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not 0 <= env_id < self.case.env_num:
@@ -146,7 +149,7 @@ class Pair:
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
         self._torn = True
-        self._counters.dropped["operations interrupted half-way"] += 1
+        self.counters.dropped["operations interrupted half-way"] += 1
 
     def meddled(self, changed: list[str], by_primary: bool) -> None:
         """Charge a side with having changed process-wide state."""
@@ -173,7 +176,7 @@ class Pair:
         self._last_clear = None
         self.audit()
         self.case.weight_version += 1
-        self._counters.coverage["weight_updates"] += 1
+        self.counters.coverage["weight_updates"] += 1
 
     def episode_ended(self, env_id: int) -> None:
         """Nothing of this env may be alive any more."""
@@ -183,7 +186,7 @@ class Pair:
         self._last_clear = None
         if 0 <= env_id < case.env_num:
             case.episodes[env_id] += 1
-        self._counters.coverage["episodes"] += 1
+        self.counters.coverage["episodes"] += 1
 
     def search_started(self) -> None:
         """The recurrent pool must be empty."""
@@ -191,7 +194,7 @@ class Pair:
         if self.case.promises.search_start_clears:
             self.audits.search_started()
         self.case.searches += 1
-        self._counters.coverage["searches"] += 1
+        self.counters.coverage["searches"] += 1
 
     def audit(self) -> None:
         """Audit every live entry of both sides, unless an interrupt left them half-way."""
@@ -210,9 +213,9 @@ class Pair:
         seq = self._windows
         self._windows = seq + 1
         sink = self.case.sink
-        self._counters.harness_ns, self._drained_ns = self.harness_ns - self._drained_ns, self.harness_ns
+        self.counters.harness_ns, self._drained_ns = self.harness_ns - self._drained_ns, self.harness_ns
         with_latency = last or histogram.is_due(seq)
-        return self._counters.drain(self.case.name, seq, t_s, held, sink.train_iter, sink.env_step, with_latency)
+        return self.counters.drain(self.case.name, seq, t_s, held, sink.train_iter, sink.env_step, with_latency)
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
@@ -220,7 +223,7 @@ class Pair:
         case, operation, env_id = self.case, seen.operation, seen.env_id
         pool = operation.pool
         case.ledger.recent.append((seen.op_index, operation.name, env_id, None, ""))
-        self._counters.coverage[operation.name.replace("clear.", "clears_")] += 1
+        self.counters.coverage[operation.name.replace("clear.", "clears_")] += 1
         case.referee.clears.append(Clear(seen.op_index, pool, env_id))
         if pool in ("all", "init"):
             wiped = [each for each, model in enumerate(case.control.model.init) if len(model)]
@@ -245,7 +248,7 @@ class Pair:
     def _bad_env(self, seen: Observation) -> None:
         case = self.case
         if seen.operation.kind == "get":
-            self._counters.lookups[seen.operation.pool][ERROR] += 1
+            self.counters.lookups[seen.operation.pool][ERROR] += 1
         errors = (seen.control_error, seen.candidate_error)
         facts = {
             "env_id": seen.env_id,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from reports.record.records import Cause, Dimension, Fault
-from shadow.entry import Lent, leaves, readable, region
-from shadow.memory.regions import Plain
+from reports.record.words import Cause, Dimension, Fault
+from shadow.entry import leaves
+from shadow.lent import readable
+from shadow.located import region
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, Pool, make
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
@@ -59,15 +61,15 @@ class Sets:
         self._given = case.referee.given[case.secondary.name]
         self._pools: dict[tuple[Pool, int | None], _Pool] = {}
 
-    def begin(self, entry: Any, staged: Any, plain: Plain) -> Pending:
+    def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
         case = self._case
-        own, copy = plain if self._in_place else (None, None)
+        own, copy = regions if self._in_place else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
             case.referee.was_given(case.secondary, staged, copy)
-        if type(entry) is not Lent:  # that lives in the cache's own memory, and is told from it by no address
+        if readable(entry) is entry:  # a lent one lives in the cache's own memory, and is told from it by no address
             case.referee.was_given(case.primary, entry, own)
         pending: Pending = make(Pending, (digest, entry, staged))
         return pending

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.interface import CacheCapacities
 from validator.proof.stream import Step, Terrain, steps
 from validator.proof.trial import Trial

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reports.record.records import Fault
+from reports.record.words import Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager

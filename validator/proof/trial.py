@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from reports.record.records import Cause, Divergence, Fault
+from reports.record.records import Divergence
+from reports.record.words import Cause, Fault
 from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
 from validator.observe.pair import Pair

@@ -15,8 +15,9 @@ from reports.content.series import over_training
 from reports.content.text import micros, plural, ratio, seconds, share, short, size
 from reports.formats.html import svg
 from reports.record.histogram import midpoint
-from reports.record.records import Divergence, Fault, LeafDifference, Outcome, Verdict
+from reports.record.records import Divergence, LeafDifference
 from reports.record.run import Run
+from reports.record.words import Fault, Outcome, Verdict
 
 _PERCENTILES = (0.5, 0.9, 0.99)
 _MAX_GROUPS = 60

@@ -16,8 +16,8 @@ from reports.content.facts import (
 )
 from reports.content.text import micros, plural, ratio
 from reports.formats.terminal.layout import STYLES, Page
-from reports.record.records import Verdict
 from reports.record.run import Run
+from reports.record.words import Verdict
 
 _MAX_ROWS = 20
 

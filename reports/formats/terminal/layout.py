@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.content.text import clean, line
-from reports.record.records import Verdict
+from reports.record.words import Verdict
 
 STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 _PROSE = 116  # longer lines tire the eye; tables may be wider

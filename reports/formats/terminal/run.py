@@ -13,8 +13,8 @@ from reports.content.text import plural, share, short
 from reports.formats.terminal.background import show_cost, show_coverage, show_provenance
 from reports.formats.terminal.divergence import show_divergence
 from reports.formats.terminal.layout import STYLES, Page
-from reports.record.records import Outcome
 from reports.record.run import Run
+from reports.record.words import Outcome
 
 _MAX_SHOWN = 3
 _MAX_ROWS = 20

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.entry import KeysValues, KVCache, leaves, readable
+from shadow.entry import KeysValues, KVCache, leaves
+from shadow.lent import readable
 
 
 class Contexts:

@@ -16,8 +16,8 @@ from reports.formats.machine import as_json, as_junit, workflow_commands
 from reports.formats.markdown import render as markdown
 from reports.formats.terminal.run import render as terminal
 from reports.reader import read_run
-from reports.record.records import Cause, Dimension, Fault, Outcome
 from reports.record.run import Run
+from reports.record.words import Cause, Dimension, Fault, Outcome
 from tests.reports.records_for_tests import divergence, window, write_run
 from validator.gate.judgement import judge
 from validator.gate.rules.demand import Demand

@@ -16,8 +16,8 @@ from reports.formats.machine import as_json, as_junit, workflow_commands
 from reports.formats.markdown import MOST_CHARACTERS, plain
 from reports.formats.markdown import render as as_markdown
 from reports.reader import read_run
-from reports.record.records import Cause, Fault
 from reports.record.run import Run
+from reports.record.words import Cause, Fault
 from tests.reports.records_for_tests import divergence, leaf, window, write_run
 from validator.gate.judgement import judge
 

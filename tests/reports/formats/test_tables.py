@@ -13,7 +13,7 @@ from reports.content.comparison import Compared, compare
 from reports.content.series import MOST, over_training
 from reports.read.follow import Follower
 from reports.reader import read_run
-from reports.record.run import fold, summarise
+from reports.record.totals import fold, summarise
 from reports.writer import RunWriter
 from tests.reports.records_for_tests import CACHE, MANIFEST, divergence, window, write_run
 from validator.gate.judgement import judge
@@ -31,7 +31,7 @@ def failing(tmp_path: Path) -> Path:
 class TestImports:
     @pytest.mark.parametrize("module", ["reports.writer", "reports", "reports.reader", "validator.commands.train"])
     def test_nothing_that_draws_or_tabulates_comes_with_it(self, module: str) -> None:
-        heavy = ("pandas", "jinja2", "msgspec", "reports.formats.html.page")
+        heavy = ("pandas", "jinja2", "reports.formats.html.page")
         program = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
         line = [sys.executable, "-c", program]
         done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])

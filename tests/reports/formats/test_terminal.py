@@ -15,8 +15,10 @@ from rich.console import Console
 from reports.content.groups import grouped
 from reports.formats.terminal.run import first_lines, render
 from reports.reader import read_run
-from reports.record.records import Cause, Dimension, Divergence, Fault, Outcome, Verdict
-from reports.record.run import Run, fold
+from reports.record.records import Divergence
+from reports.record.run import Run
+from reports.record.totals import fold
+from reports.record.words import Cause, Dimension, Fault, Outcome, Verdict
 from tests.reports.records_for_tests import divergence, leaf, window, write_run
 
 WIDTHS = (80, 200)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from reports.record.histogram import is_due
-from reports.record.run import fold
+from reports.record.totals import fold
 from tests.reports.records_for_tests import window
 from validator.judge.counters import Counters
 

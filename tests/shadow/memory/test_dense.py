@@ -1,12 +1,12 @@
-"""The byte work of plain entries: compiled or not, the same answers."""
+"""The byte work of dense entries: compiled or not, the same answers."""
 
 from __future__ import annotations
 
 import ctypes
-import itertools
-import math
-import struct
-from collections.abc import Iterator
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,33 +14,25 @@ import pytest
 import torch
 
 from shadow.entry import leaves
-from shadow.memory import dense_python as plain_python
+from shadow.memory import dense_python
+from shadow.memory.dense import COMPILED
 from tests.shadow.entries import make_entry
 
 try:
-    from shadow.memory import _dense as _plain
+    from shadow.memory import _dense
 except ImportError:
-    _plain = None  # type: ignore[assignment]
+    _dense = None  # type: ignore[assignment]
 
-NEEDS_C = pytest.mark.skipif(_plain is None, reason="shadow.memory._dense was not compiled here")
 VIEWS = getattr(torch.Tensor, "__dlpack_c_exchange_api__", None)
-NEEDS_VIEWS = pytest.mark.skipif(VIEWS is None, reason="this torch offers no views of tensors")
-
-
-@pytest.fixture(
-    params=[
-        "python",
-        pytest.param("C, attributes", marks=NEEDS_C),
-        pytest.param("C, views", marks=[NEEDS_C, NEEDS_VIEWS]),
-    ]
+ROOT = Path(__file__).parents[3]
+NEEDS_C = pytest.mark.skipif(
+    not COMPILED, reason="shadow.memory._dense was not compiled here, or torch is older than 2.10"
 )
-def work(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    if request.param == "python":
-        yield plain_python
-        return
-    _plain.connect(VIEWS if request.param == "C, views" else None)
-    yield _plain
-    _plain.connect(VIEWS)
+
+
+@pytest.fixture(params=["python", pytest.param("C", marks=NEEDS_C)])
+def work(request: pytest.FixtureRequest) -> ModuleType:
+    return dense_python if request.param == "python" else _dense
 
 
 def place(entry: Any) -> tuple[tuple[torch.Tensor, ...], tuple[int, ...]]:
@@ -53,11 +45,11 @@ def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
 
 
 def survey(work: ModuleType, entry: Any, any_size: bool = False) -> Any:
-    return work.survey(entry._keys_values, torch.Tensor, torch.strided, any_size)
+    return work.survey(entry._keys_values, torch.Tensor, any_size)
 
 
 @pytest.mark.parametrize("any_size", [False, True])
-def test_a_plain_entry_is_surveyed(work: ModuleType, any_size: bool) -> None:
+def test_a_dense_entry_is_surveyed(work: ModuleType, any_size: bool) -> None:
     entry = make_entry(1, size=3)
     tensors, where = place(entry)
     shape, dtype, size, found, lie = survey(work, entry, any_size)
@@ -69,7 +61,7 @@ class Odd(torch.Tensor):
     """A subclass, which may answer what it likes."""
 
 
-NOT_PLAIN = {
+NOT_DENSE = {
     "class": lambda tensor: tensor.as_subclass(Odd),
     "no tensor": lambda tensor: tensor.numpy(),
     "shape": lambda tensor: tensor[:, :, :-1].contiguous(),
@@ -86,11 +78,11 @@ NOT_PLAIN = {
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("part", ["_k_cache", "_v_cache"])
-@pytest.mark.parametrize("what", NOT_PLAIN)
-def test_one_buffer_that_is_not_plain_is_noticed_anywhere(work: ModuleType, what: str, layer: int, part: str) -> None:
+@pytest.mark.parametrize("what", NOT_DENSE)
+def test_one_buffer_that_is_not_dense_is_noticed_anywhere(work: ModuleType, what: str, layer: int, part: str) -> None:
     entry = make_entry(1, size=3)
     cache = getattr(entry[layer], part)
-    cache._cache = NOT_PLAIN[what](cache._cache)
+    cache._cache = NOT_DENSE[what](cache._cache)
     assert survey(work, entry) is None
     assert survey(work, entry, any_size=True) is None
 
@@ -104,12 +96,12 @@ def test_one_length_that_differs_or_is_none_is_noticed(work: ModuleType, layer: 
     assert survey(work, entry, any_size=True) is not None
 
 
-def test_no_layers_are_no_plain_entry(work: ModuleType) -> None:
-    assert work.survey((), torch.Tensor, torch.strided, False) is None
+def test_no_layers_are_no_dense_entry(work: ModuleType) -> None:
+    assert work.survey((), torch.Tensor, False) is None
     with pytest.raises(AttributeError):
-        work.survey((object(),), torch.Tensor, torch.strided, False)
+        work.survey((object(),), torch.Tensor, False)
     with pytest.raises(TypeError):
-        work.survey(None, torch.Tensor, torch.strided, False)
+        work.survey(None, torch.Tensor, False)
 
 
 def test_an_entry_that_lies_where_it_lay_answers_its_length(work: ModuleType) -> None:
@@ -168,63 +160,32 @@ def test_only_runs_count(work: ModuleType, at: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-@pytest.mark.parametrize("n", [1, 5, 15, 16, 63, 64, 65, 200])
-def test_runs_hash_as_the_bytes_one_behind_the_other(work: ModuleType, rows: int, n: int) -> None:
-    source = torch.randint(0, 256, (2, rows, 208), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
-    found = work.hashes(addresses(source[0], source[1]), rows, 208, n)
-    assert found == tuple(work.hash(each[:, :n].contiguous().numpy()) for each in source)
-    assert all(0 < number < 2**64 for number in found)
+@pytest.mark.parametrize("n", [1, 5, 208])
+@pytest.mark.parametrize("order", ["in place", "backwards", "apart"])
+def test_runs_are_gathered_one_behind_the_other(work: ModuleType, order: str, rows: int, n: int) -> None:
+    source = torch.randint(0, 256, (3, rows, 208), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+    buffers = {"in place": [*source], "backwards": [*source][::-1], "apart": [source[0], source[2]]}[order]
+
+    found = bytes(work.gather(addresses(*buffers), rows, 208, n))
+
+    assert found == b"".join(bytes(row[:n].tolist()) for buffer in buffers for row in buffer)
 
 
-@pytest.mark.parametrize("n", [1, 8, 63, 64, 65, 129, 1000])
-def test_every_byte_counts_in_its_place(work: ModuleType, n: int) -> None:
-    whole = bytes(range(1, 256)) * 4
-    hashes = {work.hash(whole[:n]), work.hash(whole[:n][::-1]), work.hash(whole[:n] + b"\0"), work.hash(bytes(n))}
-    for at in range(n):
-        for bit in (1, 128):
-            changed = bytearray(whole[:n])
-            changed[at] ^= bit
-            hashes.add(work.hash(changed))
-    assert len(hashes) == 2 * n + (4 if n > 1 else 2)  # of one byte alone the reverse is the same, and 1 ^ 1 is 0
+@NEEDS_C
+def test_what_lies_together_is_gathered_in_place() -> None:
+    source = torch.arange(24, dtype=torch.uint8).reshape(3, 8)
+
+    together, apart = (_dense.gather(addresses(*rows), 1, 0, 8) for rows in (source, (source[0], source[2])))
+    source.add_(1)
+
+    assert bytes(together) == bytes(range(1, 25))
+    assert bytes(apart) == bytes([*range(8), *range(16, 24)])
 
 
-def test_blocks_that_change_places_hash_otherwise(work: ModuleType) -> None:
-    blocks = [bytes([number]) * 16 for number in range(12)]
-    plain = work.hash(b"".join(blocks))
-    for one, other in itertools.combinations(range(12), 2):
-        swapped = blocks[:]
-        swapped[one], swapped[other] = blocks[other], blocks[one]
-        assert work.hash(b"".join(swapped)) != plain
-
-
-@pytest.mark.parametrize("chain", range(4))
-def test_a_product_that_comes_to_nothing_does_not_wipe_out_what_came_before(work: ModuleType, chain: int) -> None:
-    key = struct.pack("<Q", 0x9E3779B97F4A7C15)  # that of shadow/memory/_hash.h
-    after = bytes(16 * chain) + key + bytes(40 - 16 * chain + 16)
-    assert work.hash(bytes(64) + after) != work.hash(bytes(16 * chain) + b"\1" + bytes(63 - 16 * chain) + after)
-
-
-@pytest.mark.parametrize("word", range(8))
-@pytest.mark.parametrize("before", [b"", bytes(64)])
-def test_zeros_hide_nothing(work: ModuleType, word: int, before: bytes) -> None:
-    hashes = [work.hash(before + bytes(8 * word) + struct.pack("<Q", n) + bytes(56 - 8 * word)) for n in range(100)]
-    assert len(set(hashes)) == 100
-
-
-def test_hashes_of_numbers_that_hardly_differ_are_spread_evenly(work: ModuleType) -> None:
-    # 64 bits, each of them set in half of all hashes; 6 sigma of a fair coin that is thrown 20,000 times.
-    hashes = [work.hash(struct.pack("<4f", 1.0, number, 0.0, -0.0)) for number in range(20_000)]
-    assert len(set(hashes)) == len(hashes)
-    for bit in range(64):
-        assert abs(sum(found >> bit & 1 for found in hashes) - 10_000) < 6 * 71
-    assert len({found & 0xFFFF for found in hashes}) > 0.9 * 65536 * (1 - math.exp(-20_000 / 65536))
-
-
-def test_no_runs_are_equal_and_hash_to_nothing(work: ModuleType) -> None:
+def test_no_runs_are_equal_and_gather_to_nothing(work: ModuleType) -> None:
     one, other = torch.zeros(8, dtype=torch.uint8), torch.ones(8, dtype=torch.uint8)
     assert work.equal(addresses(one), addresses(other), 2, 4, 0)
-    assert work.hashes(addresses(one), 2, 4, 0) == (0,)
-    assert work.hash(b"") == 0
+    assert bytes(work.gather(addresses(one), 2, 4, 0)) == bytes(work.gather((), 2, 4, 4)) == b""
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -237,19 +198,31 @@ def test_a_buffer_turned_around_in_place_lies_elsewhere(work: ModuleType, index:
 
 
 @NEEDS_C
-@NEEDS_VIEWS
 @pytest.mark.parametrize("major", [0, 1, 2])
 def test_a_table_of_another_version_is_not_used(major: int) -> None:
     table = (ctypes.c_uint32 * 32)(major, *[1] * 31)
     new_capsule = ctypes.pythonapi.PyCapsule_New
     new_capsule.restype, new_capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    capsule = new_capsule(ctypes.addressof(table), b"dlpack_exchange_api", None)
     try:
-        assert _plain.connect(new_capsule(ctypes.addressof(table), b"dlpack_exchange_api", None)) is (major == 1)
-        assert _plain.connect(None) is False
+        with nullcontext() if major == 1 else pytest.raises(ImportError, match=f"is of version {major}, not 1"):
+            _dense.connect(capsule)
         with pytest.raises(ValueError, match="PyCapsule"):
-            _plain.connect(object())
+            _dense.connect(object())
     finally:
-        assert _plain.connect(VIEWS) is True
+        _dense.connect(VIEWS)
+
+
+def test_a_torch_without_views_of_tensors_leaves_the_work_to_python() -> None:
+    script = (
+        "import torch; Tensor = torch.Tensor\n"
+        "if hasattr(Tensor, '__dlpack_c_exchange_api__'): del Tensor.__dlpack_c_exchange_api__\n"
+        "from shadow.memory import dense; print(dense.COMPILED, dense.survey.__module__)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "shadow.memory.dense_python"]
 
 
 def test_tuples_of_other_lengths_are_refused(work: ModuleType) -> None:
@@ -299,7 +272,7 @@ def restage(work: ModuleType, entry: Any, staged: Any, where: Any = None) -> Any
     batch, heads, tokens, width = tensors[0].shape
     structure = (tuple(tensors[0].shape), tensors[0].dtype, batch * heads, tokens, width * 4)
     copy = (staged._keys_values, tensors, lay)
-    return work.restage(entry._keys_values, torch.Tensor, torch.strided, structure, copy)
+    return work.restage(entry._keys_values, torch.Tensor, structure, copy)
 
 
 @pytest.mark.parametrize("size", [0, 3, 4])
@@ -338,8 +311,8 @@ def test_a_staged_entry_that_lies_elsewhere_is_not_filled(work: ModuleType, chan
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("what", [*NOT_PLAIN, "length", "no memory"])
-def test_only_a_plain_entry_of_the_structure_is_copied(work: ModuleType, what: str, layer: int) -> None:
+@pytest.mark.parametrize("what", [*NOT_DENSE, "length", "no memory"])
+def test_only_a_dense_entry_of_the_structure_is_copied(work: ModuleType, what: str, layer: int) -> None:
     staged, entry = make_entry(1, size=2), make_entry(2, size=2)
     before = [tensor.clone() for tensor in place(staged)[0]]
     cache = entry[layer]._k_cache
@@ -348,7 +321,7 @@ def test_only_a_plain_entry_of_the_structure_is_copied(work: ModuleType, what: s
     elif what == "no memory":
         cache._cache.untyped_storage().resize_(0)
     else:
-        cache._cache = NOT_PLAIN[what](cache._cache)
+        cache._cache = NOT_DENSE[what](cache._cache)
 
     assert restage(work, entry, staged) is None
 
@@ -403,7 +376,10 @@ def test_entries_that_hold_the_same_agree(work: ModuleType, size: int) -> None:
     for tensor, _ in leaves(other):
         tensor[:, :, size:] = 7  # beyond the valid length nothing counts
     found = work.agreed(lie(one), lie(other), structure(one), True)
-    assert found == (size, tuple(work.hash(t[:, :, :size].contiguous().numpy()) for t, _ in leaves(one)))
+    assert (found[0], bytes(found[1])) == (
+        size,
+        b"".join(t[:, :, :size].contiguous().numpy().tobytes() for t, _ in leaves(one)),
+    )
     assert work.agreed(lie(one), lie(other), structure(one), False) == (size, None)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from reports.errors import RunUnreadable
 from reports.read.trainings import find_trainings, read_trainings, write_trainings
-from reports.reader import RunUnreadable
 from reports.record.trainings import AB_FILE, Training, Trainings
 from shadow.hosts.unizero import load_config
 from shadow.legacy import LegacyKVCache
@@ -227,7 +227,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         (b'"hits": 9900', b'"hits": 9901', "ab.json was changed after it was written"),
         (b'"hits": 9900', b'"hits": "x"', "trainings[0]: expected int, got 'x'"),
         (b'"kind": "ab"', b'"kind": "xy"', "ab.json is of kind 'xy', expected 'ab'"),
-        (b'"schema": 1', b'"schema": 9', "ab.json is of schema 9, this version reads 1"),
+        (b'"schema": 2', b'"schema": 9', "ab.json is of schema 9, this kv-lockstep reads up to 2: upgrade it"),
         (b'"seed": 2', b'"seed": 7', "ab.json names seeds [0, 1, 2] and holds pairs of [0, 1, 7]"),
         (b'"trainings": [', b'"trainings": 3, "x": [', "ab.json: trainings is no list"),
         (b"{", b"", "ab.json can't be read as JSON"),

@@ -20,10 +20,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault, Outcome, Verdict
-from shadow.entry import KeysValues, Leaf, leaves
+from reports.record.words import Cause, Fault, Outcome, Verdict
+from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
+from shadow.memory.buffers import Leaf
 from shadow.wrapper.shadow_cache import ShadowCache
 from tests.shadow.entries import assert_equal_entries, foreign_entry, make_entry, scribble_over
 from tests.validator.test_processes import HOST
@@ -689,7 +690,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         root=str(ROOT),
         out=str(tmp_path),
         candidate="manager()",
-        then=f"lockstep.window(lockstep.pairs[0], force=True){then}",
+        then=f"lockstep.recorder.window(lockstep.pairs[0], force=True){then}",
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,24 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from reports.record.records import LeafDifference
-from shadow.entry import Leaf, leaves
+from shadow.entry import leaves
+from shadow.located import region
+from shadow.memory.buffers import Leaf
 from tests.shadow.entries import make_entry
-from validator.entries import compare
-from validator.entries.compare import Tolerance, differences, equal, equal_bits, rung, same_bits, valid
+from validator.entries.compare import Tolerance, agreement, differences, equal, equal_bits, rung, same_bits, valid
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DTYPES = (*FLOATS, torch.int8, torch.int32, torch.int64, torch.bool, torch.complex64, torch.complex128)
-
-
-@pytest.fixture(scope="module", params=["compiled", "numpy"], autouse=True)
-def _both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Statistics are taken in C where it could be compiled, else in NumPy: everything here holds for both."""
-    compiled = compare._difference
-    if request.param == "compiled" and compiled is None:
-        pytest.skip("validator._difference was not compiled here")
-    compare._difference = compiled if request.param == "compiled" else None  # type: ignore[assignment]
-    yield
-    compare._difference = compiled
 
 
 def leaf(tensor: Tensor, size: int | None = None) -> Leaf:
@@ -465,3 +455,36 @@ def test_each_record_is_found_in_whatever_block_it_lies(dtype: torch.dtype) -> N
     found = only(leaf(one), leaf(other))
     assert (found.max_abs_diff, found.max_abs_index) == (4.0, (0, 0, 1, 7))
     assert (found.max_rel_diff, found.max_rel_index) == (1.0, (0, 0, 2, 500))
+
+
+# Agreement of dense entries
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda t: t.view(torch.int32),
+        lambda t: t.view(t.shape[0], t.shape[2], t.shape[1], t.shape[3]),
+        lambda t: t.double(),
+    ],
+    ids=["dtype", "shape", "size"],
+)
+def test_the_same_bytes_in_another_structure_are_no_agreement(other: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    one = make_entry(1, size=2, max_tokens=4).clone()
+    two = one.clone()
+    assert agreement(one, two, True) is not None
+    for layer in two:
+        for cache in (layer._k_cache, layer._v_cache):
+            cache._cache = other(cache._cache)
+    assert region(two) is not None
+    assert agreement(one, two, True) is None
+
+
+def test_an_agreement_is_found_again_where_entries_moved() -> None:
+    one, two = make_entry(1).clone(), make_entry(1).clone()
+    before = agreement(one, two, True)
+    for layer in two:
+        layer._k_cache._cache = layer._k_cache._cache.clone()
+    assert before is not None
+    assert agreement(one, two, True) == before
+    assert agreement(one, object(), True) is None

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from shadow.entry import KeysValues, Leaf, leaves, region
+from shadow.entry import KeysValues, leaves
+from shadow.located import region
+from shadow.memory.buffers import Leaf
 from tests.shadow.entries import layer_of, make_entry
 from validator.entries.compare import equal_regions
 from validator.entries.digest import Digest, digest, digest_entry, digest_region

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from reports.record.records import Cause, Dimension, Divergence, Fault, Outcome, Verdict, Window
-from reports.record.run import Run, fold
+from reports.record.records import Divergence, Window
+from reports.record.run import Run
+from reports.record.totals import fold
+from reports.record.words import Cause, Dimension, Fault, Outcome, Verdict
 from validator.gate.judgement import Demand, judge
 from validator.gate.policy import CoveragePolicy, GatePolicy
 

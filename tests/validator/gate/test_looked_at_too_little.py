@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from reports.disk.seal import seal
-from reports.reader import RunUnreadable
-from reports.record.records import Verdict
+from reports.errors import RunUnreadable
+from reports.record.words import Verdict
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
 from tests.validator.gate.test_judgement import divergence
 from validator.commands.gate_evidence import gather
@@ -152,7 +152,7 @@ WAYS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda out: (second_name(out), *(resealed(name, run_id="run-3")(out) for name in ("run.json", "summary.json"))),
         "rank-0000.jsonl belongs to run 'run-2', run.json to another",
     ),
-    "another schema": (resealed("run.json", schema=9), "run.json is of schema 9, newer than this version reads"),
+    "another schema": (resealed("run.json", schema=9), "run.json is of schema 9, this kv-lockstep reads up to 2"),
     "a summary that says more": (resealed("summary.json", lookups={"both_hit_equal": 10**6}), "disagree on lookups"),
     "a run behind a link": (linked_elsewhere, "run-3 is a symbolic link, which is not followed"),
     "a run that lies deeper": (

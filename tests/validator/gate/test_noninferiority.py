@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from reports.record.records import Verdict
+from reports.record.words import Verdict
 from validator.gate.noninferiority import compare
 
 

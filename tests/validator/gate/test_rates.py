@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.record.records import Outcome
+from reports.record.words import Outcome
 from tests.validator.campaign import busy_run, busy_window
 from tests.validator.gate.test_judgement import divergence
 from validator.gate.rates import Rate, rates

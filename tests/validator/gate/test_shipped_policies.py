@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reports.record.records import Verdict
-from reports.record.run import Run, Timed
+from reports.record.run import Run
+from reports.record.totals import Timed
+from reports.record.words import Verdict
 from tests.validator.campaign import (
     DAY,
     NOW,

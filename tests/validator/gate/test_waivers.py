@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.record.records import Cause, Dimension, Fault, Verdict
+from reports.record.words import Cause, Dimension, Fault, Verdict
 from tests.validator.campaign import busy_run, busy_window, sound
 from tests.validator.gate.test_judgement import divergence, run_of, window
 from tests.validator.gate.test_shipped_policies import waiver

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from reports.record.records import Cause, Dimension, Fault
+from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
 from tests.validator.trials import (
     CONFIG,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.record.records import Cause, Dimension
+from reports.record.words import Cause, Dimension
 from validator.judge import words
 from validator.judge.words import Kind, key_text, say
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.reader import read_run
-from reports.record.records import Cause, Dimension, Divergence, Fault
+from reports.record.records import Divergence
+from reports.record.words import Cause, Dimension, Fault
 from shadow import KeysValues, KVCacheManager
 from shadow.entry import leaves
 from shadow.interface import CacheCapacities, CachePolicy

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow import KVCacheManager
 from tests.validator.trials import CONFIG, ENVS, charged, entry, manager, trial
 from validator.judge.words import key_text

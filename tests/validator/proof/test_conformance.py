@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager

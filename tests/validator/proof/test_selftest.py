@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from reports.record.records import Cause
-from reports.record.records import Fault as Side
+from reports.record.words import Cause
+from reports.record.words import Fault as Side
 from shadow.entry import leaves
 from tests.validator.trials import charged, config, entry, legacy, manager, trial
 from validator.proof.faults.planted import PLANTED, Planted

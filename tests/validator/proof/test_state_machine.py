@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.entry import leaves
 from tests.shadow.entries import assert_equal_entries
 from tests.validator.trials import DictCache, config, entry, legacy, manager

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from reports.record.records import Cause, Fault
+from reports.record.words import Cause, Fault
 from shadow.entry import KeysValues, leaves
 from shadow.legacy import LegacyKVCache, RingPool
 from shadow.manager import KVCacheManager

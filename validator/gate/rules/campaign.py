@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from reports.record.records import Verdict
 from reports.record.run import Run, created
+from reports.record.words import Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, each
 from validator.gate.rules.identity import Candidate, candidates, is_sound, seed, setting, stage, usual_candidate

@@ -8,8 +8,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from reports.record.records import Outcome, Verdict
-from reports.record.run import Run, Totals
+from reports.record.run import Run
+from reports.record.totals import Totals
+from reports.record.words import Outcome, Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, each
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from reports.record.records import Verdict
 from reports.record.run import ConformanceResult, Run
 from reports.record.trainings import Trainings
+from reports.record.words import Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.waivers import Waiver
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from reports.record.records import Outcome, Verdict
 from reports.record.run import Run
+from reports.record.words import Outcome, Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence
 from validator.gate.rules.waived import waived

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reports.record.records import ONLY_COUNTED
 from reports.record.run import Run
+from reports.record.words import ONLY_COUNTED
 from validator.gate.policy import GatePolicy
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports.record.records import Dimension, Outcome, Verdict
 from reports.record.run import Run, State
+from reports.record.words import Dimension, Outcome, Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, each
 from validator.gate.rules.identity import dropped, sampled

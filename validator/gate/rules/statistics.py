@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from reports.record.records import Outcome, Verdict
-from reports.record.run import Run, Totals
+from reports.record.run import Run
+from reports.record.totals import Totals
+from reports.record.words import Outcome, Verdict
 from validator.gate.intervals import Interval, mean
 from validator.gate.policy import GatePolicy
 from validator.gate.rates import rates

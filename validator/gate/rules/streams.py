@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports.record.records import Fault, Verdict
 from reports.record.run import ConformanceResult
+from reports.record.words import Fault, Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.campaign import age_problem
 from validator.gate.rules.demand import Demand, Evidence

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reports.record.records import Verdict
 from reports.record.run import created
 from reports.record.trainings import SIDES, Training, Trainings
+from reports.record.words import Verdict
 from validator.gate.noninferiority import Comparison, compare
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.campaign import age_problem, commit_problem

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from reports.record.records import Verdict
 from reports.record.run import Run
+from reports.record.words import Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence
 from validator.gate.rules.identity import stage_of_pair

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from reports.record.records import Cause
+from reports.record.words import Cause
 from validator.proof.faults import clears, keys, memory, values
 from validator.proof.faults.wrapped import Make, answering, meddling, raising, storing
 

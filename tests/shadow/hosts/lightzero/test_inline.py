@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from reports.reader import read_run
-from reports.record.records import Cause, Fault
 from reports.record.run import Run
+from reports.record.words import Cause, Fault
 from shadow import KVCacheManager
 from shadow.hosts.lightzero import LightZeroMismatch
 from shadow.hosts.lightzero.inline import InlineStore

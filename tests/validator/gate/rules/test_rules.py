@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.record.records import Verdict
 from reports.record.run import Run, created
+from reports.record.words import Verdict
 from tests.validator.campaign import DAY, NOW, busy_run, busy_window, conformance_result, policy, sound, with_run
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import ConformancePolicy, GatePolicy, RunsPolicy

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from reports.record.records import Verdict
 from reports.record.run import Run
 from reports.record.trainings import FirstDifference, Training, Trainings
+from reports.record.words import Verdict
 from tests.validator.gate.test_judgement import run_of
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, judge

@@ -1,3 +1,0 @@
-def difference(
-    control: int, candidate: int, rows: int, step: int, n: int, itemsize: int, /
-) -> tuple[int, int, int, int, int, float, int, float, int]: ...
