@@ -40,7 +40,7 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The session, its recorder, the commands: the only places where the validator knows how a report is written or looks.
+# Session, recorder and commands: the only places where the validator knows how a report is written or looks.
 COMPOSITION_ROOTS = ("validator.session", "validator.recorder", "validator.cli", "validator.commands")
 WITHOUT_TORCH = (
     "validator.cli",

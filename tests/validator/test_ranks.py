@@ -19,8 +19,8 @@ from reports.writer import RunWriter
 from tests.guards import guards
 from tests.validator.campaign import busy_window, write
 from tests.validator.gate.runs import MANIFEST
+from validator.commands.at_close import closed_run
 from validator.commands.gate_evidence import gather
-from validator.commands.ranks import closed_run
 from validator.config import ValidationConfig
 from validator.gate.judgement import judge
 from validator.session import Lockstep

@@ -61,14 +61,6 @@ def write_page(run: Run, judgement: Judgement, path: Path | None = None) -> Path
         raise LockstepError(f"{where}: {problem.strerror or problem}; name another file: --output FILE") from problem
 
 
-def page_at_close(run: Run, judgement: Judgement, out: Console, err: Console) -> None:
-    """Write the page when a run is closed and judged; nothing that draws is imported while it trains."""
-    try:
-        out.print(f"report: {write_page(run, judgement)}", markup=False, soft_wrap=True)
-    except Exception as problem:  # the verdict stands without a page
-        err.print(f"no HTML page was written: {problem}", markup=False, soft_wrap=True)
-
-
 def _write(run: Run, judgement: Judgement, kind: str, output: Path | None) -> None:
     if kind == "html" and (output is None or str(output) != "-"):
         print(write_page(run, judgement, output))

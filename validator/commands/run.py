@@ -8,19 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.errors import RunDirectoryError, RunUnreadable
-from reports.formats.terminal.run import first_lines
+from reports.errors import RunDirectoryError
 from reports.record.words import EXIT_CODE, Verdict
 from shadow.hosts.lightzero import LightZeroMismatch, LightZeroMissing, install
 from shadow.hosts.lightzero.overrides import override
 from shadow.settings import SettingsError
+from validator.commands.at_close import judge_at_close
 from validator.commands.byte_work import tell_if_not_compiled
-from validator.commands.ranks import closed_run
-from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.config import ValidationConfig
 from validator.errors import ConfigError, LockstepError
-from validator.gate.judgement import judge
 from validator.script import Ending, run_script
 from validator.session import Lockstep
 from validator.toml import parse_setting
@@ -79,17 +76,10 @@ def _close(sessions: list[Lockstep], state: str) -> None:
 def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, err: Any) -> int:
     code = EXIT_CODE[Verdict.INCONCLUSIVE]
     if sessions:
-        try:
-            run = closed_run(sessions[0], err)
-            if run is None:
-                return ending.code
-            judgement = judge([run])
-            first_lines(run, judgement, out)
-            page_at_close(run, judgement, out, err)
-            code = judgement.exit_code
-        except RunUnreadable as problem:
-            err.print(str(problem), markup=False, soft_wrap=True)
-        out.print(f"run directory: {sessions[0].run_dir}", markup=False, soft_wrap=True)
+        judged = judge_at_close(sessions[0], out, err)
+        if judged is None:
+            return ending.code
+        code = judged
     else:
         out.print(f"INCONCLUSIVE: {script} built no UniZero world model, so nothing was compared", soft_wrap=True)
     if ending.code:

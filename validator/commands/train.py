@@ -11,18 +11,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.logging import RichHandler
 
-from reports.errors import RunUnreadable
-from reports.formats.terminal.run import first_lines
 from reports.record.words import EXIT_CODE, Verdict
 from shadow.hosts.unizero import TrainConfig, train
+from validator.commands.at_close import judge_at_close
 from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.progress import display
-from validator.commands.ranks import closed_run
-from validator.commands.report import page_at_close
 from validator.commands.show import console
 from validator.commands.train_config import read_config
 from validator.config import ValidationConfig
-from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 
@@ -60,19 +56,7 @@ def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out
         except BaseException:
             err.print(f"the training stopped with an error; recorded until then: {lockstep.run_dir}", soft_wrap=True)
             raise
-    try:
-        # Judged from disk, as the gate would: what did not get there is no evidence.
-        run = closed_run(lockstep, err)
-    except RunUnreadable as problem:
-        err.print(str(problem), markup=False, soft_wrap=True)
-        return EXIT_CODE[Verdict.INCONCLUSIVE]
-    if run is None:
-        return 0
-    judgement = judge([run])
-    first_lines(run, judgement, out)
-    out.print(f"run directory: {lockstep.run_dir}", markup=False, soft_wrap=True)
-    page_at_close(run, judgement, out, err)
-    return judgement.exit_code
+    return judge_at_close(lockstep, out, err) or 0
 
 
 def _alone(config: TrainConfig, arguments: Namespace, out: Console, err: Console) -> int:

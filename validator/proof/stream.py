@@ -142,21 +142,10 @@ def steps(seed: int, count: int, terrain: Terrain) -> Iterator[Step]:
         if dice < 0.42:
             recent = [*recent[-5:], key]
             spec = draw.choice(specs)._replace(seed=done)
-            verb = draw.choice(
-                ("set_init_cache", "set_init_cache", "set_recur_cache", "set_recur_cache", "set_wm_cache")
-            )
+            verb = draw.choice(_SETS)
             yield Step(verb, env_id if verb == "set_init_cache" else None, key, spec)
         elif dice < 0.96:
-            verb = draw.choice(
-                (
-                    "get_init_cache",
-                    "get_init_cache",
-                    "get_recur_cache",
-                    "hierarchical_get",
-                    "hierarchical_get",
-                    "get_wm_cache",
-                )
-            )
+            verb = draw.choice(_GETS)
             yield Step(verb, env_id if verb in ("get_init_cache", "hierarchical_get") else None, key)
         elif dice < 0.975:
             yield Step("clear_recur_cache")
