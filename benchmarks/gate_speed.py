@@ -22,6 +22,7 @@ from pathlib import Path
 from report_speed import rich_window
 
 from reports.record.totals import fold, summarise
+from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 
 WANTED_S, WANTED_MB = 10.0, 500
@@ -41,7 +42,7 @@ def main() -> int:
             writer.cache("collect", control="LegacyKVCache", candidate="KVCacheManager", primary="control", env_num=4)
             for window in windows:
                 writer.window(window)
-            writer.close({**summary, "schema": 1, "run_id": f"run-{number:04d}", "state": "complete"})
+            writer.close({**summary, "schema": SCHEMA, "run_id": f"run-{number:04d}", "state": "complete"})
         size_mb = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
         command = [sys.executable, "-m", "validator.cli", "gate", str(out), "--policy", "canary-to-default"]
         begin = time.monotonic()

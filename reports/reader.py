@@ -34,12 +34,13 @@ from reports.record.totals import add_counts, fold
 _RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
 
-def read_run(path: Path | str, most_windows: int = MOST) -> Run:
+def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = True) -> Run:
     """Read one run directory.
 
     Args:
         path: The directory.
         most_windows: Half of how many windows of one pair are kept apart; beyond, neighbours are added up.
+        with_latency: Whether windows, and totals, keep their latencies.
 
     Returns:
         The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
@@ -69,7 +70,7 @@ def read_run(path: Path | str, most_windows: int = MOST) -> Run:
         for rank, file in sorted(files.items()):
             open_windows = read_open(path, rank, problems, changed)
             try:
-                ranks.append(read_lines(file, rank, open_windows, most_windows))
+                ranks.append(read_lines(file, rank, open_windows, most_windows, with_latency))
             except OSError as fault:
                 problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})

@@ -34,14 +34,14 @@ FLOORS = {
     "validator": (
         *("validator.errors", "validator.toml", "validator.config", "validator.provenance", "validator.entries"),
         *("validator.models", "validator.judge", "validator.device", "validator.observe", "validator.gate.rules"),
-        *("validator.gate", "validator.proof", "validator.bench", "validator.recorder", "validator.tensorboard"),
+        *("validator.gate", "validator.proof", "validator.bench", "validator.tensorboard", "validator.recorder"),
         *("validator.session", "validator.script", "validator.ab", "validator.commands", "validator.cli", "validator"),
     ),
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# Session, recorder and commands: the only places where the validator knows how a report is written or looks.
-COMPOSITION_ROOTS = ("validator.session", "validator.recorder", "validator.cli", "validator.commands")
+# The recorder, the composition root and the commands: where the validator knows how a report is written or looks.
+COMPOSITION_ROOTS = ("validator.recorder", "validator.session", "validator.cli", "validator.commands")
 WITHOUT_TORCH = (
     "validator.cli",
     "validator.gate.judgement",

@@ -21,8 +21,8 @@ class ValidationConfig:
         candidate: The new one, named the same way.
         rtol: Relative tolerance, for stores that are lossy by design; None demands equal bits.
         atol: Absolute tolerance; given together with ``rtol`` or not at all.
-        window_s: Longest time between two windows on disk, seconds.
-        window_ops: Most operations between two windows.
+        window_s: Longest time between two times that counters go to disk, seconds.
+        window_ops: Most operations between two such times.
         history: Operations on a key that a divergence quotes.
         max_divergences: Divergences written in full; later ones are only counted, and the report says so.
         evidence_mb: Space for evidence tensors per rank, megabytes.

@@ -156,10 +156,9 @@ class Recorder:
             self.counted.add(counted)
             begun = self._open.pop(name, None)
             window = joined((begun, counted)) if begun else replace(counted, seq=self._n_windows.get(name, 0))
-            if is_window:
+            if is_window and self._writer.window(window):
                 self._n_windows[name] = window.seq + 1
-                self._writer.window(window)
-            else:
+            else:  # as well where the disk is full: a later line may still tell of it
                 self._open[name] = window
             self._writer.open_windows([*self._open.values()])
 

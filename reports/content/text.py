@@ -33,7 +33,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def short(count: int) -> str:
+def abbreviated(count: int) -> str:
     """Return a count in at most six characters; exact below 100,000, where single ones matter."""
     if count < 100_000:
         return f"{count:,}"

@@ -23,9 +23,9 @@ class Tables:
         divergences: One row for each divergence written in full: ``id, rank, cache, op_index, operation, pool, env_id,
             key, outcome, dimension, cause, fault, explanation, n_leaves, n_mismatched`` (elements), ``max_abs_diff,
             control_error, candidate_error, train_iter, env_step, episode, weight_version, evidence, t_s`` (seconds).
-        windows: One row for each window (neighbours added up in very long runs): ``rank, cache, seq, t_s`` (seconds),
-            ``train_iter, env_step, ops, lookups``, the six outcomes, ``divergences, dropped, harness_ns,
-            bytes_control, bytes_candidate``; everything countable is the number in this window.
+        windows: One row for each window, or for neighbours added up where a pair has more than 4,096: ``rank, cache,
+            seq, t_s`` (seconds), ``train_iter, env_step, ops, lookups``, the six outcomes, ``divergences, dropped,
+            harness_ns, bytes_control, bytes_candidate``; everything countable is the number in this window.
         latencies: One row for each bucket of a histogram: ``side, operation, bucket, ns`` (middle of the bucket,
             nanoseconds, within 6 %), ``count``.
         coverage: One row for each thing exercised: ``name, count``.

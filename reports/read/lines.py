@@ -138,7 +138,9 @@ class RankLines:
         self._faults.setdefault(reason, []).append(self._number)
 
 
-def read_lines(path: Path, rank: int, open_windows: Iterable[Window] = (), most: int = MOST) -> RankLines:
+def read_lines(
+    path: Path, rank: int, open_windows: Iterable[Window] = (), most: int = MOST, with_latency: bool = True
+) -> RankLines:
     """Read one rank's file.
 
     Args:
@@ -146,6 +148,7 @@ def read_lines(path: Path, rank: int, open_windows: Iterable[Window] = (), most:
         rank: Whose it is.
         open_windows: Its open windows, read before.
         most: Half of how many windows of a pair are kept apart; beyond, neighbours are added up.
+        with_latency: Whether windows keep their latencies.
 
     Returns:
         Its records, with a sentence for whatever is wrong.
@@ -153,7 +156,7 @@ def read_lines(path: Path, rank: int, open_windows: Iterable[Window] = (), most:
     Raises:
         OSError: If the file can't be opened.
     """
-    found = RankLines(rank, open=[*open_windows], _windows=Windows(most))
+    found = RankLines(rank, open=[*open_windows], _windows=Windows(most, with_latency))
     with path.open("rb", buffering=1 << 20) as file:
         found.take(file)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reports.read.gaps import Gaps
 from reports.record.histogram import total
@@ -31,14 +31,16 @@ class Windows:
 
     Args:
         most: Half of how many windows of a pair are kept apart.
+        with_latency: Whether windows keep their latencies; else there is only ``timed`` of them.
 
     Attributes:
         timed: What both sides took, window by window of those that have latencies.
     """
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST, with_latency: bool = True) -> None:
         self.timed: list[Timed] = []
         self._most = most
+        self._with_latency = with_latency
         self._gaps = Gaps()
         self._pairs: dict[str, _Kept] = {}
 
@@ -46,6 +48,8 @@ class Windows:
         """Take in the window that follows."""
         self._gaps.saw(window)
         self.timed += timed(window)
+        if not self._with_latency:
+            window = replace(window, latency_ns={})
         kept = self._pairs.setdefault(window.cache, _Kept())
         if kept.in_last < kept.each:
             kept.windows[-1] = joined((kept.windows[-1], window))

@@ -29,8 +29,8 @@ class Run:
         manifest: ``run.json``, empty if there is none.
         summary: ``summary.json``, None if there is none.
         caches: The ``cache`` lines: shadowed pairs.
-        windows: All windows, or where a run has very many, runs of neighbours of one pair added up: ``seq`` is then
-            the first one's, and so are not all consecutive.
+        windows: All windows, those that were still open among them; where a pair has very many, neighbours are added
+            up, and ``seq`` is the first one's.
         divergences: All divergences written in full.
         events: The ``event`` lines, the first thousands of each name.
         n_events: How many events there are, by name.
@@ -38,8 +38,8 @@ class Run:
         ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
         digests: The digest of each rank's file of lines, empty where it never closed.
         problems: What could not be read, one sentence each; a run with problems never passes.
-        totals: The windows added up. A killed process loses its last window, though not the divergences in it: where
-            more were written in full than the windows count, these are the totals.
+        totals: The windows added up. A killed process loses its last counts, though not the divergences among them:
+            where more were written in full than the windows count, these are the totals.
     """
 
     path: Path

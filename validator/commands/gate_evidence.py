@@ -113,8 +113,7 @@ def _reading(paths: Sequence[Path]) -> Iterator[Iterator[Run]]:
 
 def _read(path: Path) -> Run:
     """Keep of a run what is judged: counts are whole, of divergences in full only the first."""
-    run = read_run(path, _WINDOWS)
-    run.windows = [replace(one, latency_ns={}) for one in run.windows]
+    run = read_run(path, _WINDOWS, with_latency=False)
     count_what_was_written(run)
     run.divergences = [replace(one, leaves=(), history=()) for one in run.divergences[:_WRITTEN]]
     run.events = []

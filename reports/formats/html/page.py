@@ -78,7 +78,7 @@ def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST
     )
     environment.filters |= {
         name: getattr(text, name)
-        for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "short")
+        for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "abbreviated")
     }
     environment.filters |= {"words": facts.words, "cell": cell}
     style, script = read["page.css"], read["page.js"]

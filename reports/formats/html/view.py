@@ -12,7 +12,7 @@ from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.heat_maps import Shown, differences
 from reports.content.series import over_training
-from reports.content.text import micros, plural, ratio, seconds, share, short, size
+from reports.content.text import abbreviated, micros, plural, ratio, seconds, share, size
 from reports.formats.html import svg
 from reports.record.histogram import midpoint
 from reports.record.records import Divergence, LeafDifference
@@ -71,11 +71,11 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
 
 def _key_figures(run: Run, total: int) -> Iterator[tuple[str, str, str]]:
     totals = run.totals
-    yield "lookups", short(totals.n_lookups), plural(sum(totals.ops.values()), "operation")
+    yield "lookups", abbreviated(totals.n_lookups), plural(sum(totals.ops.values()), "operation")
     counts = totals.outcomes()
     n_differing = sum(counts[outcome.value] for outcome in facts.DIFFERING)
     of_lookups = f"{share(n_differing / totals.n_lookups)} of lookups differ" if totals.n_lookups else ""
-    yield "divergences", short(total), of_lookups
+    yield "divergences", abbreviated(total), of_lookups
     rates = totals.hit_rate()
     yield "hit rate", share(rates["candidate"]), f"control {share(rates['control'])}"
     name = max((name for name in totals.ops if name.startswith("get.")), key=lambda name: totals.ops[name], default="")
@@ -259,4 +259,4 @@ def _most(series: list[tuple[str, list[svg.Point]]]) -> float:
 
 
 def _count(value: float) -> str:
-    return short(round(value)) if value >= 10 or value == int(value) else f"{value:.1f}"
+    return abbreviated(round(value)) if value >= 10 or value == int(value) else f"{value:.1f}"

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from reports.content.facts import SIDES, Judgement, classes, meaning, ran, unexplained
 from reports.content.groups import Group, grouped
-from reports.content.text import plural, share, short
+from reports.content.text import abbreviated, plural, share
 from reports.formats.terminal.background import show_cost, show_coverage, show_provenance
 from reports.formats.terminal.divergence import show_divergence
 from reports.formats.terminal.layout import STYLES, Page
@@ -108,7 +108,9 @@ def _outcomes(page: Page, run: Run) -> None:
             found = counts.get(outcome.value, 0)
             good = outcome in (Outcome.BOTH_HIT_EQUAL, Outcome.BOTH_MISS)
             cells.append(
-                page.text(f"{found:,}" if page.wide else short(found), "" if good else "bold red" if found else "dim")
+                page.text(
+                    f"{found:,}" if page.wide else abbreviated(found), "" if good else "bold red" if found else "dim"
+                )
             )
         rates = run.totals.hit_rate(pool)
         rows.append([*cells, *(share(rates[side]) for side in SIDES)])

@@ -10,12 +10,12 @@ from reports.content import text
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (text.short(99_999), "99,999"),
-        (text.short(100_000), "100 k"),
-        (text.short(3_600_000), "3.6 M"),
-        (text.short(99_960_000), "100 M"),
-        (text.short(12_000_000_000), "12.0 G"),
-        (text.short(10**12), "1.0e+12"),
+        (text.abbreviated(99_999), "99,999"),
+        (text.abbreviated(100_000), "100 k"),
+        (text.abbreviated(3_600_000), "3.6 M"),
+        (text.abbreviated(99_960_000), "100 M"),
+        (text.abbreviated(12_000_000_000), "12.0 G"),
+        (text.abbreviated(10**12), "1.0e+12"),
         (text.share(None), "-"),
         (text.share(0.0), "0.00%"),
         (text.share(1e-9), "<0.01%"),
