@@ -102,7 +102,7 @@ class Observer(Protocol):
 
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, lie: Regions
-    ) -> None:
+    ) -> Any:
         """See an operation before either side does.
 
         Args:
@@ -112,13 +112,16 @@ class Observer(Protocol):
             entry: What the host stores, as the primary will get it; None where nothing is stored.
             staged: The private copy that the secondary will get; None where nothing is stored.
             lie: Where both lie, each if it is dense.
+
+        Returns:
+            A token, which ``observed`` is given back.
         """
 
-    def observed(self, observation: Observation) -> None:
-        """See what both sides did."""
+    def observed(self, observation: Observation, token: Any) -> None:
+        """See what both sides did; the token is what ``before`` returned of this operation, None if it failed."""
 
-    def faulted(self, fault: Exception) -> None:
-        """Learn that the harness itself failed in one of the calls above; the host never does."""
+    def harness_failed(self, step: str, error: Exception) -> None:
+        """Learn that the harness itself failed, in which of its steps and how; the host never does."""
 
     def torn(self) -> None:
         """Learn that an interrupt ended an operation half-way, perhaps on one side only."""

@@ -348,8 +348,8 @@ class Lockstep:
     def _contained(self, pair: Pair, call: Any) -> None:
         try:
             call()
-        except Exception as fault:
-            pair.faulted(fault)
+        except Exception as error:
+            pair.harness_failed("life cycle", error)
 
     def _excepthook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self._failed = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import random
 import threading
-from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -27,9 +26,9 @@ from shadow.operation import (
     Operation,
     make,
 )
-from shadow.wrapper import process_state as surroundings
-from shadow.wrapper.clock import Contained, DeviceClock, called
-from shadow.wrapper.staging import Staging
+from shadow.wrapper import process_state
+from shadow.wrapper.clock import Call, Contained, DeviceClock, called
+from shadow.wrapper.staging import Staging, copied
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
@@ -42,7 +41,7 @@ class ShadowCache:
 
     The host can't tell it from the primary alone: it receives the very object the primary returned and the exception
     the primary raised. The secondary works on private copies of what the host stores; what it raises is recorded and
-    goes no further, and neither does a fault of the observer. Which side is called first is drawn for each operation
+    goes no further, and neither does a failure of the observer. Which side is called first is drawn for each operation
     from a private generator, so that neither always finds the processor's caches warm.
 
     Made by ``Lockstep.shadow``; the interface is that of ``CacheStore``.
@@ -76,7 +75,7 @@ class ShadowCache:
         self._staging = Staging()
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
-        self._surroundings: tuple[Any, ...] | None = None  # between the two calls of an operation that is looked at
+        self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = threading.RLock()
         self._index = 0
 
@@ -132,7 +131,10 @@ class ShadowCache:
     def reset_stats(self) -> None:
         """Reset the statistics of both sides."""
         self._primary.reset_stats()
-        self._contained(self._secondary.reset_stats)
+        try:
+            self._secondary.reset_stats()
+        except Exception as error:
+            self._observer.harness_failed("reset_stats", error)
 
     @property
     def observer(self) -> Observer:
@@ -164,73 +166,85 @@ class ShadowCache:
 
     def _run(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
         with self._lock:
+            began = perf_counter_ns()
             try:
-                began = perf_counter_ns()
-                observer = self._observer
-                staged = entry = None
-                lie: Regions = (None, None)
-                theirs = args
-                try:
-                    if operation.kind == "set":
-                        entry = args[-1]
-                        staged, lie = self._staging.stage(entry)
-                        theirs = (*args[:-1], staged)
-                        if self._staging.device is not None and self._call is called:
-                            self._call = DeviceClock(self._staging.device).called
-                    observer.before(operation, env_id, key, entry, staged, lie)
-                except Exception as fault:
-                    observer.faulted(fault)
-                    if entry is not None and staged is None:  # the secondary must not see the host's own
-                        theirs = copy.deepcopy(args)
+                theirs, token = self._prepare(operation, env_id, key, args)
                 index = self._index
                 self._index = index + 1
-                # Looking at the process's state costs more than all else here; both calls share the look in between.
-                looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
-                call = self._looked_at if looked else self._call
-                self._surroundings = None
-                method = operation.method
-                if self._draw() < 0.5:
-                    own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
-                    other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
-                else:
-                    other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
-                    own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
-                if other_error is not None and not isinstance(other_error, Exception):
-                    other_error = RuntimeError(f"tried to end the process: {other_error!r}")
-                seen = (
-                    (index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
-                    if self._control_is_primary
-                    else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
-                )
-                try:
-                    observer.observed(make(Observation, seen))
-                except Exception as fault:
-                    observer.faulted(fault)
-                observer.harness_ns += perf_counter_ns() - began - own_ns
+                own, other = self._call_both(index, operation.method, args, theirs)
+                self._tell(index, operation, env_id, key, own, other, token)
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
                 raise
-        if own_error is not None:
-            raise own_error
-        return own
+            value, error, own_ns = own
+            self._observer.harness_ns += perf_counter_ns() - began - own_ns
+        if error is not None:
+            raise error
+        return value
 
-    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
+    def _prepare(
+        self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Copy what is stored and tell what is about to be done; return the secondary's arguments, and a token."""
+        entry = staged = None
+        lie: Regions = (None, None)
+        step = "stage"
+        try:
+            if operation.kind == "set":
+                entry = args[-1]
+                staged, lie = self._staging.stage(entry)
+                if self._staging.device is not None and self._call is called:
+                    self._call = DeviceClock(self._staging.device).called
+            step = "before"
+            token = self._observer.before(operation, env_id, key, entry, staged, lie)
+        except Exception as error:
+            self._observer.harness_failed(step, error)
+            token = None
+            if step == "stage":  # the secondary must not see the host's own
+                staged = copied(entry)
+        return args if operation.kind != "set" else (*args[:-1], staged), token
+
+    def _call_both(self, index: int, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
+        """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
+        # Looking at the process's state costs more than all else here; both calls share the look in between.
+        looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
+        call = self._looked_at if looked else self._call
+        self._between = None
+        if self._draw() < 0.5:
+            own = call(self._primary, method, args, _PRIMARY)
+            other = call(self._secondary, method, theirs, _SECONDARY)
+        else:
+            other = call(self._secondary, method, theirs, _SECONDARY)
+            own = call(self._primary, method, args, _PRIMARY)
+        _, error, ns = other
+        if error is not None and not isinstance(error, Exception):
+            other = None, RuntimeError(f"tried to end the process: {error!r}"), ns
+        return own, other
+
+    def _tell(
+        self, index: int, operation: Operation, env_id: int | None, key: int | None, own: Call, other: Call, token: Any
+    ) -> None:
+        """Make an observation of what came of both calls, and hand it to the observer."""
+        control, candidate = (own, other) if self._control_is_primary else (other, own)
+        one, one_error, one_ns = control
+        two, two_error, two_ns = candidate
+        seen = (index, operation, env_id, key, one, two, one_error, two_error, one_ns, two_ns)
+        try:
+            self._observer.observed(make(Observation, seen), token)
+        except Exception as error:
+            self._observer.harness_failed("observed", error)
+
+    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
         """Call one side, and look whether it changed what the whole process stands on."""
-        before = self._surroundings or surroundings.state()
+        before = self._between or process_state.state()
         result = self._call(side, method, args, contained)
-        self._surroundings = now = surroundings.state()
-        changed = surroundings.changed(before, now)
+        self._between = now = process_state.state()
+        changed = process_state.changed(before, now)
         if changed:
             primary = contained is _PRIMARY
             if not primary:
-                surroundings.put_back(before)
-                self._surroundings = before
+                process_state.put_back(before)
+                self._between = before
             self._meddled = True
             self._observer.meddled(changed, primary)
         return result
-
-    def _contained(self, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except Exception as fault:
-            self._observer.faulted(fault)

@@ -150,8 +150,8 @@ class LateLooks:
         """Wait for everything under way. What can't be had is said: such a run can't pass."""
         try:
             self._queue.flush()
-        except Exception as fault:  # a device that failed fails from here on
-            self._pair.faulted(fault)
+        except Exception as error:  # a device that failed fails from here on
+            self._pair.harness_failed("flush", error)
             self._queue = DeferredQueue()
             self.active = False
         if not self._queue.pending and self._lookups:
@@ -256,8 +256,8 @@ class LateLooks:
     def _contained(self, check: Check) -> None:
         try:
             check()
-        except Exception as fault:
-            self._pair.faulted(fault)
+        except Exception as error:
+            self._pair.harness_failed("late look", error)
 
 
 def _differences(stored: Stored, counts: Result) -> tuple[LeafDifference, ...]:

@@ -21,7 +21,7 @@ from validator.judge.referee import Referee
 from validator.judge.side import SideView, policies
 from validator.observe.audits import Auditor
 from validator.observe.lookups import Lookups
-from validator.observe.sets import Sets
+from validator.observe.sets import Pending, Sets
 
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
@@ -113,18 +113,19 @@ class Pair:
 
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, lie: Regions
-    ) -> None:
-        """Digest what is about to be stored; audit what is about to be cleared."""
+    ) -> Pending | None:
+        """Digest what is about to be stored, and return it; audit what is about to be cleared."""
         kind = operation.kind
         if self._held.watched is not None:
             self._held.before_operation()
         if kind == "set":
-            self.sets.begin(entry, staged, lie)
-        elif kind == "clear" and not self._torn:
+            return self.sets.begin(entry, staged, lie)
+        if kind == "clear" and not self._torn:
             self.auditor.before_clear(operation.pool, env_id)
+        return None
 
-    def observed(self, seen: Observation) -> None:
-        """Count and judge one operation."""
+    def observed(self, seen: Observation, token: Pending | None) -> None:
+        """Count and judge one operation; of a set the token is what ``before`` saw."""
         op_index, operation, env_id, _, _, _, _, _, control_ns, candidate_ns = seen
         _, kind, _, name = operation
         if self.late is None or not self.late.timed(name, control_ns, candidate_ns):
@@ -140,7 +141,7 @@ class Pair:
             self.lookups.got(seen)
         elif kind == "set":
             self._last_clear = None
-            self.sets.was_set(seen)
+            self.sets.was_set(seen, token)
         else:
             self._cleared(seen)
         if not (op_index + 1) % _CHECK_CLOCK_EVERY:
@@ -155,10 +156,10 @@ class Pair:
                 self.lookups.keep_to_budget(kept)
         self.sink.window(self, force=False)
 
-    def faulted(self, fault: Exception) -> None:
-        """Count a fault of the harness; such a run can't pass."""
+    def harness_failed(self, step: str, error: Exception) -> None:
+        """Count a failure of the harness itself; such a run can't pass."""
         self.counters.dropped["harness faults"] += 1
-        self.sink.fault(fault)
+        self.sink.fault(error)
 
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""

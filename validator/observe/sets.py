@@ -55,24 +55,23 @@ class Sets:
         self._counters = pair.counters
         self._ledger = pair.ledger
         self._auditor = pair.auditor
-        self._pending: Pending | None = None
         self._given = pair.referee.given[pair.secondary.name]
         self._places: dict[tuple[Pool, int | None], _Place] = {}
 
-    def begin(self, entry: Any, staged: Any, lie: Regions) -> None:
+    def begin(self, entry: Any, staged: Any, lie: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
         pair = self._pair
-        self._pending = None
         own, copy = lie if pair.plain else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
-        self._pending = make(Pending, (digest, entry, staged))
+        pending: Pending = make(Pending, (digest, entry, staged))
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
             pair.referee.was_given(pair.secondary, staged, copy)
         if readable(entry) is entry:  # a lent one lives in the cache's own memory, and is told from it by no address
             pair.referee.was_given(pair.primary, entry, own)
+        return pending
 
-    def was_set(self, seen: Observation) -> None:
+    def was_set(self, seen: Observation, pending: Pending | None) -> None:
         """Count and judge one set."""
         op_index, operation, env_id, key, _, _, control_error, candidate_error, _, _ = seen
         pool = operation.pool
@@ -80,7 +79,6 @@ class Sets:
         failed = control_error is not None or candidate_error is not None
         self._ledger.recent.append((op_index, operation.name, env_id, key, "raised" if failed else ""))
         self._ledger.was_set(pool, env_id, key)
-        pending, self._pending = self._pending, None
         if failed:
             self._set_raised(seen)
         if pending is None:
