@@ -32,6 +32,7 @@ from shadow.wrapper.staging import Staging, copied
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
+_NOWHERE: Regions = (None, None)
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (Exception, SystemExit)
 
@@ -171,13 +172,18 @@ class ShadowCache:
                 theirs, token = self._prepare(operation, env_id, key, args)
                 index = self._index
                 self._index = index + 1
-                own, other = self._call_both(index, operation.method, args, theirs)
-                self._tell(index, operation, env_id, key, own, other, token)
+                primary, secondary = self._call_both(index, operation.method, args, theirs)
+                (value, error, ns), (other, other_error, other_ns) = primary, secondary
+                seen = (
+                    (index, operation, env_id, key, value, other, error, other_error, ns, other_ns)
+                    if self._control_is_primary
+                    else (index, operation, env_id, key, other, value, other_error, error, other_ns, ns)
+                )
+                self._tell(seen, token)
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
                 raise
-            value, error, own_ns = own
-            self._observer.harness_ns += perf_counter_ns() - began - own_ns
+            self._observer.harness_ns += perf_counter_ns() - began - ns
         if error is not None:
             raise error
         return value
@@ -186,23 +192,21 @@ class ShadowCache:
         self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
     ) -> tuple[tuple[Any, ...], Any]:
         """Copy what is stored and tell what is about to be done; return the secondary's arguments, and a token."""
-        entry = staged = None
-        lie: Regions = (None, None)
-        step = "stage"
+        theirs, entry, staged, lie, step = args, None, None, _NOWHERE, "stage"
         try:
             if operation.kind == "set":
                 entry = args[-1]
                 staged, lie = self._staging.stage(entry)
+                theirs = (*args[:-1], staged)
                 if self._staging.device is not None and self._call is called:
                     self._call = DeviceClock(self._staging.device).called
             step = "before"
-            token = self._observer.before(operation, env_id, key, entry, staged, lie)
+            return theirs, self._observer.before(operation, env_id, key, entry, staged, lie)
         except Exception as error:
             self._observer.harness_failed(step, error)
-            token = None
             if step == "stage":  # the secondary must not see the host's own
-                staged = copied(entry)
-        return args if operation.kind != "set" else (*args[:-1], staged), token
+                theirs = (*args[:-1], copied(entry))
+            return theirs, None
 
     def _call_both(self, index: int, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
         """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
@@ -216,19 +220,12 @@ class ShadowCache:
         else:
             other = call(self._secondary, method, theirs, _SECONDARY)
             own = call(self._primary, method, args, _PRIMARY)
-        _, error, ns = other
+        error = other[1]
         if error is not None and not isinstance(error, Exception):
-            other = None, RuntimeError(f"tried to end the process: {error!r}"), ns
+            other = None, RuntimeError(f"tried to end the process: {error!r}"), other[2]
         return own, other
 
-    def _tell(
-        self, index: int, operation: Operation, env_id: int | None, key: int | None, own: Call, other: Call, token: Any
-    ) -> None:
-        """Make an observation of what came of both calls, and hand it to the observer."""
-        control, candidate = (own, other) if self._control_is_primary else (other, own)
-        one, one_error, one_ns = control
-        two, two_error, two_ns = candidate
-        seen = (index, operation, env_id, key, one, two, one_error, two_error, one_ns, two_ns)
+    def _tell(self, seen: tuple[Any, ...], token: Any) -> None:
         try:
             self._observer.observed(make(Observation, seen), token)
         except Exception as error:

@@ -12,7 +12,7 @@ from shadow.lent import readable
 from shadow.located import region
 from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
-from validator.entries.digest import Digest, digest_region
+from validator.entries.digest import Digest, digest_region, holds
 from validator.judge.ledger import Charge, Place
 from validator.judge.side import SideView, entry_leaves, storages
 from validator.models.side_model import Stored
@@ -46,6 +46,11 @@ class Snapshot(NamedTuple):
         """Digest what these tensors hold now."""
         plain = self.plain
         return side.digest(self.leaves) if plain is None or not plain.steady else digest_region(plain)
+
+    def holds(self, side: SideView, before: Digest) -> bool:
+        """Tell whether these tensors still hold what they did."""
+        plain = self.plain
+        return side.digest(self.leaves) == before if plain is None or not plain.steady else holds(plain, before)
 
 
 @dataclass(slots=True)
@@ -112,7 +117,7 @@ class HeldResults:
             wrote = partial(self._host_wrote, watch, self._is_stored(watch))
             if late.holds(found.leaves, watch.before, wrote):
                 return
-        if found.digest(side) != watch.before:
+        if not found.holds(side, watch.before):
             self._host_wrote(watch, self._is_stored(watch))
 
     def after_operation(self, op_index: int) -> None:
@@ -121,7 +126,7 @@ class HeldResults:
         assert watch is not None
         late, side, found = self._pair.late, self._pair.primary, watch.found
         taken = late is not None and late.holds(found.leaves, watch.before, partial(self._cache_wrote, watch))
-        if not taken and found.digest(side) != watch.before:
+        if not taken and not found.holds(side, watch.before):
             self._cache_wrote(watch)
         if watch.over or op_index >= watch.until:
             self.watched = None
@@ -133,7 +138,7 @@ class HeldResults:
             found, before, stored = self._held.popleft()
             if late is not None and late.holds(found.leaves, before, partial(self._charge_change, side, stored)):
                 continue
-            if found.digest(side) != before:
+            if not found.holds(side, before):
                 self._charge_change(side, stored)
 
     def may_be_the_hosts(self, stored: Stored) -> bool:
