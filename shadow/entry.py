@@ -253,10 +253,7 @@ class KeysValues:
 
     @classmethod
     def empty_like(cls, source: list[Leaf]) -> KeysValues:
-        """Allocate an entry whose buffers match the given leaves in shape, dtype and device.
-
-        Leaves of one shape get one contiguous block, so that an entry is one allocation and lies together in memory.
-        """
+        """Allocate an entry whose buffers match the given leaves in shape, dtype and device."""
         return cls._over(alike(source))
 
     @classmethod

@@ -103,7 +103,7 @@ class Observer(Protocol):
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
     ) -> Any:
-        """See an operation before either side does; what this returns is given back to ``observed``.
+        """See an operation before either side does.
 
         Args:
             operation: What is about to be called.
@@ -111,14 +111,17 @@ class Observer(Protocol):
             key: Cache key, or None.
             entry: What the host stores, as the primary will get it; None where nothing is stored.
             staged: The private copy that the secondary will get; None where nothing is stored.
-            regions: Where both lie, each if it is dense.
+            regions: Where both regions, each if it is dense.
+
+        Returns:
+            A token, which ``observed`` is given back.
         """
 
     def observed(self, observation: Observation, token: Any) -> None:
-        """See what both sides did; ``token`` is what ``before`` returned, None if that failed."""
+        """See what both sides did; the token is what ``before`` returned of this operation, None if it failed."""
 
     def harness_failed(self, step: str, error: Exception) -> None:
-        """Learn that the harness itself failed, and at which step; the host never does."""
+        """Learn that the harness itself failed, in which of its steps and how; the host never does."""
 
     def torn(self) -> None:
         """Learn that an interrupt ended an operation half-way, perhaps on one side only."""

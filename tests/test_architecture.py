@@ -23,8 +23,8 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli"}
 # directly in a package stands by its own name, the rest of it under the package's.
 FLOORS = {
     "shadow": (
-        *("shadow.interface", "shadow.operation", "shadow.settings", "shadow.memory", "shadow.located", "shadow.entry"),
-        *("shadow.lent", "shadow.pool", "shadow.legacy", "shadow.manager", "shadow.wrapper", "shadow.switch"),
+        *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
+        *("shadow.located", "shadow.pool", "shadow.legacy", "shadow.manager", "shadow.wrapper", "shadow.switch"),
         *("shadow", "shadow.hosts"),
     ),
     "reports": (

@@ -427,6 +427,35 @@ gather(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return runs_of(args + 1, &runs) < 0 ? NULL : gathered(args[0], &runs);
 }
 
+PyDoc_STRVAR(parts_doc,
+"parts(contents, count)\n--\n\n"
+"Return so many equal parts of contiguous bytes, views that are good as long as the bytes are.");
+
+static PyObject *
+parts(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer all;
+    Py_ssize_t count = nargs == 2 ? PyLong_AsSsize_t(args[1]) : 0;
+    if (count < 1) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "parts takes contiguous bytes and a count");
+        return NULL;
+    }
+    if (PyObject_GetBuffer(args[0], &all, PyBUF_SIMPLE) < 0)
+        return NULL;
+    Py_ssize_t each = all.len / count;
+    PyObject *found = PyTuple_New(count);
+    for (Py_ssize_t index = 0; found != NULL && index < count; index++) {
+        PyObject *part = PyMemoryView_FromMemory((char *)all.buf + index * each, each, PyBUF_READ);
+        if (part == NULL)
+            Py_CLEAR(found);
+        else
+            PyTuple_SET_ITEM(found, index, part);
+    }
+    PyBuffer_Release(&all);
+    return found;
+}
+
 PyDoc_STRVAR(agreed_doc,
 "agreed(one, other, structure, wanted)\n--\n\n"
 "Tell what two entries of a structure hold that lie where they lay, if that is the same.\n\n"
@@ -489,6 +518,7 @@ static PyMethodDef methods[] = {
     {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, restage_doc},
     {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
     {"agreed", (PyCFunction)(void (*)(void))agreed, METH_FASTCALL, agreed_doc},
+    {"parts", (PyCFunction)(void (*)(void))parts, METH_FASTCALL, parts_doc},
     {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, gather_doc},
     {NULL, NULL, 0, NULL},
 };

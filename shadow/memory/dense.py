@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 
 try:
-    from shadow.memory._dense import agreed, connect, equal, gather, placed, refill, restage, survey
+    from shadow.memory._dense import agreed, connect, equal, gather, parts, placed, refill, restage, survey
 
     connect(torch.Tensor.__dlpack_c_exchange_api__)  # since torch 2.10
     COMPILED = True
 except (ImportError, AttributeError):
-    from shadow.memory.dense_python import agreed, equal, gather, placed, refill, restage, survey
+    from shadow.memory.dense_python import agreed, equal, gather, parts, placed, refill, restage, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "agreed", "equal", "gather", "placed", "refill", "restage", "survey"]
+__all__ = ["COMPILED", "agreed", "equal", "gather", "parts", "placed", "refill", "restage", "survey"]

@@ -159,6 +159,12 @@ def gather(addresses: tuple[int, ...], rows: int, step: int, n: int) -> memoryvi
     return b"".join([ctypes.string_at(p + row * step, n) for p in addresses for row in range(rows)])
 
 
+def parts(contents: memoryview | bytes, count: int) -> tuple[memoryview, ...]:
+    """Return so many equal parts of contiguous bytes; compiled, these are good only as long as the bytes are."""
+    view, each = memoryview(contents), len(contents) // count
+    return tuple([view[index * each : (index + 1) * each] for index in range(count)])
+
+
 def agreed(
     one: tuple[Any, tuple[Any, ...], tuple[int, ...]],
     other: tuple[Any, tuple[Any, ...], tuple[int, ...]],

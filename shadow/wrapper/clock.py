@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 Contained = tuple[type[BaseException], ...]
+Call = tuple[Any, Any, int]  # what a side answered, what it raised, how long it took in nanoseconds
 
 
 class DeviceTime(int):
@@ -39,7 +40,7 @@ class DeviceTime(int):
         return int(start.elapsed_time(end) * 1e6)
 
 
-def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
+def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
     """Call one side; return what it answered, what it raised of the kinds that are contained, and how long it took."""
     began = perf_counter_ns()
     try:
@@ -55,7 +56,7 @@ class DeviceClock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def called(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
+    def called(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
         """Call one side; the time it returns is a ``DeviceTime``."""
         stream = torch.cuda.current_stream(self._device)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import random
 import threading
-from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
@@ -27,12 +26,13 @@ from shadow.operation import (
     Operation,
     make,
 )
-from shadow.wrapper import process_state as surroundings
-from shadow.wrapper.clock import Contained, DeviceClock, called
-from shadow.wrapper.staging import Staging
+from shadow.wrapper import process_state
+from shadow.wrapper.clock import Call, Contained, DeviceClock, called
+from shadow.wrapper.staging import Staging, copied
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
+_NOWHERE: Regions = (None, None)
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (Exception, SystemExit)
 
@@ -42,7 +42,7 @@ class ShadowCache:
 
     The host can't tell it from the primary alone: it receives the very object the primary returned and the exception
     the primary raised. The secondary works on private copies of what the host stores; what it raises is recorded and
-    goes no further, and neither does a fault of the observer. Which side is called first is drawn for each operation
+    goes no further, and neither does a failure of the observer. Which side is called first is drawn for each operation
     from a private generator, so that neither always finds the processor's caches warm.
 
     Made by ``Lockstep.shadow``; the interface is that of ``CacheStore``.
@@ -76,7 +76,7 @@ class ShadowCache:
         self._staging = Staging()
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
-        self._surroundings: tuple[Any, ...] | None = None  # between the two calls of an operation that is looked at
+        self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = threading.RLock()
         self._index = 0
 
@@ -132,7 +132,10 @@ class ShadowCache:
     def reset_stats(self) -> None:
         """Reset the statistics of both sides."""
         self._primary.reset_stats()
-        self._contained(self._secondary.reset_stats)
+        try:
+            self._secondary.reset_stats()
+        except Exception as error:
+            self._observer.harness_failed("reset_stats", error)
 
     @property
     def observer(self) -> Observer:
@@ -164,73 +167,81 @@ class ShadowCache:
 
     def _run(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
         with self._lock:
+            began = perf_counter_ns()
             try:
-                began = perf_counter_ns()
-                observer = self._observer
-                staged = entry = token = None
-                regions: Regions = (None, None)
-                theirs = args
-                try:
-                    if operation.kind == "set":
-                        entry = args[-1]
-                        staged, regions = self._staging.stage(entry)
-                        theirs = (*args[:-1], staged)
-                        if self._staging.device is not None and self._call is called:
-                            self._call = DeviceClock(self._staging.device).called
-                    token = observer.before(operation, env_id, key, entry, staged, regions)
-                except Exception as error:
-                    observer.harness_failed("prepare", error)
-                    if entry is not None and staged is None:  # the secondary must not see the host's own
-                        theirs = copy.deepcopy(args)
+                theirs, token = self._prepare(operation, env_id, key, args)
                 index = self._index
                 self._index = index + 1
-                # Looking at the process's state costs more than all else here; both calls share the look in between.
-                looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
-                call = self._looked_at if looked else self._call
-                self._surroundings = None
-                method = operation.method
-                if self._draw() < 0.5:
-                    own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
-                    other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
-                else:
-                    other, other_error, other_ns = call(self._secondary, method, theirs, _SECONDARY)
-                    own, own_error, own_ns = call(self._primary, method, args, _PRIMARY)
-                if other_error is not None and not isinstance(other_error, Exception):
-                    other_error = RuntimeError(f"tried to end the process: {other_error!r}")
+                primary, secondary = self._call_both(index, operation.method, args, theirs)
+                (value, error, ns), (other, other_error, other_ns) = primary, secondary
                 seen = (
-                    (index, operation, env_id, key, own, other, own_error, other_error, own_ns, other_ns)
+                    (index, operation, env_id, key, value, other, error, other_error, ns, other_ns)
                     if self._control_is_primary
-                    else (index, operation, env_id, key, other, own, other_error, own_error, other_ns, own_ns)
+                    else (index, operation, env_id, key, other, value, other_error, error, other_ns, ns)
                 )
-                try:
-                    observer.observed(make(Observation, seen), token)
-                except Exception as error:
-                    observer.harness_failed("observe", error)
-                observer.harness_ns += perf_counter_ns() - began - own_ns
+                self._tell(seen, token)
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
                 raise
-        if own_error is not None:
-            raise own_error
-        return own
+            self._observer.harness_ns += perf_counter_ns() - began - ns
+        if error is not None:
+            raise error
+        return value
 
-    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> tuple[Any, Any, int]:
+    def _prepare(
+        self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Copy what is stored and tell what is about to be done; return the secondary's arguments, and a token."""
+        theirs, entry, staged, regions, step = args, None, None, _NOWHERE, "stage"
+        try:
+            if operation.kind == "set":
+                entry = args[-1]
+                staged, regions = self._staging.stage(entry)
+                theirs = (*args[:-1], staged)
+                if self._staging.device is not None and self._call is called:
+                    self._call = DeviceClock(self._staging.device).called
+            step = "before"
+            return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)
+        except Exception as error:
+            self._observer.harness_failed(step, error)
+            if step == "stage":  # the secondary must not see the host's own
+                theirs = (*args[:-1], copied(entry))
+            return theirs, None
+
+    def _call_both(self, index: int, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
+        """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
+        # Looking at the process's state costs more than all else here; both calls share the look in between.
+        looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
+        call = self._looked_at if looked else self._call
+        self._between = None
+        if self._draw() < 0.5:
+            own = call(self._primary, method, args, _PRIMARY)
+            other = call(self._secondary, method, theirs, _SECONDARY)
+        else:
+            other = call(self._secondary, method, theirs, _SECONDARY)
+            own = call(self._primary, method, args, _PRIMARY)
+        error = other[1]
+        if error is not None and not isinstance(error, Exception):
+            other = None, RuntimeError(f"tried to end the process: {error!r}"), other[2]
+        return own, other
+
+    def _tell(self, seen: tuple[Any, ...], token: Any) -> None:
+        try:
+            self._observer.observed(make(Observation, seen), token)
+        except Exception as error:
+            self._observer.harness_failed("observed", error)
+
+    def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
         """Call one side, and look whether it changed what the whole process stands on."""
-        before = self._surroundings or surroundings.state()
+        before = self._between or process_state.state()
         result = self._call(side, method, args, contained)
-        self._surroundings = now = surroundings.state()
-        changed = surroundings.changed(before, now)
+        self._between = now = process_state.state()
+        changed = process_state.changed(before, now)
         if changed:
             primary = contained is _PRIMARY
             if not primary:
-                surroundings.put_back(before)
-                self._surroundings = before
+                process_state.put_back(before)
+                self._between = before
             self._meddled = True
             self._observer.meddled(changed, primary)
         return result
-
-    def _contained(self, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except Exception as error:
-            self._observer.harness_failed("call the secondary", error)

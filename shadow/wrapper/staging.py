@@ -74,10 +74,7 @@ class Staging:
                     # The copy of one stream may still be read when another stream stages the next entry.
                     layout = (torch.cuda.current_stream(self.device).cuda_stream, *layout)
             except (AttributeError, TypeError):
-                try:
-                    return copy.deepcopy(entry), _NOWHERE
-                except Exception:
-                    return entry, _NOWHERE
+                return copied(entry), _NOWHERE
         shell = self._copies.get(layout)
         if shell is None or not _put_together(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
@@ -93,6 +90,14 @@ class Staging:
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
         return shell.staged, _NOWHERE
+
+
+def copied(entry: Any) -> Any:
+    """Return a deep copy of any object, or the object itself if it has none."""
+    try:
+        return copy.deepcopy(entry)
+    except Exception:
+        return entry
 
 
 def _put_together(shell: _Shell) -> bool:

@@ -15,6 +15,8 @@ class Recorder:
         self.befores: list[tuple[Operation, int | None, int | None, Any, Any]] = []
         self.seen: list[Observation] = []
         self.harness_ns = 0
+        self.tokens: list[Any] = []
+        self.failed_steps: list[str] = []
         self.faults: list[Exception] = []
         self.meddlings: list[tuple[list[str], bool]] = []
         self.n_torn = 0
@@ -22,14 +24,17 @@ class Recorder:
 
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, lie: Regions
-    ) -> None:
+    ) -> Any:
         self.befores.append((operation, env_id, key, entry, staged))
+        return len(self.befores)
 
-    def observed(self, observation: Observation) -> None:
+    def observed(self, observation: Observation, token: Any) -> None:
         self.seen.append(observation)
+        self.tokens.append(token)
 
-    def faulted(self, fault: Exception) -> None:
-        self.faults.append(fault)
+    def harness_failed(self, step: str, error: Exception) -> None:
+        self.failed_steps.append(step)
+        self.faults.append(error)
 
     def torn(self) -> None:
         self.n_torn += 1
@@ -48,5 +53,5 @@ class Broken(Recorder):
     def before(self, *args: Any) -> None:
         raise RuntimeError("before failed")
 
-    def observed(self, observation: Observation) -> None:
+    def observed(self, observation: Observation, token: Any) -> None:
         raise RuntimeError("observed failed")

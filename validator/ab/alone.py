@@ -75,9 +75,9 @@ class AloneSession:
         self._on_cache(cache)
         return cache
 
-    def faulted(self, fault: Exception) -> None:
+    def harness_failed(self, step: str, error: Exception) -> None:
         """Hear that an operation did not reach the cache."""
-        self.faults.append(str(fault))
+        self.faults.append(str(error))
 
     def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
         """Hear where the training stands."""

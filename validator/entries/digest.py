@@ -17,7 +17,7 @@ from shadow.entry import leaves
 from shadow.lent import readable
 from shadow.located import region
 from shadow.memory.buffers import Leaf
-from shadow.memory.dense import gather
+from shadow.memory.dense import gather, parts
 from shadow.memory.regions import Region
 from shadow.operation import make
 from validator.entries.compare import valid
@@ -85,11 +85,9 @@ def digest_entry(entry: Any) -> Digest:
 def digest_region(found: Region) -> Digest:
     """Digest a dense entry where it lies."""
     runs, described = found.layout.at(found.size)
-    rows, _, n = runs
-    contents = memoryview(gather(found.addresses, *runs))
-    each = rows * n
-    starts = range(0, len(contents), each or 1)
-    hashes = tuple([xxh3_64_intdigest(contents[at : at + each]) for at in starts]) or (0,) * len(found.addresses)
+    contents = gather(found.addresses, *runs)
+    count = len(described)
+    hashes = tuple(map(xxh3_64_intdigest, parts(contents, count))) if contents else (0,) * count
     made: Digest = make(Digest, (hashes, described, xxh3_64_intdigest(contents)))
     return made
 

@@ -13,7 +13,7 @@ from shadow.located import region
 from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
 from validator.device.looks import DeviceLooks
-from validator.entries.digest import Digest, digest_region
+from validator.entries.digest import Digest, digest_region, holds
 from validator.entries.readable import entry_leaves, storages
 from validator.judge import words
 from validator.judge.case import Case
@@ -46,6 +46,11 @@ class Snapshot(NamedTuple):
         """Digest what these tensors hold now."""
         region = self.region
         return side.digest(self.leaves) if region is None or not region.steady else digest_region(region)
+
+    def holds(self, side: SideView, before: Digest) -> bool:
+        """Tell whether these tensors still hold what they did."""
+        region = self.region
+        return side.digest(self.leaves) == before if region is None or not region.steady else holds(region, before)
 
 
 @dataclass(slots=True)
@@ -112,7 +117,7 @@ class HandedOut:
             wrote = partial(self._host_wrote, watch, self._is_stored(watch))
             if looks.holds(found.leaves, watch.before, wrote):
                 return
-        if found.digest(side) != watch.before:
+        if not found.holds(side, watch.before):
             self._host_wrote(watch, self._is_stored(watch))
 
     def after_operation(self, op_index: int) -> None:
@@ -121,7 +126,7 @@ class HandedOut:
         assert watch is not None
         side, found = self._case.primary, watch.found
         taken = self._looks.holds(found.leaves, watch.before, partial(self._cache_wrote, watch))
-        if not taken and found.digest(side) != watch.before:
+        if not taken and not found.holds(side, watch.before):
             self._cache_wrote(watch)
         if watch.over or op_index >= watch.until:
             self.watched = None
@@ -133,7 +138,7 @@ class HandedOut:
             found, before, stored = self._held.popleft()
             if looks.holds(found.leaves, before, partial(self._charge_change, side, stored)):
                 continue
-            if found.digest(side) != before:
+            if not found.holds(side, before):
                 self._charge_change(side, stored)
 
     def _is_stored(self, watch: Watch) -> bool:

@@ -167,7 +167,7 @@ class Installation:
             self.validation.search_started(cache=shadow)
 
     def _faulted(self, shadow: Any, fault: Exception) -> None:
-        shadow.observer.faulted(fault)
+        shadow.observer.harness_failed("attachment", fault)
 
 
 def _plain_copy(module: Any, memo: dict[int, Any]) -> Any:

@@ -171,6 +171,14 @@ def test_runs_are_gathered_one_behind_the_other(work: ModuleType, order: str, ro
     assert found == b"".join(bytes(row[:n].tolist()) for buffer in buffers for row in buffer)
 
 
+def test_bytes_come_apart_into_equal_parts(work: ModuleType) -> None:
+    whole = bytes(range(12))
+
+    assert [bytes(part) for part in work.parts(whole, 3)] == [whole[:4], whole[4:8], whole[8:]]
+    assert [bytes(part) for part in work.parts(memoryview(whole), 1)] == [whole]
+    assert [bytes(part) for part in work.parts(b"", 2)] == [b"", b""]
+
+
 @NEEDS_C
 def test_what_lies_together_is_gathered_in_place() -> None:
     source = torch.arange(24, dtype=torch.uint8).reshape(3, 8)

@@ -199,6 +199,7 @@ def test_a_broken_observer_changes_nothing_for_the_host(method: str) -> None:
     cache, _ = shadowed(*sides, observer=observer)
     assert CALLS[method](cache) == (None if method.startswith("clear") else "answer")
     assert [str(fault) for fault in observer.faults] == ["before failed", "observed failed"]
+    assert observer.failed_steps == ["before", "observed"]
     assert [len(side.calls) for side in sides] == [1, 1]
 
 
@@ -207,6 +208,35 @@ def test_with_a_broken_observer_the_secondary_still_gets_a_copy_of_its_own() -> 
     secondary = Scripted(lambda *args: None)
     cache, _ = shadowed(Scripted(), secondary, observer=Broken())
     cache.set_recur_cache(1, entry)
+    given = secondary.calls[0][1][-1]
+    assert given is not entry
+    assert_equal_entries(given, entry)
+
+
+def test_what_before_answers_is_given_back_with_the_observation() -> None:
+    cache, observer = shadowed(Scripted(), Scripted())
+    for method in sorted(CALLS):
+        CALLS[method](cache)
+    assert observer.tokens == list(range(1, len(CALLS) + 1))
+
+
+def test_an_observer_whose_before_failed_is_given_no_token() -> None:
+    cache, observer = shadowed(Scripted(), Scripted(), observer=Recorder())
+    observer.before = lambda *args: 1 / 0  # type: ignore[method-assign]
+    cache.set_recur_cache(7, make_entry(1))
+    assert observer.tokens == [None]
+
+
+def test_what_cannot_be_staged_is_copied_for_the_secondary_and_the_step_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secondary, entry = Scripted(), make_entry(1)
+    cache, observer = shadowed(Scripted(), secondary)
+    monkeypatch.setattr(cache._staging, "stage", lambda entry: 1 / 0)
+
+    cache.set_recur_cache(7, entry)
+
+    assert observer.failed_steps == ["stage"]
     given = secondary.calls[0][1][-1]
     assert given is not entry
     assert_equal_entries(given, entry)
@@ -229,6 +259,7 @@ def test_a_secondary_whose_statistics_fail_is_contained() -> None:
     cache, observer = shadowed(Scripted(), Scripted(fail))
     cache.reset_stats()
     assert [str(fault) for fault in observer.faults] == ["no statistics here"]
+    assert observer.failed_steps == ["reset_stats"]
 
 
 @pytest.mark.parametrize("primary", ["both", "", "legacy", None])

@@ -98,7 +98,7 @@ def test_the_session_hands_out_the_primary_alone(primary: str, kind: type) -> No
     )
     session.progress(train_iter=3, env_step=10)
     session.progress(env_step=10)
-    cache.observer.faulted(RuntimeError("a slot number without a copy"))
+    cache.observer.harness_failed("attachment", RuntimeError("a slot number without a copy"))
 
     assert built == [cache]
     assert cache.kind is kind

@@ -9,11 +9,12 @@ import torch
 
 from shadow.entry import KeysValues, leaves
 from shadow.located import region
+from shadow.memory import dense_python
 from shadow.memory.buffers import Leaf
 from tests.guards import guards
 from tests.shadow.entries import layer_of, make_entry
 from validator.entries.compare import equal_regions
-from validator.entries.digest import Digest, digest, digest_entry, digest_region
+from validator.entries.digest import Digest, digest, digest_entry, digest_region, holds
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -207,3 +208,43 @@ def test_plain_entries_of_another_structure_are_not_equal() -> None:
     for other in (make_entry(1, size=2), make_entry(1, max_tokens=5), make_entry(1, batch=2), make_entry(1, layers=1)):
         assert equal_regions(plain(one), plain(other.clone())) is None
     assert equal_regions(plain(one), plain(make_entry(1, dtype=torch.float64).clone())) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+@pytest.mark.parametrize("apart", [False, True])
+def test_compiled_or_not_the_digest_is_the_same(monkeypatch: pytest.MonkeyPatch, size: int, apart: bool) -> None:
+    entry = make_entry(1, size=size, batch=2)
+    found = plain(entry if apart else entry.clone())
+    expected = digest_region(found)
+
+    for name in ("gather", "parts"):
+        monkeypatch.setattr(f"validator.entries.digest.{name}", getattr(dense_python, name))
+
+    assert digest_region(found) == expected
+    assert holds(found, expected)
+
+
+def test_the_whole_is_hashed_apart_from_its_parts_and_moves_with_each() -> None:
+    entry = make_entry(1)
+    before = of(entry)
+    assert before.whole not in (*before.contents, 0)
+    for index in range(4):
+        bent = entry.clone()
+        leaves(bent)[index].tensor[0, 1, 2, 1] += 1
+        assert of(bent).whole != before.whole
+        assert not holds(plain(bent), before)
+
+
+def test_a_dense_entry_of_another_structure_does_not_hold_what_was_digested() -> None:
+    assert not holds(plain(make_entry(1, max_tokens=5).clone()), of(make_entry(1, max_tokens=4)))
+
+
+def test_digests_of_two_kinds_are_never_of_the_same_contents() -> None:
+    host = of(make_entry(1))
+    device = host._replace(whole=None)
+
+    assert device.same_contents(device)
+    assert host.same_contents(host)
+    assert not device.same_contents(host)
+    assert not host.same_contents(device)
+    assert device != host
