@@ -33,8 +33,15 @@ FLOORS = {
     ),
     "validator": (
         *("validator.errors", "validator.toml", "validator.config", "validator.provenance", "validator.entries"),
-        *("validator.models", "validator.judge", "validator.device", "validator.observe", "validator.gate.rules"),
-        *("validator.gate", "validator.proof", "validator.bench", "validator.tensorboard", "validator.recorder"),
+        *("validator.models", "validator.judge", "validator.device", "validator.observe", "validator.gate"),
+        *(
+            "validator.gate.rules",
+            "validator.gate.judgement",
+            "validator.proof",
+            "validator.bench",
+            "validator.tensorboard",
+            "validator.recorder",
+        ),
         *("validator.session", "validator.script", "validator.ab", "validator.commands", "validator.cli", "validator"),
     ),
 }

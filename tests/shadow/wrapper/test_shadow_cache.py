@@ -395,7 +395,7 @@ MEDDLING: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@guards("shadow/wrapper/shadow_cache.py", "                surroundings.put_back(before)\n", "")
+@guards("shadow/wrapper/shadow_cache.py", "                process_state.put_back(before)\n", "")
 @pytest.mark.parametrize("name", sorted(MEDDLING))
 @pytest.mark.parametrize("stage", PRIMARIES)
 def test_what_the_secondary_does_to_the_process_is_undone_and_named(name: str, stage: str) -> None:

@@ -77,7 +77,7 @@ def test_hashes_do_not_depend_on_strides_allocations_or_cells_beyond_the_length(
     assert queue.hashes([leaves(apart), leaves(together), leaves(other)]) == [expected] * 3
 
 
-@guards("shadow/entry.py", "tensor.data_ptr() != at\n            or ", "")
+@guards("shadow/memory/buffers.py", "tensor.data_ptr() != at\n            or ", "")
 def test_buffers_at_uneven_distances_in_one_allocation_are_not_taken_for_a_block() -> None:
     block = torch.arange(6 * 24.0).reshape(6, 1, 2, 4, 3)
     uneven = [Leaf(block[index], 3) for index in (0, 1, 2, 4)]

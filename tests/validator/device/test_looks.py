@@ -97,11 +97,7 @@ def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
     assert charged(run) == []
 
 
-@guards(
-    "validator/observe/pair.py",
-    "if self.late is not None:\n            self.late.flush()\n        held = {}",
-    "held = {}",
-)
+@guards("validator/observe/pair.py", "self.looks.flush()\n        held = {}", "held = {}")
 def test_a_window_waits_for_its_lookups() -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))
@@ -251,7 +247,7 @@ def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
     assert [charge for charge in run.divergences if charge.cause is not Cause.ALIASED_ON_GET] == []
 
 
-@guards("validator/observe/lookups.py", "pair.looks.flush()\n            one =", "one =")
+@guards("validator/observe/lookups.py", "self._looks.flush()\n            one =", "one =")
 def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)

@@ -30,7 +30,7 @@ def each(entry: KeysValues, change: Any) -> KeysValues:
     return entry
 
 
-@guards("validator/entries/digest.py", "region = valid(leaf)", "region = tensor.detach()")
+@guards("validator/entries/digest.py", "_bytes_of(valid(leaf))", "_bytes_of(tensor.detach())")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_same_entry_made_twice_has_the_same_digest(dtype: torch.dtype) -> None:
     assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype))
@@ -93,7 +93,9 @@ def test_zeros_of_both_signs_and_nans_of_two_payloads_are_told_apart() -> None:
 
 
 @guards(
-    "validator/entries/digest.py", "return Digest(tuple(contents), tuple(layout))", "return Digest(tuple(contents), ())"
+    "validator/entries/digest.py",
+    "return Digest(tuple(contents), tuple(layout), whole",
+    "return Digest(tuple(contents), (), whole",
 )
 @pytest.mark.parametrize(
     "other",
@@ -175,7 +177,7 @@ def test_a_plain_entry_digests_as_its_leaves_do(dtype: torch.dtype, size: int, b
 
 @guards(
     "validator/entries/compare.py",
-    "return plain.equal(one.addresses, other.addresses, *layout.runs(size))",
+    "return dense.equal(one.addresses, other.addresses, *layout.runs(size))",
     "return True",
 )
 @pytest.mark.parametrize("size", [0, 1, 3, 4])

@@ -50,8 +50,8 @@ def play(run: Trial, program: str, pool: str = "init") -> None:
 
 @guards(
     "validator/judge/referee.py",
-    "if gone is not None and gone.reason in QUIRKS",
-    "if False and gone is not None and gone.reason in QUIRKS",
+    "if gone is not None and gone.reason in words.QUIRKS",
+    "if False and gone is not None and gone.reason in words.QUIRKS",
 )
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class WrongOnce(DictCache):
         return 0
 
 
-@guards("validator/judge/repair.py", "and _give(side, expected, right):", "and False:")
+@guards("validator/judge/repair.py", "and _given(side, expected, right)", "and False")
 def test_a_wrong_value_of_the_secondary_is_mended_and_charged_once() -> None:
     candidate = WrongOnce()
     run = trial(manager(), candidate)
@@ -324,7 +324,11 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
 
 
 @guards("validator/observe/lookups.py", "self._suspect = self._control.digest(mine) != stored.digest", "pass")
-@guards("validator/observe/lookups.py", "self._suspect = stored.digest != (hashes, layout.at(size)[1])", "pass")
+@guards(
+    "validator/observe/lookups.py",
+    "self._suspect = (whole, layout.at(size)[1]) != (stored.digest.whole, stored.digest.layout)",
+    "pass",
+)
 @guards(
     "validator/judge/referee.py", "if one is not None and other is not None and one.cause is other.cause:", "if False:"
 )
@@ -364,9 +368,7 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
     assert leaf.max_abs_index == (0, 1, 2, 1)
 
 
-@guards(
-    "validator/observe/handed_out.py", "stored.digest if exact else found.digest(pair.case.secondary)", "stored.digest"
-)
+@guards("validator/observe/handed_out.py", "stored.digest if exact else found.digest(case.secondary)", "stored.digest")
 def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
     run = trial(manager(), Answering(rounded), rtol=1e-3, atol=1e-3)
     run.cache.set_recur_cache(1, entry(1))
@@ -446,7 +448,7 @@ def recency_program(run: Trial) -> None:
         run.cache.get_init_cache(0, key)
 
 
-@guards("validator/judge/referee.py", "Cause.POLICY_DIFFERS,", "Cause.UNKNOWN,")
+@guards("validator/judge/referee.py", "of_nobody(words.POLICIES_DIFFER, kinds)", "of_nobody(words.KNOWN_TO_DIFFER)")
 def test_a_declared_lru_candidate_against_fifo_is_a_difference_of_policies() -> None:
     run = trial(manager(), DeclaredLru())
     recency_program(run)
@@ -548,7 +550,11 @@ class Raising(DictCache):
 
 
 @guards("validator/observe/sets.py", "self._set_raised(seen)", "pass")
-@guards("validator/judge/referee.py", "if error is not None:\n            text =", "if False:\n            text =")
+@guards(
+    "validator/judge/referee.py",
+    "if error is not None:\n            if side.model",
+    "if False:\n            if side.model",
+)
 @guards("validator/judge/ledger.py", "if known is not None:", "if False:")
 @pytest.mark.parametrize("method", ["set_recur_cache", "get_recur_cache", "clear_recur_cache"])
 @pytest.mark.parametrize("wrong", ["control", "candidate"])

@@ -39,18 +39,15 @@ def damage(held: Any) -> None:
 
 
 @guards("validator/observe/pair.py", "self._last_clear = None\n        self.audit()", "self._last_clear = None")
-@guards("validator/observe/pair.py", "self.auditor.before_clear(operation.pool, env_id)", "pass")
+@guards("validator/observe/pair.py", "self.audits.before_clear(operation.pool, env_id)", "pass")
 @guards(
-    "validator/observe/audits.py",
+    "validator/judge/examination.py",
     "if found is not None and side.digest(found) == stored.digest:\n            return None\n        asked",
     "return None\n        asked",
 )
 @guards(
     "validator/observe/audits.py",
-    "for side in self._sides():\n"
-    "            for pool, env_id, model in side.model.pools():\n"
-    "                self._audit_pool(side, pool, env_id, model)\n"
-    "        self._look",
+    "for side in self._case.sides:\n            for pool, env_id, model in side.model.pools():\n                self._audit_pool(side, pool, env_id, model)\n        self._look",
     "self._look",
 )
 @guards(
@@ -92,7 +89,7 @@ def test_a_clear_does_not_look_at_what_it_leaves() -> None:
     assert charged(run) == []
 
 
-@guards("validator/observe/sets.py", "self._auditor.end_set()", "pass")
+@guards("validator/observe/sets.py", "self._audits.end_set()", "pass")
 def test_the_rotation_finds_damage_between_clears() -> None:
     broken = Open()
     run = trial(manager(), broken, audit_share=1.0)
@@ -146,7 +143,7 @@ class Forgets(Open):
     "validator/judge/side.py", "return self._peek is not None and self._peek(pool, env_id, key) is None", "return False"
 )
 @guards(
-    "validator/observe/audits.py",
+    "validator/observe/sets.py",
     "return not_stored(side, stored) if side.may_ask or not side.reads_copies else None",
     "return None",
 )
@@ -225,8 +222,8 @@ def test_without_peek_audits_ask_through_get() -> None:
 
 
 @guards(
-    "validator/observe/audits.py",
-    "return lost(side, stored, pair.case.referee.suspects(side)) if side.may_ask else None",
+    "validator/judge/examination.py",
+    "return lost(side, stored, referee.suspects(side, just_cleared)) if side.may_ask else None",
     "return None",
 )
 def test_an_entry_that_vanished_is_found() -> None:
@@ -254,7 +251,7 @@ def test_a_key_that_should_be_gone_is_found_by_the_audit_alone() -> None:
     assert set(charged(run)) == {(Cause.CAPACITY_OFF, Fault.CANDIDATE)}
 
 
-@guards("validator/observe/pair.py", "self.auditor.after_clear(pool, env_id)", "pass")
+@guards("validator/observe/pair.py", "self.audits.after_clear(pool, env_id)", "pass")
 def test_a_clear_that_is_forgotten_is_found_right_after_it() -> None:
     class Forgetful(Open):
         def clear_recur_cache(self) -> None:
@@ -346,7 +343,7 @@ class SharedKeys(Open):
         return own
 
 
-@guards("validator/observe/audits.py", "if storages(found) & storages(given_leaves):", "if False:")
+@guards("validator/judge/examination.py", "if storages(found) & storages(given_leaves):", "if False:")
 @pytest.mark.parametrize("make", [ByReference, SharedKeys])
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
@@ -445,8 +442,8 @@ class ShortensInput(Open):
 
 
 @guards(
-    "validator/observe/audits.py",
-    "if given_leaves is None or not (_plainly(given, stored) or side.digest(given_leaves) == stored.digest):",
+    "validator/judge/examination.py",
+    "if given_leaves is None or not (_holds(given, stored) or side.digest(given_leaves) == stored.digest):",
     "if False:",
 )
 @pytest.mark.parametrize("make", [EditsInput, EmptiesInput, DeletesInput, ShortensInput])
@@ -476,8 +473,8 @@ class OneScratch(Open):
         return self.scratch
 
 
-@guards("validator/observe/handed_out.py", "if found.digest(side) != before:", "if False:")
-@guards("validator/observe/handed_out.py", "self._charge_change(self._pair.primary, watch.stored)", "pass")
+@guards("validator/observe/handed_out.py", "if not found.holds(side, before):", "if False:")
+@guards("validator/observe/handed_out.py", "self._charge_change(self._case.primary, watch.stored)", "pass")
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_result_that_a_later_get_overwrites_is_named(wrong: str, primary: str) -> None:
@@ -539,7 +536,7 @@ def test_a_host_that_goes_on_writing_into_what_it_stored_is_no_divergence() -> N
     assert charged(run) == []
 
 
-@guards("validator/observe/audits.py", "charge = charge._replace(fault=Fault.UNKNOWN)", "pass")
+@guards("validator/judge/examination.py", "._replace(fault=Fault.UNKNOWN)", "")
 def test_damage_to_what_the_host_may_have_written_is_charged_to_nobody() -> None:
     control = legacy()
     run = trial(control, manager())
@@ -574,8 +571,8 @@ def test_an_episode_end_that_cleared_its_env_is_right() -> None:
 
 @guards(
     "validator/observe/audits.py",
-    'if left:\n            text = f"The host ended',
-    'if False:\n            text = f"The host ended',
+    "if left:\n            self._charge_host(words.EPISODE",
+    "if False:\n            self._charge_host(words.EPISODE",
 )
 def test_an_episode_end_that_left_entries_alive_is_charged_to_the_host() -> None:
     run = filled(trial(legacy(), manager()))
@@ -627,8 +624,8 @@ def test_an_episode_end_of_an_unknown_env_is_survived() -> None:
 
 @guards(
     "validator/observe/audits.py",
-    'if left:\n            text = f"The host began',
-    'if False:\n            text = f"The host began',
+    "if left:\n            self._charge_host(words.SEARCH",
+    "if False:\n            self._charge_host(words.SEARCH",
 )
 def test_a_search_that_did_not_clear_is_charged_to_the_host() -> None:
     run = filled(trial(legacy(), manager()))
@@ -646,8 +643,8 @@ def test_a_search_that_cleared_is_right() -> None:
 
 @guards(
     "validator/observe/lookups.py",
-    "self._look_for_staleness(seen, one)\n                return\n        if pair.looks",
-    "pass\n                return\n        if pair.looks",
+    "self._look_for_staleness(seen, one)\n                return\n        if self._looks",
+    "pass\n                return\n        if self._looks",
 )
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("pool", ["init", "recur", "wm", "hierarchical"])
