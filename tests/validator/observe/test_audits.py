@@ -47,8 +47,8 @@ def damage(held: Any) -> None:
 )
 @guards(
     "validator/observe/audits.py",
-    "for side in self._case.sides:\n            for pool, env_id, model in side.model.pools():\n                self._audit_pool(side, pool, env_id, model)\n        self._look",
-    "self._look",
+    "self._audit_pool(side, pool, env_id, model)\n        self._look",
+    "pass\n        self._look",
 )
 @guards(
     "validator/judge/values.py", "return not (_is_constant(error) or _is_constant(error / y[wrong]))", "return True"
