@@ -58,8 +58,8 @@ class Staging:
             The copy, good until the next entry of this layout is staged, and where the entry and the copy lie.
         """
         entry = readable(entry)
-        if self._latest is not None and (lie := _restaged(self._latest, entry)):
-            return self._latest.staged, lie
+        if self._latest is not None and (regions := _restaged(self._latest, entry)):
+            return self._latest.staged, regions
         dense = find(getattr(entry, "_keys_values", None))  # looked over as it is now, whatever is known of it
         source: list[Leaf] = []
         layout: Any
@@ -82,10 +82,10 @@ class Staging:
             shell = self._copies[layout] = _shell(entry, source, dense)
             _restore(shell)
         if dense is not None:
-            lie = _restaged(shell, entry)
-            assert lie is not None
+            regions = _restaged(shell, entry)
+            assert regions is not None
             self._latest = shell
-            return shell.staged, lie
+            return shell.staged, regions
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)

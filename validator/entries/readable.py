@@ -45,7 +45,7 @@ class Given(NamedTuple):
 
 
 def memory_of(entry: Any) -> Given | None:
-    """Return where the memory of an entry that is not plain lies; None for one without any."""
+    """Return where the memory of an entry that is not dense lies; None for one without any."""
     buffers = [leaf.tensor for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
     if not buffers:
         return None
