@@ -69,7 +69,7 @@ def readable(entry: Any) -> Any:
     Reading a lent one directly makes it copy itself first. What this returns must only be read, and is good until the
     next operation on the cache; hold it along with its leaves to read it later.
     """
-    return entry._origin if isinstance(entry, KeysValues) and entry.is_lent else entry
+    return entry._origin if getattr(type(entry), "is_lent", False) else entry  # asked of itself, a lent one is slow
 
 
 def lend(origin: KeysValues) -> Lent:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from shadow.lent import readable
 from shadow.memory.dense import placed
 from shadow.memory.regions import Region, find
 
-# By id, since a host's class may define equality as it likes; the reference tells whether that is still its id.
-_known: dict[int, tuple[weakref.ref[Any], Region]] = {}
+# By id, since a host's class may define equality as it likes. An entry that goes takes its id out of both, before that
+# can be another's.
+_known: dict[int, Region] = {}
+_living: dict[int, weakref.ref[Any]] = {}
 
 
 def region(entry: Any) -> Region | None:
@@ -43,8 +45,7 @@ def known(entry: Any) -> Region | None:
     Args:
         entry: What ``readable`` returns of any object.
     """
-    noted = _known.get(id(entry))
-    return noted[1] if noted is not None and noted[0]() is entry else None
+    return _known.get(id(entry))
 
 
 def overwrite(entry: Any, source: Region) -> bool:
@@ -67,11 +68,15 @@ def _found(entry: Any, layers: Any, before: Region | None, any_size: bool = Fals
     if found is None:
         _known.pop(at, None)
     elif found is not before:
-
-        def forget(gone: weakref.ref[Any]) -> None:
-            if at in _known and _known[at][0] is gone:
-                del _known[at]
-
-        with suppress(TypeError):  # not every class can be referred to weakly
-            _known[at] = weakref.ref(entry, forget), found
+        if at not in _living:
+            try:
+                _living[at] = weakref.ref(entry, partial(_forget, at))
+            except TypeError:  # not every class can be referred to weakly
+                return found
+        _known[at] = found
     return found
+
+
+def _forget(at: int, gone: weakref.ref[Any]) -> None:
+    del _living[at]
+    _known.pop(at, None)

@@ -179,7 +179,10 @@ class ShadowCache:
                     if self._control_is_primary
                     else (index, operation, env_id, key, other, value, other_error, error, other_ns, ns)
                 )
-                self._tell(seen, token)
+                try:
+                    self._observer.observed(make(Observation, seen), token)
+                except Exception as failure:
+                    self._observer.harness_failed("observed", failure)
             except BaseException:  # an interrupt, and nobody knows what was done by then
                 self._observer.torn()
                 raise
@@ -224,12 +227,6 @@ class ShadowCache:
         if error is not None and not isinstance(error, Exception):
             other = None, RuntimeError(f"tried to end the process: {error!r}"), other[2]
         return own, other
-
-    def _tell(self, seen: tuple[Any, ...], token: Any) -> None:
-        try:
-            self._observer.observed(make(Observation, seen), token)
-        except Exception as error:
-            self._observer.harness_failed("observed", error)
 
     def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
         """Call one side, and look whether it changed what the whole process stands on."""

@@ -18,8 +18,9 @@ from xxhash import xxh3_64_intdigest
 from reports.record.records import LeafDifference
 from shadow.lent import readable
 from shadow.located import known, region
-from shadow.memory import dense
 from shadow.memory.buffers import Leaf, describe
+from shadow.memory.dense import agreed
+from shadow.memory.dense import equal as equal_bytes
 from shadow.memory.regions import Layout, Region
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -86,18 +87,24 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
     """
     one, other = readable(one), readable(other)
     try:
-        for place in (known, region):  # where they were found last, or where they are found now
-            here, there = place(one), place(other)
-            if here is not None and there is not None and here.layout is there.layout:
-                one_there = (one._keys_values, here.tensors, here.addresses)
-                other_there = (other._keys_values, there.tensors, there.addresses)
-                found = dense.agreed(one_there, other_there, here.layout.structure, hashed)
-                if found is not None:
-                    size, contents = found
-                    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
+        found = _agreed(one, known(one), other, known(other), hashed)  # where they were found last
+        return found or _agreed(one, region(one), other, region(other), hashed)  # or where they are found now
     except (AttributeError, TypeError):  # no entry
-        pass
-    return None
+        return None
+
+
+def _agreed(
+    one: Any, here: Region | None, other: Any, there: Region | None, hashed: bool
+) -> tuple[Layout, int, int] | None:
+    if here is None or there is None or here.layout is not there.layout:
+        return None
+    one_there = (one._keys_values, here.tensors, here.addresses)
+    other_there = (other._keys_values, there.tensors, there.addresses)
+    found = agreed(one_there, other_there, here.layout.structure, hashed)
+    if found is None:
+        return None
+    size, contents = found
+    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
 
 
 def equal_regions(one: Region, other: Region) -> bool | None:
@@ -105,7 +112,7 @@ def equal_regions(one: Region, other: Region) -> bool | None:
     layout, size = one.layout, one.size
     if layout is not other.layout or size != other.size:
         return None
-    return dense.equal(one.addresses, other.addresses, *layout.runs(size))
+    return equal_bytes(one.addresses, other.addresses, *layout.runs(size))
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:
@@ -116,7 +123,7 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
         batch, heads, capacity, head_dim = a.shape
         token_nbytes = a.element_size() * head_dim
         runs = (batch * heads, capacity * token_nbytes, max(0, size) * token_nbytes)
-        return dense.equal((a.data_ptr(),), (b.data_ptr(),), *runs)
+        return equal_bytes((a.data_ptr(),), (b.data_ptr(),), *runs)
     return torch.equal(_bits(valid(one)), _bits(valid(other)))
 
 

@@ -113,7 +113,8 @@ class Lookups:
         if agreed is not None:
             if stored is not None and hashed:
                 layout, size, whole = agreed
-                self._suspect = (whole, layout.at(size)[1]) != (stored.digest.whole, stored.digest.layout)
+                known = stored.digest
+                self._suspect = known.whole != whole or known.layout != layout.at(size)[1]
             return EQUAL
         try:
             mine, theirs = leaves(readable(control)), leaves(readable(candidate))
