@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import torch
 
+NEEDS = "__dlpack_c_exchange_api__"  # of torch.Tensor, since torch 2.10
+
 try:
     from shadow.memory._dense import agreed, connect, equal, gather, parts, placed, refill, restage, survey
 
-    connect(torch.Tensor.__dlpack_c_exchange_api__)  # since torch 2.10
+    connect(getattr(torch.Tensor, NEEDS))
     COMPILED = True
 except (ImportError, AttributeError):
     from shadow.memory.dense_python import agreed, equal, gather, parts, placed, refill, restage, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "agreed", "equal", "gather", "parts", "placed", "refill", "restage", "survey"]
+__all__ = ["COMPILED", "NEEDS", "agreed", "equal", "gather", "parts", "placed", "refill", "restage", "survey"]

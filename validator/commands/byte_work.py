@@ -7,6 +7,7 @@ import shlex
 from importlib import metadata
 from urllib.parse import unquote
 
+import torch
 from rich.console import Console
 
 from shadow.memory import dense
@@ -20,12 +21,14 @@ def tell_if_not_compiled(err: Console) -> None:
     """
     if dense.COMPILED:
         return
-    err.print(
-        "byte work is done in Python, because nothing compiled it: results are the same, validating takes longer. With "
-        f"a C compiler: pip install --no-cache-dir --force-reinstall --no-deps {_installed_from()}",
-        markup=False,
-        soft_wrap=True,
-    )
+    if hasattr(torch.Tensor, dense.NEEDS):
+        why = "nothing compiled it"
+        remedy = f"With a C compiler: pip install --no-cache-dir --force-reinstall --no-deps {_installed_from()}"
+    else:
+        why = f"torch {torch.__version__} has no view of tensors for C"
+        remedy = "With a newer one: pip install 'torch>=2.10'"
+    said = f"byte work is done in Python, because {why}: results are the same, validating takes longer. {remedy}"
+    err.print(said, markup=False, soft_wrap=True)
 
 
 def _installed_from() -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from shadow.hosts.lightzero import LightZeroMissing
 from shadow.memory import dense
 from validator.cli import main
+from validator.commands.byte_work import tell_if_not_compiled
 
 SAID = "pip install --no-cache-dir --force-reinstall --no-deps"
 
@@ -70,3 +72,16 @@ def test_the_command_installs_from_where_it_was_installed(
     main(["bench", "--quick"])
 
     assert f"{SAID} {expected}\n" in capsys.readouterr().err
+
+
+def test_where_torch_is_too_old_a_newer_torch_is_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dense, "COMPILED", False)
+    monkeypatch.setattr(dense, "NEEDS", "what_this_torch_has_not")
+
+    tell_if_not_compiled(Console(stderr=True))
+
+    said = capsys.readouterr().err
+    assert "pip install 'torch>=2.10'" in said
+    assert SAID not in said
