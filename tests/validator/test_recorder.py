@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -129,3 +130,21 @@ def test_a_week_of_one_pair_is_read_within_a_second(tmp_path: Path) -> None:
 
     assert len(tables.windows) < 2_500
     assert time.process_time() - begin < 3.0  # 1 s is wanted, and met on an idle machine; see the benchmark
+
+
+def test_a_window_that_could_not_be_written_is_told_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lockstep = Lockstep(tmp_path, ValidationConfig(run_id="run", selftest=False))
+    cache = lockstep.shadow(control=manager(), candidate=manager())
+    exercise(cache)
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(os, "write", lambda *_: 0)
+        lockstep.recorder.window(lockstep.pairs[0], force=True)
+    exercise(cache)
+
+    lockstep.close()
+
+    run = read_run(lockstep.run_dir)
+    assert sum(run.totals.ops.values()) == 48
+    assert any("the writer lost 1 line" in problem for problem in run.problems)
