@@ -326,7 +326,7 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
 @guards("validator/observe/lookups.py", "self._suspect = self._control.digest(mine) != stored.digest", "pass")
 @guards(
     "validator/observe/lookups.py",
-    "self._suspect = (whole, layout.at(size)[1]) != (stored.digest.whole, stored.digest.layout)",
+    "self._suspect = known.whole != whole or known.layout != layout.at(size)[1]",
     "pass",
 )
 @guards(
