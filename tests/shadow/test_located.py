@@ -124,6 +124,7 @@ def _sized(entry: KeysValues, size: Any) -> KeysValues:
 def test_where_an_entry_lay_is_forgotten_with_it(own: bool) -> None:
     made = make_entry(1)
     entry: Any = made if own else HostsOwn(made._keys_values)
+    gc.collect()  # what other tests left
     before = len(located._known)
     region(entry)
     assert len(located._known) == before + 1
