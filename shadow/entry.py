@@ -12,6 +12,7 @@ them beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +32,8 @@ def leaves(entry: Any) -> list[Leaf]:
             ``_cache`` and ``_size``.
 
     Returns:
-        ``2 * num_layers`` leaves; leaf ``2 * layer`` holds the keys of a layer and the next one its values.
+        ``2 * num_layers`` leaves; leaf ``2 * layer`` holds the keys of a layer and the next one its values. Lengths are
+        ints, also where the entry has NumPy's or a tensor's number.
 
     Raises:
         AttributeError: If the object has another shape.
@@ -39,9 +41,17 @@ def leaves(entry: Any) -> list[Leaf]:
     found = []
     for layer in entry._keys_values:
         k, v = layer._k_cache, layer._v_cache
-        found.append(Leaf(k._cache, k._size))
-        found.append(Leaf(v._cache, v._size))
+        found.append(Leaf(k._cache, k._size if type(k._size) is int else _length(k._size)))
+        found.append(Leaf(v._cache, v._size if type(v._size) is int else _length(v._size)))
     return found
+
+
+def _length(size: Any) -> Any:
+    """Return a length as an int if it is NumPy's or a tensor's whole number, and as it is if it is none."""
+    try:
+        return index(size)
+    except TypeError:
+        return size
 
 
 class Cache:

@@ -24,6 +24,10 @@ from shadow.memory.dense import equal as equal_bytes
 from shadow.memory.regions import Layout, Region
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_COMPUTED = {
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
 
 
@@ -133,6 +137,16 @@ def same_bits(one: Tensor, other: Tensor) -> Tensor:
     return same.all(-1) if one.is_complex() else same
 
 
+def numbers(values: Tensor) -> Tensor:
+    """Return the same numbers in a type that torch computes with; those of eight bits and the like are only stored."""
+    if values.dtype in _COMPUTED or values.is_complex():
+        return values
+    try:
+        return values.to(torch.float64)
+    except (NotImplementedError, RuntimeError):  # a type that holds several numbers in a byte
+        return values.view(torch.uint8)
+
+
 def differences(
     control: Sequence[Leaf], candidate: Sequence[Leaf], tolerance: Tolerance | None = None
 ) -> tuple[LeafDifference, ...]:
@@ -181,12 +195,13 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
     mismatched = nan_a = nan_b = inf_a = inf_b = 0
     greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
     for start in range(0, a.numel(), _BLOCK):
-        x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
+        raw_x, raw_y = a[start : start + _BLOCK], b[start : start + _BLOCK]
+        x, y = numbers(raw_x), numbers(raw_y)
         if not _surely_finite(x):
             nan_a, inf_a = nan_a + int(x.isnan().sum()), inf_a + int(x.isinf().sum())
         if not _surely_finite(y):
             nan_b, inf_b = nan_b + int(y.isnan().sum()), inf_b + int(y.isinf().sum())
-        unequal = ~same_bits(x, y) if exact else ~_close(_wide(x), _wide(y), tolerance or Tolerance(0.0, 0.0))
+        unequal = ~same_bits(raw_x, raw_y) if exact else ~_close(_wide(x), _wide(y), tolerance or Tolerance(0.0, 0.0))
         n = int(unequal.count_nonzero())
         if not n:
             continue

@@ -99,10 +99,6 @@ def holds(found: Region, expected: Digest) -> bool:
 
 
 def _bytes_of(values: torch.Tensor) -> memoryview:
-    if not values.is_cpu:
-        values = values.cpu()
-    if not values.is_contiguous():
-        values = values.contiguous()
-    if values.dtype == torch.bfloat16:  # NumPy has no such type; only the bytes matter
-        values = values.view(torch.int16)
-    return values.numpy().data
+    """Return the bytes of any tensor, whether NumPy knows its type or not."""
+    own = values.cpu().resolve_conj().resolve_neg().contiguous()
+    return own.view(torch.uint8).numpy().data if own.ndim else own.reshape(1).view(torch.uint8).numpy().data

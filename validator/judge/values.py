@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
-from validator.entries.compare import same_bits, valid
+from validator.entries.compare import numbers, same_bits, valid
 from validator.entries.digest import Digest
 from validator.judge import words
 from validator.judge.charge import Finding
@@ -148,7 +148,7 @@ def _against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf]) -> Finding:
     for one, other in zip(answer, truth, strict=True):
         a, b = valid(one).cpu(), valid(other).cpu()
         if not bool(same_bits(a, b).all()):
-            wrong.append((a, b))
+            wrong.append((numbers(a), numbers(b)))
     if all(bool(_alike(a, b).all()) for a, b in wrong):
         return Finding(words.OTHER_BITS)
     if all(any(_is_permutation(a, b, dim) for dim in (2, 1, 0)) for a, b in wrong):
