@@ -46,6 +46,8 @@ def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) 
     try:
         value = getattr(side, method)(*args)
     except contained as raised:
+        if isinstance(raised, KeyboardInterrupt):  # a person's, whichever side it meets
+            raise
         return None, raised, perf_counter_ns() - began
     return value, None, perf_counter_ns() - began
 

@@ -34,7 +34,7 @@ LOOK_FIRST = 32  # operations around which all state of the process is looked at
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
 _NOWHERE: Regions = (None, None)
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
-_SECONDARY: Contained = (Exception, SystemExit)
+_SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
 
 
 class ShadowCache:
@@ -225,7 +225,7 @@ class ShadowCache:
             own = call(self._primary, method, args, _PRIMARY)
         error = other[1]
         if error is not None and not isinstance(error, Exception):
-            other = None, RuntimeError(f"tried to end the process: {error!r}"), other[2]
+            other = None, RuntimeError(f"raised what is no Exception: {error!r}"), other[2]
         return own, other
 
     def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
