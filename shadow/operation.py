@@ -96,9 +96,11 @@ class Observer(Protocol):
 
     Attributes:
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        lock: Held during every operation, and by whoever else reads or changes what an operation does.
     """
 
     harness_ns: int
+    lock: Any
 
     def before(
         self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions

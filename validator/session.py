@@ -180,13 +180,14 @@ class Lockstep:
             if self._closed or os.getpid() != self._pid:
                 return
             self._closed = True
-            for pair in self.pairs:
-                self._contained(pair, pair.audit)
-                self.recorder.window(pair, force=True)
-            self.recorder.close(self.run_id, state)
-            atexit.unregister(self._at_exit)
-            if sys.excepthook == self._excepthook:
-                sys.excepthook = self._hook
+        # Not under the session's lock: a pair that is busy may be waiting for that.
+        for pair in self.pairs:
+            self._contained(pair, pair.audit)
+            self._contained(pair, partial(self.recorder.window, pair, force=True))
+        self.recorder.close(self.run_id, state)
+        atexit.unregister(self._at_exit)
+        if sys.excepthook == self._excepthook:
+            sys.excepthook = self._hook
 
     def __enter__(self) -> Lockstep:
         return self
@@ -242,7 +243,8 @@ class Lockstep:
 
     def _contained(self, pair: Pair, call: Any) -> None:
         try:
-            call()
+            with pair.lock:
+                call()
         except Exception as error:
             pair.harness_failed("follow the host", error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import threading
 from time import perf_counter_ns
 from typing import Any
 
@@ -77,7 +76,7 @@ class ShadowCache:
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
-        self._lock = threading.RLock()
+        self._lock = observer.lock
         self._index = 0
 
     def get_init_cache(self, env_id: int, cache_key: int) -> Any:

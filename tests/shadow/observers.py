@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from shadow.memory.regions import Regions
@@ -15,6 +16,7 @@ class Recorder:
         self.befores: list[tuple[Operation, int | None, int | None, Any, Any]] = []
         self.seen: list[Observation] = []
         self.harness_ns = 0
+        self.lock = threading.RLock()
         self.tokens: list[Any] = []
         self.failed_steps: list[str] = []
         self.faults: list[Exception] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 from typing import Any, NamedTuple
 
 from reports.record.words import Fault
@@ -62,6 +63,7 @@ class Watch:
         before: What it held when it was given.
         stored: What was looked up.
         until: Ordinal of the operation after which it is let go.
+        thread: Who was given it. In the hands of one thread while another one operates, nobody can tell who changed it.
         over: Whether it is known to have changed; what it holds later is no news.
     """
 
@@ -69,6 +71,7 @@ class Watch:
     before: Digest
     stored: Stored
     until: int
+    thread: int
     over: bool = False
 
 
@@ -106,7 +109,7 @@ class HandedOut:
         if self.watched is None and (early or self._answers % _WATCH_EACH == 0):
             found = _snapshot(primary, case.in_place)
             until = op_index + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
-            self.watched = Watch(found, found.digest(case.primary), stored, until)
+            self.watched = Watch(found, found.digest(case.primary), stored, until, get_ident())
 
     def before_operation(self) -> None:
         """Look whether the host wrote into what it was given; only while there is something ``watched``."""
@@ -172,7 +175,9 @@ class HandedOut:
         if watch.over:
             return
         watch.over = True
-        if not self._live:
+        if watch.thread != get_ident():
+            self._case.counters.coverage["changes of answers that another thread may have made"] += 1
+        elif not self._live:
             self._charge_change(self._case.primary, watch.stored)
 
     def _charge_change(self, side: SideView, stored: Stored) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -57,6 +58,7 @@ class Pair:
         case: Both sides and what is known of them.
         counters: What was counted since the last window.
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
 
     Raises:
         ValueError: If nothing says how large the caches are.
@@ -83,6 +85,7 @@ class Pair:
         self.audits = Audits(case, examination, self.looks, self._handed_out)
         self.sets = Sets(case, examination, self.looks, self.audits)
         self.lookups = Lookups(case, self.looks, self._handed_out)
+        self.lock: Any = threading.RLock()
         self.harness_ns = 0
         self._session = session
         self.counters = case.counters
