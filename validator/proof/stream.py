@@ -20,14 +20,8 @@ LAYERS, HEADS, TOKENS, HEAD_DIM = 2, 2, 8, 4
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 _SETS = ("set_init_cache", "set_init_cache", "set_recur_cache", "set_recur_cache", "set_wm_cache")
-_GETS = (
-    "get_init_cache",
-    "get_init_cache",
-    "get_recur_cache",
-    "hierarchical_get",
-    "hierarchical_get",
-    "get_wm_cache",
-)
+_GETS = ("get_init_cache", "get_init_cache", "get_recur_cache", "hierarchical_get", "hierarchical_get", "get_wm_cache")
+_LIFE_CYCLE = ("weights_updated", "search_started", "episode_ended")
 
 
 class EntrySpec(NamedTuple):
@@ -172,10 +166,7 @@ def _mark(made: KeysValues, seed: int) -> None:
     """Make every tensor of an entry one of its kind: small whole numbers are exact in every dtype."""
     for index, leaf in enumerate(leaves(made)):
         if leaf.size:
-            leaf.tensor[0, 0, 0, 0] = seed & 127
-            leaf.tensor[0, 0, 0, 1] = (seed >> 7) & 127
-            leaf.tensor[0, 0, 0, 2] = (seed >> 14) & 127
-            leaf.tensor[0, 0, 0, 3] = index + 1
+            leaf.tensor[0, 0, 0] = torch.tensor((seed & 127, (seed >> 7) & 127, (seed >> 14) & 127, index + 1))
 
 
 class Player:
@@ -194,11 +185,9 @@ class Player:
 
     def play(self, step: Step) -> Any:
         """Do one step and return what the cache answered; what it raises comes through."""
-        if step.verb in ("weights_updated", "search_started"):
-            return None if self._life_cycle is None else getattr(self._life_cycle, step.verb)()
-        if step.verb == "episode_ended":
-            return None if self._life_cycle is None else self._life_cycle.episode_ended(step.env_id)
         args: list[Any] = [value for value in (step.env_id, step.key) if value is not None]
+        if step.verb in _LIFE_CYCLE:
+            return None if self._life_cycle is None else getattr(self._life_cycle, step.verb)(*args)
         if step.entry is not None:
             args.append(self._entry(step.entry))
         return getattr(self._cache, step.verb)(*args)
@@ -207,7 +196,7 @@ class Player:
         """Do all steps, going on after what the cache raises; return how many were cache operations."""
         count = 0
         for step in stream:
-            count += step.verb not in ("weights_updated", "search_started", "episode_ended")
+            count += step.verb not in _LIFE_CYCLE
             try:
                 self.play(step)
             except Exception:  # a planted fault on the primary side; the pair has seen it
