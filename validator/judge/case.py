@@ -110,10 +110,6 @@ class Case:
         """Return the other side."""
         return self.candidate if side is self.control else self.control
 
-    def may_be_the_hosts(self, stored: Stored) -> bool:
-        """Tell whether the host had the stored entry itself in its hands."""
-        return stored.op_index in self.handed_out
-
     def charge(
         self,
         charge: Charge,

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from shadow.operation import Observation, Pool
 from validator.entries.digest import Digest
-from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.charge import Finding
 from validator.judge.side import SideView
@@ -36,9 +35,7 @@ def unanswered(side: SideView, seen: Observation, expected: Stored, clears: Sequ
         expected: What it should have answered.
         clears: Clears that may have taken it, oldest first.
     """
-    held = side.read(expected.pool, expected.env_id, expected.key)
-    found = None if held is None else entry_leaves(held)
-    if found is not None and side.digest(found) == expected.digest:
+    if side.intact(expected) is not None:
         if seen.operation.pool == "hierarchical" and side.cache.hierarchical_get(seen.env_id, seen.key) is None:
             return Finding(words.NOT_FOUND_BY_BOTH_POOLS, {"pool": (expected.pool, expected.env_id)})
         return Finding(words.MISSED)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from shadow.entry import KeysValues
 from shadow.memory.buffers import Leaf
-from validator.entries.readable import entry_leaves
 from validator.judge.side import SideView
 from validator.models.stored import Stored
 
@@ -18,24 +15,21 @@ def repaired(side: SideView, other: SideView, expected: Stored) -> bool:
     """
     if side.model.policy.kind in ("legacy_ring", "legacy_dict"):
         return False
-    entry = other.read(expected.pool, expected.env_id, expected.key)
-    right = None if entry is None else entry_leaves(entry)
-    return right is not None and side.digest(right) == expected.digest and _given(side, expected, right)
+    right = other.intact(expected)
+    return right is not None and _given(side, expected, right)
 
 
-def _given(side: SideView, expected: Stored, right: Sequence[Leaf]) -> bool:
+def _given(side: SideView, expected: Stored, right: list[Leaf]) -> bool:
     pool, env_id, key = expected.pool, expected.env_id, expected.key
     try:
         held_before = side.read(pool, env_id, key) is not None
-        copy = KeysValues.empty_like(list(right))
-        copy.copy_from(list(right))
+        copy = KeysValues.empty_like(right)
+        copy.copy_from(right)
         getattr(side.cache, f"set_{pool}_cache")(*((env_id,) if pool == "init" else ()), key, copy)
         if not held_before:
             model = side.model.pool(pool, env_id)
             model.rebase(key, None)  # it comes back as the youngest
             model.set(key, expected)
-        again = side.read(pool, env_id, key)
-        held = None if again is None else entry_leaves(again)
-        return held is not None and side.digest(held) == expected.digest
+        return side.intact(expected) is not None
     except Exception:  # whatever a broken side raises: it stays apart, and is known to
         return False

@@ -149,8 +149,7 @@ class Audits:
         for key in keys:
             if model.peek(key) is not None or ledger.apart(side.name, pool, env_id, key):
                 continue
-            entry = side.read(pool, env_id, key)
-            found = None if entry is None else entry_leaves(entry)
+            found = entry_leaves(side.read(pool, env_id, key))
             if found is None:
                 continue
             charge = against(side, uncalled(side, pool, env_id, key, side.digest(found)))
