@@ -8,6 +8,7 @@ unequal to itself. Only valid regions are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,16 +62,8 @@ def equal(control: Sequence[Leaf], candidate: Sequence[Leaf]) -> bool:
     """Tell whether two entries have the same structure and the same bits in their valid regions."""
     if len(control) != len(candidate):
         return False
-    for one, other in zip(control, candidate, strict=True):
-        if (
-            one.size != other.size
-            or one.tensor.shape != other.tensor.shape
-            or one.tensor.dtype != other.tensor.dtype
-            or one.tensor.device != other.tensor.device
-            or not equal_bits(one, other)
-        ):
-            return False
-    return True
+    pairs = zip(control, candidate, strict=True)
+    return all(rung(one, other) is None and equal_bits(one, other) for one, other in pairs)
 
 
 def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | None:
@@ -139,14 +132,9 @@ def differences(
     Returns:
         One record per differing leaf in order of layer, K before V; empty if the entries are equal.
     """
-    found = []
-    for index in range(max(len(control), len(candidate))):
-        one = control[index] if index < len(control) else None
-        other = candidate[index] if index < len(candidate) else None
-        difference = _leaf_difference(index, one, other, tolerance)
-        if difference is not None:
-            found.append(difference)
-    return tuple(found)
+    pairs = enumerate(zip_longest(control, candidate))
+    found = (_leaf_difference(index, one, other, tolerance) for index, (one, other) in pairs)
+    return tuple(difference for difference in found if difference is not None)
 
 
 def _leaf_difference(
@@ -156,11 +144,10 @@ def _leaf_difference(
     if one is None or other is None:
         return LeafDifference(layer, part, "layers", _text(one), _text(other))
     broken = rung(one, other)
-    comparable = valid(one).shape == valid(other).shape
     if broken is None and equal_bits(one, other):
         return None
-    if broken is not None and not comparable:
-        return LeafDifference(layer, part, broken, _text(one), _text(other))
+    if valid(one).shape != valid(other).shape:
+        return LeafDifference(layer, part, broken or "shape", _text(one), _text(other))
     statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
     if broken is None and not statistics["n_mismatched"]:
         return None
@@ -168,7 +155,6 @@ def _leaf_difference(
 
 
 def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:
-    shape = tuple(one.shape)
     exact = one.dtype == other.dtype and one.device == other.device and tolerance is None
     a, b = one.cpu().reshape(-1), other.cpu().reshape(-1)
     mismatched = nan_a = nan_b = inf_a = inf_b = 0
@@ -202,7 +188,7 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
     for name, best in greatest.items():
         if best is not None:
             result[f"max_{name}_diff"] = best[0]
-            result[f"max_{name}_index"] = _unravel(best[1], shape)
+            result[f"max_{name}_index"] = tuple(map(int, np.unravel_index(best[1], one.shape)))
     return result
 
 
@@ -257,14 +243,6 @@ def _bits(values: Tensor) -> Tensor:
     if values.is_complex():
         values = torch.view_as_real(values)
     return values.view(_INTEGER_OF_SIZE[values.element_size()])
-
-
-def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    index = []
-    for extent in reversed(shape):
-        flat, position = divmod(flat, extent)
-        index.append(position)
-    return tuple(reversed(index))
 
 
 def _text(leaf: Leaf | None) -> str:

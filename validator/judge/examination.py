@@ -91,7 +91,7 @@ class Examination:
     def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
         """Charge a side with what was found of one entry."""
         charge = against(side, finding)
-        unclear = finding.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
+        unclear = finding.kind.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
         if unclear and side is self._case.primary and stored.op_index in self._case.handed_out:
             charge = against(side, finding._replace(note=words.PERHAPS_THE_HOST))._replace(fault=Fault.UNKNOWN)
         self._case.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))

@@ -96,7 +96,7 @@ class Referee:
     def charges(self, findings: Sequence[Finding | None], leaves: tuple[LeafDifference, ...]) -> list[Charge]:
         """Charge what was found of control and candidate to each, or to both where it is the same."""
         one, other = findings
-        if one is not None and other is not None and one.cause is other.cause:
+        if one is not None and other is not None and one.kind.cause is other.kind.cause:
             return [Charge(one, Fault.BOTH, "Both sides:", leaves)]
         sides = ((self.control, one), (self.candidate, other))
         return [against(side, finding, leaves) for side, finding in sides if finding is not None]

@@ -330,7 +330,9 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
     "pass",
 )
 @guards(
-    "validator/judge/referee.py", "if one is not None and other is not None and one.cause is other.cause:", "if False:"
+    "validator/judge/referee.py",
+    "if one is not None and other is not None and one.kind.cause is other.kind.cause:",
+    "if False:",
 )
 @pytest.mark.parametrize("name", [name for name in VALUES if name not in ("garbage", "a number")])
 def test_agreement_on_a_wrong_value_is_charged_to_both(name: str) -> None:
