@@ -154,10 +154,7 @@ class DeferredQueue:
         batch.used += count
         batch.nbytes += copy.nbytes
         structure = (n, tensor.shape, tensor.dtype, size, hashed)
-        group = batch.groups.get(structure)
-        if group is None:
-            group = batch.groups[structure] = Group()
-        return batch, group, copy
+        return batch, batch.groups[structure], copy
 
     def _hashes_of(self, copy: Tensor, batch: Batch) -> list[Result]:
         kind = Hashes if copy.numel() else Result

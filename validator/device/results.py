@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +33,7 @@ class HostEvent:
         """Everything on a processor is done by now."""
 
 
+@dataclass(slots=True)
 class Group:
     """Copies of entries of one structure, and what they come to.
 
@@ -42,14 +45,11 @@ class Group:
         of_singles: Their hashes.
     """
 
-    __slots__ = ("counts", "of_pairs", "of_singles", "pairs", "singles")
-
-    def __init__(self) -> None:
-        self.pairs: list[Tensor] = []
-        self.counts: list[Result] = []
-        self.of_pairs: list[Result] = []
-        self.singles: list[Tensor] = []
-        self.of_singles: list[Result] = []
+    pairs: list[Tensor] = field(default_factory=list)
+    counts: list[Result] = field(default_factory=list)
+    of_pairs: list[Result] = field(default_factory=list)
+    singles: list[Tensor] = field(default_factory=list)
+    of_singles: list[Result] = field(default_factory=list)
 
 
 class Batch:
@@ -65,7 +65,7 @@ class Batch:
 
     def begin(self) -> None:
         self.used = self.nbytes = 0
-        self.groups: dict[Any, Group] = {}
+        self.groups: dict[Any, Group] = defaultdict(Group)  # by structure
         self.checks: list[Check] = []
         self.event: Any = None  # a ``torch.cuda.Event`` or a ``HostEvent``, once sent
 

@@ -7,6 +7,7 @@ unequal to itself. Only valid regions are read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -157,19 +158,19 @@ def _leaf_difference(
 def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:
     exact = one.dtype == other.dtype and one.device == other.device and tolerance is None
     a, b = one.cpu().reshape(-1), other.cpu().reshape(-1)
-    mismatched = nan_a = nan_b = inf_a = inf_b = 0
+    counts: Counter[str] = Counter()
     greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
     for start in range(0, a.numel(), _BLOCK):
         x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
-        if not _surely_finite(x):
-            nan_a, inf_a = nan_a + int(x.isnan().sum()), inf_a + int(x.isinf().sum())
-        if not _surely_finite(y):
-            nan_b, inf_b = nan_b + int(y.isnan().sum()), inf_b + int(y.isinf().sum())
+        for side, values in (("control", x), ("candidate", y)):
+            if not _surely_finite(values):
+                counts[f"n_nan_{side}"] += int(values.isnan().sum())
+                counts[f"n_inf_{side}"] += int(values.isinf().sum())
         unequal = ~same_bits(x, y) if exact else ~_close(_wide(x), _wide(y), tolerance or Tolerance(0.0, 0.0))
         n = int(unequal.count_nonzero())
         if not n:
             continue
-        mismatched += n
+        counts["n_mismatched"] += n
         # Distances are only taken where there are some; mostly that is a few elements, or all.
         where = unequal.nonzero()[:, 0] if n < x.numel() else None
         u, v = (x, y) if where is None else (x[where], y[where])
@@ -177,14 +178,7 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
             best = greatest[name]
             if top >= 0 and (best is None or top > best[0]):
                 greatest[name] = (top, start + (at if where is None else int(where[at])))
-    result: dict[str, object] = {
-        "n_elements": a.numel(),
-        "n_mismatched": mismatched,
-        "n_nan_control": nan_a,
-        "n_nan_candidate": nan_b,
-        "n_inf_control": inf_a,
-        "n_inf_candidate": inf_b,
-    }
+    result: dict[str, object] = {"n_elements": a.numel(), "n_mismatched": 0, **counts}
     for name, best in greatest.items():
         if best is not None:
             result[f"max_{name}_diff"] = best[0]

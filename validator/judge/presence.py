@@ -111,8 +111,10 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
 
 def _not_evicted(side: SideView, pool: Pool, env_id: int | None, model: PoolModel, op_index: int) -> Finding:
     listed = side.keys(pool, env_id)
-    holds = len(listed) if listed is not None else None
-    missing = [s.key for s in model.live() if side.read(pool, env_id, s.key) is None]
-    if (holds is not None and holds > model.capacity) or (holds is None and not missing):
+    if listed is None:
+        beyond = all(side.read(pool, env_id, stored.key) is not None for stored in model.live())
+    else:
+        beyond = len(listed) > model.capacity
+    if beyond:
         return Finding(words.BEYOND_CAPACITY, {"op": op_index, "capacity": model.capacity})
     return Finding(words.NOT_EVICTED, {"op": op_index})

@@ -166,7 +166,7 @@ class WrongOnce(DictCache):
         return 0
 
 
-@guards("validator/judge/repair.py", "and _given(side, expected, right)", "and False")
+@guards("validator/judge/case.py", " or not self._repaired(side, expected):", " or True:")
 def test_a_wrong_value_of_the_secondary_is_mended_and_charged_once() -> None:
     candidate = WrongOnce()
     run = trial(manager(), candidate)
