@@ -22,7 +22,7 @@ from shadow.lent import readable
 from shadow.located import known, region
 from shadow.memory import dense
 from shadow.memory.buffers import Leaf, describe
-from shadow.memory.regions import Layout, Region
+from shadow.memory.regions import Layout
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
@@ -92,14 +92,6 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
     except (AttributeError, TypeError):  # no entry
         pass
     return None
-
-
-def equal_regions(one: Region, other: Region) -> bool | None:
-    """Tell whether two dense entries hold the same bits; None if their structure differs, or may."""
-    layout, size = one.layout, one.size
-    if layout is not other.layout or size != other.size:
-        return None
-    return dense.equal(one.addresses, other.addresses, *layout.runs(size))
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:

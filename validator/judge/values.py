@@ -42,11 +42,9 @@ def wrong_value(
         truth: Leaves of an entry that is what was stored, if the other side has one.
     """
     known = remembered(side, asked, env_id, expected, side.digest(answer))
-    if known is not None:
-        return known
-    if truth is not None:
-        return _against_truth(answer, truth)
-    return Finding(words.CORRUPTED)
+    if known is None and truth is not None:
+        known = _against_truth(answer, truth)
+    return known or Finding(words.CORRUPTED)
 
 
 def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored, found: Digest) -> Finding | None:
