@@ -156,16 +156,6 @@ class Lockstep:
         return self.recorder.totals()
 
     @property
-    def divergences_so_far(self) -> int:
-        """Divergences recorded or counted so far, repeats included."""
-        live = sum(sum(pair.counters.divergences.values()) for pair in self.pairs)
-        return live + self.recorder.counted.n_divergences
-
-    def hit_rates_so_far(self) -> dict[str, float | None]:
-        """Return the hit rate of each side, up to ``window_s`` ago."""
-        return self.recorder.counted.hit_rate()
-
-    @property
     def verdict(self) -> Judgement:
         """The default policy's judgement on what is on disk; before ``close`` the run counts as incomplete."""
         return judge([read_run(self.run_dir)])

@@ -33,18 +33,7 @@ def layout_of(entry: Sequence[Leaf]) -> Layout:
 
 def like(entry: Sequence[Leaf], layout: Layout) -> bool:
     """Tell whether an entry is regular and of the layout of a regular one."""
-    if len(entry) != len(layout):
-        return False
-    shape, dtype, device, length = layout[0]
-    return all(
-        size == length
-        and tensor.dtype is dtype
-        and tensor.shape == shape
-        and tensor.device == device
-        and tensor.layout is torch.strided
-        and not tensor.is_neg()
-        for tensor, size in entry
-    )
+    return len(entry) == len(layout) and regular(entry) and layout_of(entry[:1])[0] == layout[0]
 
 
 def regular(entry: Sequence[Leaf]) -> bool:

@@ -111,13 +111,12 @@ class DeviceLooks:
         for stored in live:
             if self._case.ledger.apart(side.name, stored.pool, stored.env_id, stored.key):
                 continue
-            entry = None
+            found = None
             if isinstance(stored.digest.contents, Result):
                 if self._at_once[side.name] > 0:
                     self._at_once[side.name] -= 1
                 else:
-                    entry = side.read(stored.pool, stored.env_id, stored.key)
-            found = None if entry is None else entry_leaves(entry)
+                    found = side.held(stored)
             if found is None or not like(found, stored.digest.layout):
                 at_once.append(stored)
             else:
@@ -220,8 +219,7 @@ class DeviceLooks:
         """Name a wrong value by its hashes, and by its tensors where the side still holds them."""
         referee = self._case.referee
         found = Digest(hashes, stored.digest.layout, None)
-        held = side.read(stored.pool, stored.env_id, stored.key) if side.holds(stored) else None
-        now = None if held is None else entry_leaves(held)
+        now = side.held(stored) if side.holds(stored) else None
         if now is not None and side.digest(now) == found:
             if referee.lives_in_input(side, now):
                 return Finding(words.REFERENCE_CHANGED)

@@ -20,15 +20,22 @@ from torch import Tensor
 from shadow.memory.buffers import Leaf
 from validator.device import fingerprint
 from validator.device.results import ROOM, Batch, Check, Group, Hashes, HostEvent, Result
+from validator.entries.digest import Digest, digest
 
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
 _MOST_NBYTES = 1 << 24  # of the copies of one batch; hashing takes two to four times as much for a moment
 
 
 class DeferredQueue:
-    """Looks under way, of one shadowed pair."""
+    """Looks under way, of one shadowed pair.
 
-    def __init__(self) -> None:
+    Args:
+        deferred: ``auto`` for entries on a CUDA device, ``always``, or ``never``; as ``ValidationConfig`` has it.
+    """
+
+    def __init__(self, deferred: str = "auto") -> None:
+        self._never = deferred == "never"
+        self._everywhere = deferred == "always"
         self.abandon()
         self.batches = 0  # brought to the host so far
 
@@ -44,6 +51,14 @@ class DeferredQueue:
         self._last: Any = None  # device and stream that were used last
 
     # -- what an operation launches -----------------------------------------------------------------------------------
+
+    def digest(self, entry: Sequence[Leaf]) -> Digest:
+        """Digest an entry where it lies; whoever reads the hashes of one on a device waits for them."""
+        on_device = entry and (self._everywhere or entry[0].tensor.is_cuda) and not self._never
+        if not (on_device and fingerprint.regular(entry)):
+            return digest(entry)
+        (hashes,) = self.hashes([entry])
+        return Digest(hashes, fingerprint.layout_of(entry), None)
 
     def hashes(self, entries: Sequence[Sequence[Leaf]]) -> list[Result]:
         """Hash regular entries of one structure; one result per entry, one hash per leaf."""
@@ -63,7 +78,7 @@ class DeferredQueue:
         """Count per leaf how many numbers of two regular entries of one structure differ, and perhaps hash both."""
         n = len(one)
         batch, group, both = self._copied((one, other), (3 * n + 1) // 2, hashed)
-        counts = Result(self, batch, n)
+        counts = Result(self.bring, batch, n)
         group.pairs.append(both)
         group.counts.append(counts)
         hashes = self._hashes_of(both, batch) if hashed else []
@@ -99,7 +114,7 @@ class DeferredQueue:
 
     def poll(self) -> None:
         """Look at what has come back; returns at once."""
-        while self._flying and (event := self._flying[0][1].event) is not None and event.query():
+        while self._flying and self._flying[0][1].event.query():
             self._arrived()
         self._run_due()
 
@@ -139,14 +154,11 @@ class DeferredQueue:
         batch.used += count
         batch.nbytes += copy.nbytes
         structure = (n, tensor.shape, tensor.dtype, size, hashed)
-        group = batch.groups.get(structure)
-        if group is None:
-            group = batch.groups[structure] = Group()
-        return batch, group, copy
+        return batch, batch.groups[structure], copy
 
     def _hashes_of(self, copy: Tensor, batch: Batch) -> list[Result]:
         kind = Hashes if copy.numel() else Result
-        return [kind(self, batch, copy.shape[1]) for _ in range(len(copy))]
+        return [kind(self.bring, batch, copy.shape[1]) for _ in range(len(copy))]
 
     def _place(self, device: torch.device) -> Any:
         if device.type != "cuda":
@@ -183,9 +195,8 @@ class DeferredQueue:
             if stream is None:
                 batch.event = HostEvent()
             else:
-                event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                event.record(stream)
-                batch.event = event
+                batch.event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                batch.event.record(stream)
         self._flying.append((place, batch))
 
     def _launch(self, place: Any, batch: Batch) -> int:
@@ -215,9 +226,7 @@ class DeferredQueue:
         return used
 
     def _await_first(self) -> None:
-        event = self._flying[0][1].event
-        assert event is not None
-        event.synchronize()
+        self._flying[0][1].event.synchronize()
         self._arrived()
 
     def _arrived(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,16 +16,6 @@ from validator.device import fingerprint
 Check = Callable[[], None]
 
 ROOM = 8192  # numbers of one batch: a lookup of 4 layers takes 24
-
-
-class Event(Protocol):
-    """What is needed of ``torch.cuda.Event``."""
-
-    def query(self) -> bool:
-        """Tell without waiting whether everything before it is done."""
-
-    def synchronize(self) -> None:
-        """Wait for that."""
 
 
 class HostEvent:
@@ -41,6 +33,7 @@ class HostEvent:
         """Everything on a processor is done by now."""
 
 
+@dataclass(slots=True)
 class Group:
     """Copies of entries of one structure, and what they come to.
 
@@ -52,14 +45,11 @@ class Group:
         of_singles: Their hashes.
     """
 
-    __slots__ = ("counts", "of_pairs", "of_singles", "pairs", "singles")
-
-    def __init__(self) -> None:
-        self.pairs: list[Tensor] = []
-        self.counts: list[Result] = []
-        self.of_pairs: list[Result] = []
-        self.singles: list[Tensor] = []
-        self.of_singles: list[Result] = []
+    pairs: list[Tensor] = field(default_factory=list)
+    counts: list[Result] = field(default_factory=list)
+    of_pairs: list[Result] = field(default_factory=list)
+    singles: list[Tensor] = field(default_factory=list)
+    of_singles: list[Result] = field(default_factory=list)
 
 
 class Batch:
@@ -75,16 +65,9 @@ class Batch:
 
     def begin(self) -> None:
         self.used = self.nbytes = 0
-        self.groups: dict[Any, Group] = {}
+        self.groups: dict[Any, Group] = defaultdict(Group)  # by structure
         self.checks: list[Check] = []
-        self.event: Event | None = None
-
-
-class Bringer(Protocol):
-    """Who can be asked to wait."""
-
-    def bring(self, batch: Batch) -> None:
-        """Wait until a batch is here."""
+        self.event: Any = None  # a ``torch.cuda.Event`` or a ``HostEvent``, once sent
 
 
 class Result(Sequence[int]):
@@ -93,19 +76,14 @@ class Result(Sequence[int]):
     Equal to any sequence of the same numbers, so that the hashes of a ``Digest`` may be one.
     """
 
-    __slots__ = ("_at", "_queue", "_size", "_values", "batch")
+    __slots__ = ("_at", "_bring", "_size", "_values", "batch")
 
-    def __init__(self, queue: Bringer, batch: Batch, size: int) -> None:
-        self._queue = queue
+    def __init__(self, bring: Callable[[Batch], None], batch: Batch, size: int) -> None:
+        self._bring = bring  # waits until a batch is here
         self.batch: Batch | None = batch  # None once the numbers are here
         self._at = -1
         self._size = size
         self._values: tuple[int, ...] = ()
-
-    @property
-    def known(self) -> bool:
-        """Whether the numbers are here."""
-        return self.batch is None
 
     def lie_at(self, at: int) -> None:
         """Learn where among the numbers of the batch they will be."""
@@ -121,7 +99,7 @@ class Result(Sequence[int]):
 
     def _read(self) -> tuple[int, ...]:
         if self.batch is not None:
-            self._queue.bring(self.batch)
+            self._bring(self.batch)
         return self._values
 
     def __getitem__(self, index: Any) -> Any:

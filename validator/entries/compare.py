@@ -7,7 +7,9 @@ unequal to itself. Only valid regions are read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,16 +68,8 @@ def equal(control: Sequence[Leaf], candidate: Sequence[Leaf]) -> bool:
     """Tell whether two entries have the same structure and the same bits in their valid regions."""
     if len(control) != len(candidate):
         return False
-    for one, other in zip(control, candidate, strict=True):
-        if (
-            one.size != other.size
-            or one.tensor.shape != other.tensor.shape
-            or one.tensor.dtype != other.tensor.dtype
-            or one.tensor.device != other.tensor.device
-            or not equal_bits(one, other)
-        ):
-            return False
-    return True
+    pairs = zip(control, candidate, strict=True)
+    return all(rung(one, other) is None and equal_bits(one, other) for one, other in pairs)
 
 
 def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | None:
@@ -109,14 +103,6 @@ def _agreed(
         return None
     size, contents = found
     return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
-
-
-def equal_regions(one: Region, other: Region) -> bool | None:
-    """Tell whether two dense entries hold the same bits; None if their structure differs, or may."""
-    layout, size = one.layout, one.size
-    if layout is not other.layout or size != other.size:
-        return None
-    return equal_bytes(one.addresses, other.addresses, *layout.runs(size))
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:
@@ -160,14 +146,9 @@ def differences(
     Returns:
         One record per differing leaf in order of layer, K before V; empty if the entries are equal.
     """
-    found = []
-    for index in range(max(len(control), len(candidate))):
-        one = control[index] if index < len(control) else None
-        other = candidate[index] if index < len(candidate) else None
-        difference = _leaf_difference(index, one, other, tolerance)
-        if difference is not None:
-            found.append(difference)
-    return tuple(found)
+    pairs = enumerate(zip_longest(control, candidate))
+    found = (_leaf_difference(index, one, other, tolerance) for index, (one, other) in pairs)
+    return tuple(difference for difference in found if difference is not None)
 
 
 def _leaf_difference(
@@ -177,11 +158,10 @@ def _leaf_difference(
     if one is None or other is None:
         return LeafDifference(layer, part, "layers", _text(one), _text(other))
     broken = rung(one, other)
-    comparable = valid(one).shape == valid(other).shape
     if broken is None and equal_bits(one, other):
         return None
-    if broken is not None and not comparable:
-        return LeafDifference(layer, part, broken, _text(one), _text(other))
+    if valid(one).shape != valid(other).shape:
+        return LeafDifference(layer, part, broken or "shape", _text(one), _text(other))
     statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
     if broken is None and not statistics["n_mismatched"]:
         return None
@@ -189,23 +169,22 @@ def _leaf_difference(
 
 
 def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:
-    shape = tuple(one.shape)
     exact = one.dtype == other.dtype and one.device == other.device and tolerance is None
     a, b = one.cpu().reshape(-1), other.cpu().reshape(-1)
-    mismatched = nan_a = nan_b = inf_a = inf_b = 0
+    counts: Counter[str] = Counter()
     greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
     for start in range(0, a.numel(), _BLOCK):
         raw_x, raw_y = a[start : start + _BLOCK], b[start : start + _BLOCK]
         x, y = numbers(raw_x), numbers(raw_y)
-        if not _surely_finite(x):
-            nan_a, inf_a = nan_a + int(x.isnan().sum()), inf_a + int(x.isinf().sum())
-        if not _surely_finite(y):
-            nan_b, inf_b = nan_b + int(y.isnan().sum()), inf_b + int(y.isinf().sum())
+        for side, values in (("control", x), ("candidate", y)):
+            if not _surely_finite(values):
+                counts[f"n_nan_{side}"] += int(values.isnan().sum())
+                counts[f"n_inf_{side}"] += int(values.isinf().sum())
         unequal = ~same_bits(raw_x, raw_y) if exact else ~_close(_wide(x), _wide(y), tolerance or Tolerance(0.0, 0.0))
         n = int(unequal.count_nonzero())
         if not n:
             continue
-        mismatched += n
+        counts["n_mismatched"] += n
         # Distances are only taken where there are some; mostly that is a few elements, or all.
         where = unequal.nonzero()[:, 0] if n < x.numel() else None
         u, v = (x, y) if where is None else (x[where], y[where])
@@ -213,18 +192,11 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
             best = greatest[name]
             if top >= 0 and (best is None or top > best[0]):
                 greatest[name] = (top, start + (at if where is None else int(where[at])))
-    result: dict[str, object] = {
-        "n_elements": a.numel(),
-        "n_mismatched": mismatched,
-        "n_nan_control": nan_a,
-        "n_nan_candidate": nan_b,
-        "n_inf_control": inf_a,
-        "n_inf_candidate": inf_b,
-    }
+    result: dict[str, object] = {"n_elements": a.numel(), "n_mismatched": 0, **counts}
     for name, best in greatest.items():
         if best is not None:
             result[f"max_{name}_diff"] = best[0]
-            result[f"max_{name}_index"] = _unravel(best[1], shape)
+            result[f"max_{name}_index"] = tuple(map(int, np.unravel_index(best[1], one.shape)))
     return result
 
 
@@ -279,14 +251,6 @@ def _bits(values: Tensor) -> Tensor:
     if values.is_complex():
         values = torch.view_as_real(values)
     return values.view(_INTEGER_OF_SIZE[values.element_size()])
-
-
-def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    index = []
-    for extent in reversed(shape):
-        flat, position = divmod(flat, extent)
-        index.append(position)
-    return tuple(reversed(index))
 
 
 def _text(leaf: Leaf | None) -> str:

@@ -8,14 +8,11 @@ hashed on an accelerator it is an inner product (``validator.device.fingerprint`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from shadow.entry import leaves
-from shadow.lent import readable
-from shadow.located import region
 from shadow.memory.buffers import Leaf
 from shadow.memory.dense import gather, parts
 from shadow.memory.regions import Region
@@ -70,16 +67,6 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
         contents.append(xxh3_64_intdigest(found) if found.nbytes else 0)
         whole.update(found)
     return Digest(tuple(contents), tuple(layout), whole.intdigest())
-
-
-def digest_entry(entry: Any) -> Digest:
-    """Digest an entry of any kind; a lent one stays as it is.
-
-    Raises:
-        AttributeError: If it is no entry.
-    """
-    found = region(entry)
-    return digest(leaves(readable(entry))) if found is None else digest_region(found)
 
 
 def digest_region(found: Region) -> Digest:

@@ -28,16 +28,6 @@ class Finding(NamedTuple):
     facts: Mapping[str, Any] = _NO_FACTS
     note: str = ""
 
-    @property
-    def dimension(self) -> Dimension:
-        """In what respect."""
-        return self.kind.dimension
-
-    @property
-    def cause(self) -> Cause:
-        """Why."""
-        return self.kind.cause
-
 
 class Charge(NamedTuple):
     """One thing that must not have happened, and who did it.

@@ -73,8 +73,7 @@ class Examination:
         found = entry_leaves(entry)
         if found is not None and side.digest(found) == stored.digest:
             return None
-        asked = side.ask(pool, env_id, key)
-        answer = None if asked is None else entry_leaves(asked)
+        answer = entry_leaves(side.ask(pool, env_id, key))
         if answer is not None and side.digest(answer) == stored.digest:
             side.distrust_peek()  # it looks elsewhere than the cache answers from
             return None
@@ -92,7 +91,8 @@ class Examination:
     def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
         """Charge a side with what was found of one entry."""
         charge = against(side, finding)
-        if self._may_be_the_hosts(side, stored, finding):
+        unclear = finding.kind.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
+        if unclear and side is self._case.primary and stored.op_index in self._case.handed_out:
             charge = against(side, finding._replace(note=words.PERHAPS_THE_HOST))._replace(fault=Fault.UNKNOWN)
         self._case.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))
         return charge
@@ -101,10 +101,6 @@ class Examination:
         """Charge a side with what it was found to hold, and bring both into agreement where that is possible."""
         charge = self.charge(side, stored, finding, operation)
         self._case.repair(side, charge, stored.pool, stored.env_id, stored.key, stored)
-
-    def _may_be_the_hosts(self, side: SideView, stored: Stored, finding: Finding) -> bool:
-        unclear = finding.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
-        return unclear and side is self._case.primary and self._case.may_be_the_hosts(stored)
 
 
 def _holds(entry: Any, stored: Stored) -> bool:

@@ -86,6 +86,11 @@ class Ledger:
         """Note that the sides hold different keys of a pool because of a fault."""
         self._keys_apart.setdefault((pool, env_id), charge)
 
+    def keys_part(self, side: str, pool: Pool, env_id: int | None, key: int | None, charge: Charge) -> None:
+        """Note that a side holds something else than its model, and that the sides hold different keys by that."""
+        self.set_apart(side, pool, env_id, key, charge)
+        self.set_keys_apart(pool, env_id, charge)
+
     def apart(self, side: str, pool: Pool, env_id: int | None, key: int | None) -> Charge | None:
         """Return the charge for which a side is known to be apart there, if it is."""
         if not self._apart:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from shadow.operation import Observation, Pool
 from validator.entries.digest import Digest
-from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.charge import Finding
 from validator.judge.side import SideView
@@ -36,9 +35,7 @@ def unanswered(side: SideView, seen: Observation, expected: Stored, clears: Sequ
         expected: What it should have answered.
         clears: Clears that may have taken it, oldest first.
     """
-    held = side.read(expected.pool, expected.env_id, expected.key)
-    found = None if held is None else entry_leaves(held)
-    if found is not None and side.digest(found) == expected.digest:
+    if side.intact(expected) is not None:
         if seen.operation.pool == "hierarchical" and side.cache.hierarchical_get(seen.env_id, seen.key) is None:
             return Finding(words.NOT_FOUND_BY_BOTH_POOLS, {"pool": (expected.pool, expected.env_id)})
         return Finding(words.MISSED)
@@ -114,8 +111,10 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
 
 def _not_evicted(side: SideView, pool: Pool, env_id: int | None, model: PoolModel, op_index: int) -> Finding:
     listed = side.keys(pool, env_id)
-    holds = len(listed) if listed is not None else None
-    missing = [s.key for s in model.live() if side.read(pool, env_id, s.key) is None]
-    if (holds is not None and holds > model.capacity) or (holds is None and not missing):
+    if listed is None:
+        beyond = all(side.read(pool, env_id, stored.key) is not None for stored in model.live())
+    else:
+        beyond = len(listed) > model.capacity
+    if beyond:
         return Finding(words.BEYOND_CAPACITY, {"op": op_index, "capacity": model.capacity})
     return Finding(words.NOT_EVICTED, {"op": op_index})

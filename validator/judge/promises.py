@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +30,8 @@ def policies(control: Any, candidate: Any) -> tuple[CachePolicy, CachePolicy, in
     wanted = None
     for side in (control, candidate):
         if wanted is None and envs and getattr(side, "config", None) is not None:
-            try:
+            with suppress(ValueError):
                 wanted = CacheCapacities.from_config(side.config, envs)
-            except ValueError:
-                wanted = None
     stated = [policy.capacities for policy in declared.values() if policy is not None]
     if wanted is None or (stated and wanted not in stated):
         wanted = stated[0] if stated else wanted

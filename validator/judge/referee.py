@@ -39,10 +39,7 @@ class Referee:
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
-        self.given: dict[str, deque[Given]] = {
-            "control": deque(maxlen=64),
-            "candidate": deque(maxlen=64),
-        }
+        self.given: dict[str, deque[Given]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
 
     def was_given(self, side: SideView, entry: Any, region: Region | None) -> None:
         """Remember the memory of what a side was given to store, the last few; ``region`` says where it lies, if known.
@@ -99,7 +96,7 @@ class Referee:
     def charges(self, findings: Sequence[Finding | None], leaves: tuple[LeafDifference, ...]) -> list[Charge]:
         """Charge what was found of control and candidate to each, or to both where it is the same."""
         one, other = findings
-        if one is not None and other is not None and one.cause is other.cause:
+        if one is not None and other is not None and one.kind.cause is other.kind.cause:
             return [Charge(one, Fault.BOTH, "Both sides:", leaves)]
         sides = ((self.control, one), (self.candidate, other))
         return [against(side, finding, leaves) for side, finding in sides if finding is not None]
@@ -163,9 +160,8 @@ class Referee:
     def truth(self, stored: Stored) -> list[Leaf] | None:
         """Return the leaves of an entry that is still what was stored, from whichever side keeps one."""
         for side in (self.control, self.candidate):
-            entry = side.read(stored.pool, stored.env_id, stored.key)
-            found = None if entry is None else entry_leaves(entry)
-            if found is not None and side.digest(found) == stored.digest:
+            found = side.intact(stored)
+            if found is not None:
                 return found
         return None
 

@@ -10,12 +10,11 @@ from shadow.interface import CachePolicy
 from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
 from validator.entries.digest import Digest
+from validator.entries.readable import entry_leaves
 from validator.models.side_model import SideModel
 from validator.models.stored import Stored
 
 Digests = Callable[[Sequence[Leaf]], Digest]
-
-_GET = {"recur": "get_recur_cache", "wm": "get_wm_cache"}
 
 
 class Unreadable:
@@ -48,7 +47,7 @@ class SideView:
         self._peek = getattr(cache, "peek", None)
         self._live_keys = getattr(cache, "live_keys", None)
         self.may_ask = policy.kind != "lru"
-        self.digest: Callable[[Sequence[Leaf]], Digest] = digest  # ``validator.device.looks`` brings another one
+        self.digest = digest
         self.label = f"{name} ({type(cache).__name__})"
         self.evictions = f"evictions_{name}"  # what its evictions are counted under
 
@@ -74,6 +73,15 @@ class SideView:
                 return found
         return self.ask(pool, env_id, key)
 
+    def held(self, stored: Stored) -> list[Leaf] | None:
+        """Return the leaves of what the side holds where a set went, or None if that is no entry."""
+        return entry_leaves(self.read(stored.pool, stored.env_id, stored.key))
+
+    def intact(self, stored: Stored) -> list[Leaf] | None:
+        """Return the leaves of what the side holds where a set went if that is still what was stored, else None."""
+        found = self.held(stored)
+        return found if found is not None and self.digest(found) == stored.digest else None
+
     def shown(self, pool: Pool, env_id: int | None, key: int) -> Any:
         """Return what a side that can be looked into holds under a key, or None; nobody is asked."""
         return None if self._peek is None else self._peek(pool, env_id, key)
@@ -87,9 +95,7 @@ class SideView:
         if not self.may_ask:
             return None
         try:
-            if pool == "init":
-                return self.cache.get_init_cache(env_id, key)
-            return getattr(self.cache, _GET[pool])(key)
+            return getattr(self.cache, f"get_{pool}_cache")(*((env_id,) if pool == "init" else ()), key)
         except Exception as error:
             return Unreadable(error)
 

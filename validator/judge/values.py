@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,11 +42,9 @@ def wrong_value(
         truth: Leaves of an entry that is what was stored, if the other side has one.
     """
     known = remembered(side, asked, env_id, expected, side.digest(answer))
-    if known is not None:
-        return known
-    if truth is not None:
-        return _against_truth(answer, truth)
-    return Finding(words.CORRUPTED)
+    if known is None and truth is not None:
+        known = _against_truth(answer, truth)
+    return known or Finding(words.CORRUPTED)
 
 
 def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored, found: Digest) -> Finding | None:
@@ -69,11 +67,7 @@ def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored
                 kind = words.EARLIER_VERSION if version.alive else words.EARLIER_LIFE
                 return Finding(kind, {"op": version.op_index})
         owner = owner_of(side, found)
-        if owner is not None and (owner.key, owner.pool, owner.env_id) != (
-            expected.key,
-            expected.pool,
-            expected.env_id,
-        ):
+        if owner is not None and owner[:3] != expected[:3]:  # another key, pool or env
             return foreign(owner, asked, env_id, expected.key)
     structure = _structure(wanted, found)
     if structure is not None:
@@ -88,15 +82,16 @@ def owner_of(side: SideView, answer: Digest) -> Stored | None:
     """Return the set, of any key and pool, that stored exactly this, if it is remembered."""
     if not any(answer.contents):
         return None
-    for _, _, model in side.model.pools():
-        for stored in model.live():
-            if stored.digest.same_contents(answer):
-                return stored
-    for _, _, model in side.model.pools():
-        for gone in model.gone.values():
-            if gone.stored.digest.same_contents(answer):
-                return gone.stored
-    return None
+    return next((stored for stored in _all_stored(side) if stored.digest.same_contents(answer)), None)
+
+
+def _all_stored(side: SideView) -> Iterator[Stored]:
+    """Go through every set that is remembered: what is alive, then what is gone."""
+    models = [model for _, _, model in side.model.pools()]
+    for model in models:
+        yield from model.live()
+    for model in models:
+        yield from (gone.stored for gone in model.gone.values())
 
 
 def foreign(owner: Stored, asked: Pool, env_id: int | None, key: int) -> Finding:
@@ -134,12 +129,11 @@ def _leaves_left_over(side: SideView, wanted: Digest, found: Digest) -> Finding 
     wrong = [i for i, (a, b) in enumerate(zip(wanted.contents, found.contents, strict=True)) if a != b]
     if not wrong or len(wrong) == len(wanted.contents):
         return None
-    for _, _, model in side.model.pools():
-        for stored in [*model.live(), *(gone.stored for gone in model.gone.values())]:
-            contents = stored.digest.contents
-            if len(contents) == len(found.contents) and all(contents[i] == found.contents[i] != 0 for i in wrong):
-                right, n = len(contents) - len(wrong), len(contents)
-                return Finding(words.SOME_NOT_COPIED, {"right": right, "n": n, "op": stored.op_index})
+    for stored in _all_stored(side):
+        contents = stored.digest.contents
+        if len(contents) == len(found.contents) and all(contents[i] == found.contents[i] != 0 for i in wrong):
+            right, n = len(contents) - len(wrong), len(contents)
+            return Finding(words.SOME_NOT_COPIED, {"right": right, "n": n, "op": stored.op_index})
     return None
 
 

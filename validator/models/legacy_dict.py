@@ -1,15 +1,13 @@
-"""What LightZero 0.2.0 holds: a ring of slots under a dict that nobody tells when a slot is written again."""
+"""What the oldest store holds: a ring of slots under a dict that nobody tells when a slot is written again."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
-from shadow.operation import make
-from validator.models.stored import Gone, Reason, Stored, Version, remember, remember_cleared, versions
+from validator.models.stored import PoolModel, Reason, Stored
 
 
-class LegacyDictModel:
+class LegacyDictModel(PoolModel):
     """The store of release 0.2.0: a set takes the next slot of the ring, and the dict forgets at a clear only.
 
     So a key outlives its slot: what it then leads to is whatever was stored there since, and ``get`` answers that
@@ -18,47 +16,38 @@ class LegacyDictModel:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.gone: OrderedDict[int, Gone] = OrderedDict()
+        super().__init__(capacity)
         self._slot_of: dict[int, int] = {}
         self._slots: list[Stored | None] = [None] * capacity
         self._write = 0
 
-    def get(self, key: int) -> Stored | None:
+    def peek(self, key: int) -> Stored | None:
         """Look a key up; its slot may have been written under another key since."""
         slot = self._slot_of.get(key)
         return None if slot is None else self._slots[slot]
 
-    peek = get
-
     def set(self, key: int, stored: Stored) -> Stored | None:
         """Store in the next slot of the ring; return what was overwritten there, if a key still led to it."""
-        index = self._write
-        old = self._slots[index]
-        lost = old if old is not None and old.key != key and self._slot_of.get(old.key) == index else None
-        if lost is not None:
-            remember(self.gone, make(Gone, (lost, Reason.EVICTED, stored.op_index)), self.capacity)
-        self._slot_of[key] = index
-        self._slots[index] = stored
-        self._write = (index + 1) % self.capacity
+        lost = self._make_room(key, stored)
+        self._slot_of[key] = self._write
+        self._slots[self._write] = stored
+        self._write = (self._write + 1) % self.capacity
         self.gone.pop(key, None)
         return lost
 
+    def _make_room(self, key: int, stored: Stored) -> Stored | None:
+        old = self._slots[self._write]
+        if old is None or old.key == key or self._slot_of.get(old.key) != self._write:
+            return None
+        self._remember((old,), Reason.EVICTED, stored.op_index)
+        return old
+
     def clear(self, op_index: int) -> None:
         """Empty the dict; slots and write index survive."""
-        remember_cleared(self.gone, self.live(), op_index, self.capacity)
+        self._remember(self.live(), Reason.CLEARED, op_index)
         self._slot_of.clear()
 
-    def versions(self, key: int) -> tuple[Version, ...]:
-        """Tell what a key holds and held, youngest first."""
-        slot, gone = self._slot_of.get(key), self.gone.get(key)
-        stored = None if slot is None else self._slots[slot]
-        if stored is not None and stored.key != key:
-            stored = None
-        return () if stored is None and gone is None else versions(stored, gone)
-
     def rebase(self, key: int, stored: Stored | None) -> None:
-        """Accept what the side was found to hold under a live key."""
         if stored is None:
             self._slot_of.pop(key, None)
         elif key in self._slot_of:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from validator.models.stored import Gone, Reason, Stored, Version, remember, remember_cleared, versions
+from validator.models.legacy_dict import LegacyDictModel
+from validator.models.stored import Reason, Stored
 
 
-class LegacyRingModel:
-    """The legacy ring, as ``shadow.legacy`` has it.
+class LegacyRingModel(LegacyDictModel):
+    """The legacy ring, as ``shadow.legacy`` has it: a slot that is written again takes from the dict what it led to.
 
     Beside the ring runs the bounded FIFO map that would be right, keys only: where both part, it tells which quirk
     took a key. A slot whose stale reverse entry deletes a key that lives elsewhere is L1, or L4 if the entry dates
@@ -18,68 +19,40 @@ class LegacyRingModel:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.gone: OrderedDict[int, Gone] = OrderedDict()
-        self._slot_of: dict[int, int] = {}
-        self._slots: list[Stored | None] = [None] * capacity
+        super().__init__(capacity)
         self._reverse: list[tuple[int, int] | None] = [None] * capacity  # (key, epoch)
-        self._write = 0
         self._epoch = 0
         self._right: OrderedDict[int, None] = OrderedDict()
-
-    def get(self, key: int) -> Stored | None:
-        """Look a key up."""
-        slot = self._slot_of.get(key)
-        return None if slot is None else self._slots[slot]
-
-    peek = get
 
     def set(self, key: int, stored: Stored) -> Stored | None:
         """Store in the next slot of the ring; return what lost its life to it."""
         index = self._write
-        right_evicted = self._right_set(key)
-        lost = None
-        named = self._reverse[index]
-        if named is not None and named[0] in self._slot_of:
-            old, epoch = named
-            slot = self._slot_of.pop(old)
-            if old != key:
-                lost = self._slots[slot]
-                assert lost is not None
-                remember(
-                    self.gone, Gone(lost, self._reason(old, slot, epoch, right_evicted), stored.op_index), self.capacity
-                )
-        self._slot_of[key] = index
-        self._slots[index] = stored
+        lost = super().set(key, stored)
         self._reverse[index] = (key, self._epoch)
-        self._write = (index + 1) % self.capacity
-        self.gone.pop(key, None)
+        return lost
+
+    def _make_room(self, key: int, stored: Stored) -> Stored | None:
+        right_evicted = self._right_set(key)
+        named = self._reverse[self._write]
+        if named is None or named[0] not in self._slot_of:
+            return None
+        old, epoch = named
+        slot = self._slot_of.pop(old)
+        if old == key:
+            return None
+        lost = self._slots[slot]
+        assert lost is not None
+        self._remember((lost,), self._reason(old, slot, epoch, right_evicted), stored.op_index)
         return lost
 
     def clear(self, op_index: int) -> None:
         """Empty the dict; reverse map and write index survive."""
-        remember_cleared(self.gone, self.live(), op_index, self.capacity)
-        self._slot_of.clear()
+        super().clear(op_index)
         self._right.clear()
         self._epoch += 1
 
-    def versions(self, key: int) -> tuple[Version, ...]:
-        """Tell what a key holds and held, youngest first."""
-        return versions(self.peek(key), self.gone.get(key))
-
-    def rebase(self, key: int, stored: Stored | None) -> None:
-        """Accept what the side was found to hold under a live key."""
-        if stored is None:
-            self._slot_of.pop(key, None)
-        elif key in self._slot_of:
-            self._slots[self._slot_of[key]] = stored
-
     def live(self) -> Iterable[Stored]:
-        """Go through what is alive."""
         return [stored for slot in self._slot_of.values() if (stored := self._slots[slot]) is not None]
-
-    def __len__(self) -> int:
-        return len(self._slot_of)
 
     def _right_set(self, key: int) -> int | None:
         if key in self._right:

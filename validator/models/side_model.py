@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from shadow.interface import CachePolicy
 from shadow.operation import Pool
 from validator.models.bounded import BoundedModel
@@ -28,7 +26,7 @@ class SideModel:
         self.recur = self._pool(sizes.recur)
         self.wm = self._pool(sizes.wm)
 
-    def _pool(self, capacity: int) -> Any:
+    def _pool(self, capacity: int) -> PoolModel:
         if self.policy.kind == "legacy_ring":
             return LegacyRingModel(capacity)
         if self.policy.kind == "legacy_dict":
@@ -39,10 +37,8 @@ class SideModel:
         """Return the model of one pool."""
         if pool == "init":
             assert env_id is not None
-            model: PoolModel = self.init[env_id]
-            return model
-        found: PoolModel = self.recur if pool == "recur" else self.wm
-        return found
+            return self.init[env_id]
+        return self.recur if pool == "recur" else self.wm
 
     def pools(self) -> list[tuple[Pool, int | None, PoolModel]]:
         """List all pools with their names and envs."""
@@ -55,8 +51,7 @@ class SideModel:
     def get(self, pool: Pool, env_id: int | None, key: int) -> Stored | None:
         """Look a key up as the cache should; ``hierarchical`` looks in init first, then in recur."""
         if env_id is None:
-            found: Stored | None = (self.recur if pool == "recur" else self.wm).get(key)
-            return found
+            return (self.recur if pool == "recur" else self.wm).get(key)
         found = self.init[env_id].get(key)
         return self.recur.get(key) if found is None and pool == "hierarchical" else found
 

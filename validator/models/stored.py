@@ -6,10 +6,11 @@ live entries, not by the length of the run.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from shadow.operation import Pool, make
 from validator.entries.digest import Digest
@@ -73,58 +74,63 @@ class Gone(NamedTuple):
     op_index: int
 
 
-class PoolModel(Protocol):
-    """What one pool should hold."""
+class PoolModel(ABC):
+    """What one pool should hold.
 
-    capacity: int
-    gone: OrderedDict[int, Gone]
+    Args:
+        capacity: Entries that it may hold.
+
+    Attributes:
+        gone: What is no longer alive, longest gone first, as far as it is remembered.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.gone: OrderedDict[int, Gone] = OrderedDict()
 
     def get(self, key: int) -> Stored | None:
         """Look a key up as the cache would; this may refresh its age."""
+        return self.peek(key)
 
+    @abstractmethod
     def peek(self, key: int) -> Stored | None:
         """Look a key up without any effect."""
 
+    @abstractmethod
     def set(self, key: int, stored: Stored) -> Stored | None:
         """Store; return what was evicted to make room."""
 
+    @abstractmethod
     def clear(self, op_index: int) -> None:
         """Forget everything."""
 
-    def versions(self, key: int) -> tuple[Version, ...]:
-        """Tell what a key holds and held, youngest first, as far as it is remembered."""
-
+    @abstractmethod
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what a side was found to hold (None: nothing) under a live key, so that it is news only once."""
 
+    @abstractmethod
     def live(self) -> Iterable[Stored]:
         """Go through what is alive, next to be evicted first."""
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    def versions(self, key: int) -> tuple[Version, ...]:
+        """Tell what a key holds, or held when it went, before what it held earlier; at most eight of them."""
+        stored, gone = self.peek(key), self.gone.get(key)
+        if stored is not None and stored.key == key:
+            last, alive = stored, True
+        elif gone is not None:
+            last, alive = gone.stored, False
+        else:
+            return ()
+        return (make(Version, (last.digest, last.op_index, alive)), *last.previous[:7])
 
-def versions(stored: Stored | None, gone: Gone | None) -> tuple[Version, ...]:
-    """Line up what a key holds, or held when it went, before what it held earlier; at most eight of them."""
-    last = stored or (None if gone is None else gone.stored)
-    if last is None:
-        return ()
-    return (make(Version, (last.digest, last.op_index, stored is not None)), *last.previous[:7])
-
-
-def remember(gone: OrderedDict[int, Gone], item: Gone, capacity: int) -> None:
-    """Add to the memory of what is gone, forgetting the oldest beyond twice the capacity."""
-    key = item.stored.key
-    gone.pop(key, None)
-    gone[key] = item
-    if len(gone) > 2 * capacity + 16:
-        gone.popitem(last=False)
-
-
-def remember_cleared(gone: OrderedDict[int, Gone], live: Iterable[Stored], op_index: int, capacity: int) -> None:
-    """Add what was alive when a pool was cleared, in this order."""
-    for stored in live:
-        key = stored.key
-        gone.pop(key, None)
-        gone[key] = make(Gone, (stored, Reason.CLEARED, op_index))
-    for _ in range(len(gone) - (2 * capacity + 16)):
-        gone.popitem(last=False)
+    def _remember(self, lost: Iterable[Stored], reason: Reason, op_index: int) -> None:
+        """Remember what went, in this order, and forget the longest gone beyond twice the capacity."""
+        gone = self.gone
+        for stored in lost:
+            gone.pop(stored.key, None)
+            gone[stored.key] = make(Gone, (stored, reason, op_index))
+        for _ in range(len(gone) - (2 * self.capacity + 16)):
+            gone.popitem(last=False)

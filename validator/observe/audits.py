@@ -149,14 +149,12 @@ class Audits:
         for key in keys:
             if model.peek(key) is not None or ledger.apart(side.name, pool, env_id, key):
                 continue
-            entry = side.read(pool, env_id, key)
-            found = None if entry is None else entry_leaves(entry)
+            found = entry_leaves(side.read(pool, env_id, key))
             if found is None:
                 continue
             charge = against(side, uncalled(side, pool, env_id, key, side.digest(found)))
             self._case.charge(charge, Place(-1, "audit", pool, env_id, key))
-            ledger.set_apart(side.name, pool, env_id, key, charge)
-            ledger.set_keys_apart(pool, env_id, charge)
+            ledger.keys_part(side.name, pool, env_id, key, charge)
 
     def _look_for_sharing(self) -> None:
         """Look for two entries, of one side or of both, whose buffers begin at the same address."""

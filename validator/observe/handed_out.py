@@ -150,8 +150,7 @@ class HandedOut:
         # One that can be looked into is not asked as well: this is between a host's question and the answer.
         if primary.shows_nothing(stored.pool, stored.env_id, stored.key):
             return False
-        entry = primary.read(stored.pool, stored.env_id, stored.key)
-        held = None if entry is None else entry_leaves(entry)
+        held = primary.held(stored)
         return held is not None and bool(storages(held) & storages(watch.found.leaves))
 
     def _host_wrote(self, watch: Watch, is_stored: bool) -> None:

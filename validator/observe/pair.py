@@ -14,7 +14,6 @@ from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
-from validator.device.digests import DeviceDigests
 from validator.device.looks import DeviceLooks
 from validator.device.queue import DeferredQueue
 from validator.judge import words
@@ -74,10 +73,9 @@ class Pair:
         session: Session,
         promises: HostPromises | None = None,
     ) -> None:
-        queue = DeferredQueue()
-        digests = DeviceDigests(queue, config.deferred)
+        queue = DeferredQueue(config.deferred)
         self.name = name
-        self.case = case = Case(name, control, candidate, primary, config, session, digests, promises)
+        self.case = case = Case(name, control, candidate, primary, config, session, queue.digest, promises)
         # Each knows only those before it.
         examination = Examination(case)
         self.looks = DeviceLooks(case, examination, queue)
@@ -242,8 +240,7 @@ class Pair:
             case.charge(charge, Place.of(seen), errors=errors)
             for each, env, _ in side.model.pools():
                 if covers(pool, env_id, each, env):  # cleared or not: nobody can tell
-                    case.ledger.set_apart(side.name, each, env, None, charge)
-                    case.ledger.set_keys_apart(each, env, charge)
+                    case.ledger.keys_part(side.name, each, env, None, charge)
         if not self._torn:
             self.audits.after_clear(pool, env_id)
         self.looks.ship()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 from reports.record.words import Cause, Dimension, Fault
@@ -18,7 +19,7 @@ from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.examination import Examination
 from validator.judge.presence import not_stored
 from validator.judge.side import SideView
-from validator.models.stored import PoolModel, Stored
+from validator.models.stored import Stored
 from validator.observe.audits import Audits
 
 
@@ -28,23 +29,6 @@ class Pending(NamedTuple):
     digest: Digest
     own: Any
     staged: Any
-
-
-class _Pool:
-    """One pool as it is written to.
-
-    Attributes:
-        models: Of it the control's and the candidate's.
-        capacity: What it may hold.
-        writes: Sets so far.
-    """
-
-    __slots__ = ("capacity", "models", "writes")
-
-    def __init__(self, control: PoolModel, candidate: PoolModel) -> None:
-        self.models = control, candidate
-        self.capacity = control.capacity
-        self.writes = 0
 
 
 class Sets:
@@ -59,7 +43,7 @@ class Sets:
         self._ledger = case.ledger
         self._in_place = case.in_place
         self._given = case.referee.given[case.secondary.name]
-        self._pools: dict[tuple[Pool, int | None], _Pool] = {}
+        self._writes: dict[tuple[Pool, int | None], int] = defaultdict(int)
 
     def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
@@ -87,8 +71,7 @@ class Sets:
         if pending is None:
             return
         case = self._case
-        written = self._pools.get((pool, env_id)) or self._pool(pool, env_id)
-        models = written.models
+        models = case.control.model.pool(pool, env_id), case.candidate.model.pool(pool, env_id)
         fields = (
             key,
             pool,
@@ -113,11 +96,10 @@ class Sets:
             finding = None
             if closely or side.shows_nothing(pool, env_id, key):
                 finding = self._arrival(side, stored, pending.own if side is case.primary else pending.staged)
-            if finding is not None and finding.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
+            if finding is not None and finding.kind.cause in (Cause.SET_IGNORED, Cause.RESET_IGNORED):
                 # The side goes on as if nothing had been set, and so does its model.
                 charge = self._examination.charge(side, stored, finding, operation.name)
-                self._ledger.set_apart(side.name, pool, env_id, key, charge)
-                self._ledger.set_keys_apart(pool, env_id, charge)
+                self._ledger.keys_part(side.name, pool, env_id, key, charge)
                 continue
             if model.set(key, stored) is not None:
                 coverage[side.evictions] += 1
@@ -125,19 +107,13 @@ class Sets:
                     coverage["evictions"] += 1
             if finding is not None:
                 charge = self._examination.charge(side, stored, finding, operation.name)
-                if finding.dimension is not Dimension.ISOLATION:
+                if finding.kind.dimension is not Dimension.ISOLATION:
                     case.repair(side, charge, pool, env_id, key, stored)
-        written.writes += 1
-        if not written.writes % written.capacity:
+        self._writes[pool, env_id] += 1
+        if not self._writes[pool, env_id] % models[0].capacity:
             coverage["ring_wraps"] += 1
         if closely:
             self._audits.end_set()
-
-    def _pool(self, pool: Pool, env_id: int | None) -> _Pool:
-        # At the first set and not before: a deep copy of a pair is given its models after it was made.
-        control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
-        written = self._pools[pool, env_id] = _Pool(control, candidate)
-        return written
 
     def _arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
         """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""
@@ -168,5 +144,4 @@ class Sets:
         side, error = (case.control, errors[0]) if errors[0] is not None else (case.candidate, errors[1])
         charge = against(side, Finding(words.RAISED_ON_SET, {"error": type(error).__name__}))
         case.charge(charge, Place.of(seen), errors=errors)
-        self._ledger.set_apart(side.name, pool, env_id, key, charge)
-        self._ledger.set_keys_apart(pool, env_id, charge)
+        self._ledger.keys_part(side.name, pool, env_id, key, charge)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle, product
 from typing import Any
 
 from reports.record.words import Cause, Fault
@@ -77,29 +79,55 @@ def conformance(
         What was charged, with a shortest stream for each cause and side.
     """
     result = Conformance()
-    for number, (config, env_num, primary) in enumerate(_chunks()):
+    for number, ((config, env_num), primary) in enumerate(cycle(product(_CONFIGS, ("control", "candidate")))):
         if result.operations >= operations:
-            return result
-        trial, terrain = _trial(control, candidate, config, env_num, primary, result)
+            break
+        fresh = partial(_fresh, control, candidate, config, env_num, primary)
+        trial = fresh()
+        one_layout = _expect(trial, result)
+        terrain = Terrain(env_num, CacheCapacities.from_config(config, env_num), one_layout=one_layout)
         count = min(_CHUNK, operations - result.operations)
         stream = list(steps(seed * 1_000_003 + number, count, terrain))
-        trial.play(stream)
-        trial.finish()
+        causes = _played(trial, stream).causes()
         result.operations += trial.operations
-        result.charges.update(trial.causes())
+        result.charges.update(causes)
         result.harness_faults += [repr(fault) for fault in trial.failures[:1]]
-        for group in trial.causes():
+        for group in causes:
             if group not in result.programs:
-
-                def again(part: Sequence[Step], config: Any = config, envs: int = env_num, who: str = primary) -> Trial:
-                    return _replay(control, candidate, config, envs, who, part)
-
-                program = shrink(stream, lambda part, group=group, again=again: group in again(part).causes())  # type: ignore[misc]
-                text = next((c.explanation for c in again(program).divergences if (c.cause, c.fault) == group), "")
-                result.programs[group] = (tuple(program), text)
+                result.programs[group] = _shortest(fresh, stream, group)
         if on_progress is not None:
             on_progress(result.operations)
     return result
+
+
+def _fresh(control: Make, candidate: Make, config: dict[str, int], env_num: int, primary: str) -> Trial:
+    return Trial(control(config, env_num), candidate(config, env_num), primary)
+
+
+def _played(trial: Trial, stream: Sequence[Step]) -> Trial:
+    trial.play(stream)
+    trial.finish()
+    return trial
+
+
+def _shortest(fresh: Callable[[], Trial], stream: Sequence[Step], group: Group) -> tuple[tuple[Step, ...], str]:
+    """Return the shortest program found that leads to a charge, and what the charge says."""
+    program = shrink(stream, lambda part: group in _played(fresh(), part).causes())
+    charges = _played(fresh(), program).divergences
+    return tuple(program), next((c.explanation for c in charges if (c.cause, c.fault) == group), "")
+
+
+def _expect(trial: Trial, result: Conformance) -> bool:
+    """Note what the sides declare, and tell whether all entries must be of one layout."""
+    sides = trial.pair.case.sides
+    fixed = [side.name for side in sides if side.model.policy.fixed_slots]
+    for side in sides:
+        if side.model.policy.kind == "legacy_ring":
+            result.expected |= {(cause, Fault(side.name)) for cause in QUIRKS}
+    note = f"mixed dtypes and batch sizes: slots of {' and '.join(fixed)} keep those of their first entry, as declared"
+    if fixed and note not in result.not_exercised:
+        result.not_exercised.append(note)
+    return bool(fixed)
 
 
 def shrink(stream: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
@@ -131,34 +159,3 @@ def shrink(stream: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> l
             return needed
         if not cut or size > len(needed):
             size = max(1, size // 2)
-
-
-def _chunks() -> Iterator[tuple[dict[str, int], int, str]]:
-    while True:
-        for config, env_num in _CONFIGS:
-            for primary in ("control", "candidate"):
-                yield config, env_num, primary
-
-
-def _trial(
-    control: Make, candidate: Make, config: dict[str, int], env_num: int, primary: str, result: Conformance
-) -> tuple[Trial, Terrain]:
-    trial = Trial(control(config, env_num), candidate(config, env_num), primary)
-    sides = trial.pair.case.sides
-    fixed = [side.name for side in sides if side.model.policy.fixed_slots]
-    for side in sides:
-        if side.model.policy.kind == "legacy_ring":
-            result.expected |= {(cause, Fault(side.name)) for cause in QUIRKS}
-    note = f"mixed dtypes and batch sizes: slots of {' and '.join(fixed)} keep those of their first entry, as declared"
-    if fixed and note not in result.not_exercised:
-        result.not_exercised.append(note)
-    return trial, Terrain(env_num, CacheCapacities.from_config(config, env_num), one_layout=bool(fixed))
-
-
-def _replay(
-    control: Make, candidate: Make, config: dict[str, int], env_num: int, primary: str, part: Sequence[Step]
-) -> Trial:
-    trial = Trial(control(config, env_num), candidate(config, env_num), primary)
-    trial.play(part)
-    trial.finish()
-    return trial

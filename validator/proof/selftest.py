@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from typing import Any
-
-import numpy as np
-import torch
 
 from reports.record.words import Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
+from shadow.wrapper import process_state
 from validator.proof.faults.planted import PLANTED, Planted
 from validator.proof.stream import Terrain, steps
 from validator.proof.trial import Trial
@@ -171,14 +168,11 @@ def _places(full: bool, planted: Planted) -> Iterator[tuple[str, str]]:
 @contextmanager
 def _surroundings_kept() -> Iterator[None]:
     """Put back what a planted fault does to the process."""
-    kept = (torch.get_rng_state(), random.getstate(), np.random.get_state(), torch.is_grad_enabled())
+    before = process_state.state()
     try:
         yield
     finally:
-        torch.set_rng_state(kept[0])
-        random.setstate(kept[1])
-        np.random.set_state(kept[2])
-        torch.set_grad_enabled(kept[3])
+        process_state.put_back(before)
 
 
 def _plant(planted: Planted, where: str, primary: str) -> Trial:
@@ -190,10 +184,9 @@ def _plant(planted: Planted, where: str, primary: str) -> Trial:
 
 
 def _terrain(planted: Planted, where: str) -> Terrain:
-    one_layout = not (planted.manager_only or where == "candidate")
-    return Terrain(
-        TERRAIN.env_num, TERRAIN.capacities, one_layout=one_layout, batches=(2,) if one_layout else TERRAIN.batches
-    )
+    if planted.manager_only or where == "candidate":
+        return TERRAIN
+    return replace(TERRAIN, one_layout=True, batches=(2,))
 
 
 def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
@@ -219,7 +212,7 @@ def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
 
 
 def _sound_pairs() -> Iterator[tuple[Trial, Terrain]]:
-    one = Terrain(TERRAIN.env_num, TERRAIN.capacities, one_layout=True)
+    one = replace(TERRAIN, one_layout=True)
     for primary in ("control", "candidate"):
         yield Trial(manager(), manager(), primary), TERRAIN
         yield Trial(legacy(), legacy(), primary), one

@@ -17,17 +17,12 @@ from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities
 
 LAYERS, HEADS, TOKENS, HEAD_DIM = 2, 2, 8, 4
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+_DTYPES = ("float32", "float32", "float32", "bfloat16", "float64")
+_PAYLOADS = ("plain", "plain", "plain", "nan", "inf", "zeros", "strided", "uneven")
 
 _SETS = ("set_init_cache", "set_init_cache", "set_recur_cache", "set_recur_cache", "set_wm_cache")
-_GETS = (
-    "get_init_cache",
-    "get_init_cache",
-    "get_recur_cache",
-    "hierarchical_get",
-    "hierarchical_get",
-    "get_wm_cache",
-)
+_GETS = ("get_init_cache", "get_init_cache", "get_recur_cache", "hierarchical_get", "hierarchical_get", "get_wm_cache")
+_LIFE_CYCLE = ("weights_updated", "search_started", "episode_ended")
 
 
 class EntrySpec(NamedTuple):
@@ -77,16 +72,12 @@ class Terrain:
     Attributes:
         env_num: Environments.
         capacities: What the pools hold; keys are drawn so that every pool wraps and repeats.
-        payloads: Payloads to draw from.
-        dtypes: Element types to draw from.
         batches: Batch sizes to draw from.
         one_layout: Whether all entries share dtype and batch size, for a side whose slots keep those of the first.
     """
 
     env_num: int = 3
     capacities: CacheCapacities = field(default_factory=lambda: CacheCapacities(init=4, recur=6, wm=3))
-    payloads: tuple[str, ...] = ("plain", "plain", "plain", "nan", "inf", "zeros", "strided", "uneven")
-    dtypes: tuple[str, ...] = ("float32", "float32", "float32", "bfloat16", "float64")
     batches: tuple[int, ...] = (1, 1, 1, 2, 3)
     one_layout: bool = False
 
@@ -94,7 +85,7 @@ class Terrain:
 def entry(spec: EntrySpec) -> KeysValues:
     """Make the entry of a recipe; the same recipe makes the same bits."""
     generator = torch.Generator().manual_seed(spec.seed)
-    dtype = _DTYPES[spec.dtype]
+    dtype = getattr(torch, spec.dtype)
     made = KeysValues(spec.batch, HEADS, TOKENS, HEADS * HEAD_DIM, LAYERS, dtype=dtype)
     for layer in made:
         for part, cache in enumerate((layer._k_cache, layer._v_cache)):
@@ -162,20 +153,17 @@ def steps(seed: int, count: int, terrain: Terrain) -> Iterator[Step]:
 
 def _spec(draw: random.Random, terrain: Terrain) -> EntrySpec:
     tokens = draw.choice((0, 1, 2, 3, TOKENS - 1, TOKENS, TOKENS, TOKENS + 1, TOKENS + 2, TOKENS + 5))
-    payload = draw.choice(terrain.payloads)
+    payload = draw.choice(_PAYLOADS)
     if terrain.one_layout:
-        return EntrySpec(0, tokens, terrain.batches[0], terrain.dtypes[0], payload)
-    return EntrySpec(0, tokens, draw.choice(terrain.batches), draw.choice(terrain.dtypes), payload)
+        return EntrySpec(0, tokens, terrain.batches[0], _DTYPES[0], payload)
+    return EntrySpec(0, tokens, draw.choice(terrain.batches), draw.choice(_DTYPES), payload)
 
 
 def _mark(made: KeysValues, seed: int) -> None:
     """Make every tensor of an entry one of its kind: small whole numbers are exact in every dtype."""
     for index, leaf in enumerate(leaves(made)):
         if leaf.size:
-            leaf.tensor[0, 0, 0, 0] = seed & 127
-            leaf.tensor[0, 0, 0, 1] = (seed >> 7) & 127
-            leaf.tensor[0, 0, 0, 2] = (seed >> 14) & 127
-            leaf.tensor[0, 0, 0, 3] = index + 1
+            leaf.tensor[0, 0, 0] = torch.tensor((seed & 127, (seed >> 7) & 127, (seed >> 14) & 127, index + 1))
 
 
 class Player:
@@ -194,11 +182,9 @@ class Player:
 
     def play(self, step: Step) -> Any:
         """Do one step and return what the cache answered; what it raises comes through."""
-        if step.verb in ("weights_updated", "search_started"):
-            return None if self._life_cycle is None else getattr(self._life_cycle, step.verb)()
-        if step.verb == "episode_ended":
-            return None if self._life_cycle is None else self._life_cycle.episode_ended(step.env_id)
         args: list[Any] = [value for value in (step.env_id, step.key) if value is not None]
+        if step.verb in _LIFE_CYCLE:
+            return None if self._life_cycle is None else getattr(self._life_cycle, step.verb)(*args)
         if step.entry is not None:
             args.append(self._entry(step.entry))
         return getattr(self._cache, step.verb)(*args)
@@ -207,7 +193,7 @@ class Player:
         """Do all steps, going on after what the cache raises; return how many were cache operations."""
         count = 0
         for step in stream:
-            count += step.verb not in ("weights_updated", "search_started", "episode_ended")
+            count += step.verb not in _LIFE_CYCLE
             try:
                 self.play(step)
             except Exception:  # a planted fault on the primary side; the pair has seen it

@@ -17,12 +17,12 @@ def test_results_are_there_at_the_second_look_after_they_were_sent() -> None:
     result = queue.hashes([leaves(make_entry(1))])[0]
     queue.when_known(lambda: done.append("known"), result)
     queue.poll()
-    assert (done, result.known, queue.pending) == ([], False, True)
+    assert (done, result.batch is None, queue.pending) == ([], False, True)
     queue.ship()
     queue.poll()
-    assert (done, result.known) == ([], False)
+    assert (done, result.batch is None) == ([], False)
     queue.poll()
-    assert (done, result.known, queue.pending) == (["known"], True, False)
+    assert (done, result.batch is None, queue.pending) == (["known"], True, False)
 
 
 def test_reading_a_result_waits_for_it_and_runs_no_check_in_between() -> None:

@@ -166,7 +166,7 @@ class WrongOnce(DictCache):
         return 0
 
 
-@guards("validator/judge/repair.py", "and _given(side, expected, right)", "and False")
+@guards("validator/judge/case.py", " or not self._repaired(side, expected):", " or True:")
 def test_a_wrong_value_of_the_secondary_is_mended_and_charged_once() -> None:
     candidate = WrongOnce()
     run = trial(manager(), candidate)
@@ -330,7 +330,9 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
     "pass",
 )
 @guards(
-    "validator/judge/referee.py", "if one is not None and other is not None and one.cause is other.cause:", "if False:"
+    "validator/judge/referee.py",
+    "if one is not None and other is not None and one.kind.cause is other.kind.cause:",
+    "if False:",
 )
 @pytest.mark.parametrize("name", [name for name in VALUES if name not in ("garbage", "a number")])
 def test_agreement_on_a_wrong_value_is_charged_to_both(name: str) -> None:

@@ -42,8 +42,8 @@ def damage(held: Any) -> None:
 @guards("validator/observe/pair.py", "self.audits.before_clear(operation.pool, env_id)", "pass")
 @guards(
     "validator/judge/examination.py",
-    "if found is not None and side.digest(found) == stored.digest:\n            return None\n        asked",
-    "return None\n        asked",
+    "if found is not None and side.digest(found) == stored.digest:\n            return None\n        answer",
+    "return None\n        answer",
 )
 @guards(
     "validator/observe/audits.py",

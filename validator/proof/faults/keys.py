@@ -115,28 +115,6 @@ class EnvsShared(Wrapped):
         return self.inner.peek(pool, 0 if pool == "init" else None, key)
 
 
-class RecurFirst(Wrapped):
-    """The hierarchical lookup asks the recurrent pool first."""
-
-    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
-        found = self.inner.get_recur_cache(cache_key)
-        return self.inner.get_init_cache(env_id, cache_key) if found is None else found
-
-
-class RecurNever(Wrapped):
-    """The hierarchical lookup never asks the recurrent pool."""
-
-    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
-        return self.inner.get_init_cache(env_id, cache_key)
-
-
-class InitNever(Wrapped):
-    """The hierarchical lookup never asks the init pool."""
-
-    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
-        return self.inner.get_recur_cache(cache_key)
-
-
 def resized(by: int) -> Make:
     """A manager whose init and recurrent pools are larger or smaller than asked for."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from reports.record.words import Cause
-from validator.proof.faults import clears, keys, memory, values
-from validator.proof.faults.wrapped import Make, answering, meddling, raising, storing
+from validator.proof.faults import keys, memory, values
+from validator.proof.faults.wrapped import Make, answering, asking, clearing, meddling, raising, storing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,114 +39,94 @@ class Planted:
     declared: bool = False
 
 
+def _planted(
+    family: str, name: str, make: Make, *causes: Cause, manager_only: bool = False, declared: bool = False
+) -> Planted:
+    return Planted(name, family, make, causes, manager_only, declared)
+
+
+_presence = partial(_planted, "presence")
+_value = partial(_planted, "value")
+_structure = partial(_planted, "structure")
+_isolation = partial(_planted, "isolation")
+_error = partial(_planted, "error")
+
 PLANTED = (
-    Planted("every seventh new key is not stored", "presence", keys.SetIgnored, (Cause.SET_IGNORED,)),
-    Planted("a re-set is ignored", "presence", keys.ResetIgnored, (Cause.RESET_IGNORED,)),
-    Planted("every ninth get misses", "presence", keys.TransientMiss, (Cause.MISSED,)),
-    Planted("a miss is answered with something", "presence", keys.Phantom, (Cause.PHANTOM,)),
-    Planted(
-        "pools hold one entry less",
-        "presence",
-        keys.resized(-1),
-        (Cause.CAPACITY_OFF,),
-        manager_only=True,
-        declared=True,
+    _presence("every seventh new key is not stored", keys.SetIgnored, Cause.SET_IGNORED),
+    _presence("a re-set is ignored", keys.ResetIgnored, Cause.RESET_IGNORED),
+    _presence("every ninth get misses", keys.TransientMiss, Cause.MISSED),
+    _presence("a miss is answered with something", keys.Phantom, Cause.PHANTOM),
+    _presence("pools hold one entry less", keys.resized(-1), Cause.CAPACITY_OFF, manager_only=True, declared=True),
+    _presence("pools hold one entry more", keys.resized(1), Cause.CAPACITY_OFF, manager_only=True, declared=True),
+    _presence(
+        "the youngest is evicted", keys.evicting(lambda live, _: live[-1]), Cause.WRONG_EVICTION, manager_only=True
     ),
-    Planted(
-        "pools hold one entry more",
-        "presence",
-        keys.resized(1),
-        (Cause.CAPACITY_OFF,),
-        manager_only=True,
-        declared=True,
+    _presence(
+        "the second oldest is evicted", keys.evicting(lambda live, _: live[1]), Cause.WRONG_EVICTION, manager_only=True
     ),
-    Planted(
-        "the youngest is evicted",
-        "presence",
-        keys.evicting(lambda live, _: live[-1]),
-        (Cause.WRONG_EVICTION,),
-        manager_only=True,
-    ),
-    Planted(
-        "the second oldest is evicted",
-        "presence",
-        keys.evicting(lambda live, _: live[1]),
-        (Cause.WRONG_EVICTION,),
-        manager_only=True,
-    ),
-    Planted(
+    _presence(
         "a random one is evicted",
-        "presence",
         keys.evicting(lambda live, draw: draw.choice(live)),
-        (Cause.WRONG_EVICTION,),
+        Cause.WRONG_EVICTION,
         manager_only=True,
     ),
-    Planted("the least recently used is evicted", "presence", keys.recency, (Cause.WRONG_EVICTION,), manager_only=True),
-    Planted("hierarchical asks recur first", "presence", keys.RecurFirst, (Cause.WRONG_POOL_ORDER,)),
-    Planted("hierarchical never asks recur", "presence", keys.RecurNever, (Cause.WRONG_POOL_ORDER,)),
-    Planted("hierarchical never asks init", "presence", keys.InitNever, (Cause.WRONG_POOL_ORDER,)),
-    Planted("the recurrent clear does nothing", "presence", clears.RecurKept, (Cause.CLEAR_FORGOTTEN,)),
-    Planted("the clear of one env does nothing", "presence", clears.EnvKept, (Cause.CLEAR_FORGOTTEN,)),
-    Planted("clear_all forgets recur", "presence", clears.AllKeepsRecur, (Cause.CLEAR_FORGOTTEN,)),
-    Planted("clear_all forgets init", "presence", clears.AllKeepsInit, (Cause.CLEAR_FORGOTTEN,)),
-    Planted("the clear of one env clears all", "presence", clears.EnvClearTooWide, (Cause.CLEAR_TOO_WIDE,)),
-    Planted("the recurrent clear clears init too", "presence", clears.RecurClearTooWide, (Cause.CLEAR_TOO_WIDE,)),
-    Planted("only 32 bits of a key count", "value", keys.KeyTruncated, (Cause.OTHER_KEY,)),
-    Planted("another key's entry is answered", "value", keys.NeighbourAnswered, (Cause.OTHER_KEY,)),
-    Planted("a set overwrites another key too", "value", memory.SlotsCollide, (Cause.OTHER_KEY,), manager_only=True),
-    Planted("a key that comes back holds its old entry", "value", keys.StaleVersion, (Cause.STALE_VERSION,)),
-    Planted("lookups of the last env go to env 0", "value", keys.EnvMixed, (Cause.OTHER_ENV, Cause.MISSED)),
-    Planted("all envs share one pool", "value", keys.EnvsShared, (Cause.OTHER_ENV,)),
-    Planted("keys and values swapped", "value", storing(values.swap_kv), (Cause.LAYER_MIXED,)),
-    Planted("V of one layer stored from K", "value", storing(values.v_from_k), (Cause.LAYER_MIXED,)),
-    Planted("layers reversed", "value", answering(values.reverse_layers), (Cause.LAYER_MIXED,)),
-    Planted("tokens reversed", "value", storing(values.each(lambda r: r.flip(2))), (Cause.TOKENS_PERMUTED,)),
-    Planted("heads swapped", "value", storing(values.each(lambda r: r.flip(1))), (Cause.TOKENS_PERMUTED,)),
-    Planted("samples swapped", "value", answering(values.each(lambda r: r.flip(0))), (Cause.TOKENS_PERMUTED,)),
-    Planted("rounded through bfloat16", "value", storing(values.through(torch.bfloat16)), (Cause.ROUNDING,)),
-    Planted("rounded through float16", "value", answering(values.through(torch.float16)), (Cause.ROUNDING,)),
-    Planted("one bit flipped", "value", storing(values.flip_one_bit), (Cause.CORRUPTED,)),
-    Planted("the last token is not copied", "value", storing(values.last_token_lost), (Cause.PARTIAL_COPY,)),
-    Planted("only the first layer is copied", "value", values.FirstLayerOnly, (Cause.PARTIAL_COPY,)),
-    Planted("NaN becomes 0", "value", storing(values.each(lambda r: r.nan_to_num(0.0))), (Cause.CORRUPTED,)),
-    Planted(
-        "negative zero becomes zero",
-        "value",
-        storing(values.each(lambda r: r + 0.0)),
-        (Cause.CORRUPTED,),
+    _presence("the least recently used is evicted", keys.recency, Cause.WRONG_EVICTION, manager_only=True),
+    _presence("hierarchical asks recur first", asking("recur", "init"), Cause.WRONG_POOL_ORDER),
+    _presence("hierarchical never asks recur", asking("init"), Cause.WRONG_POOL_ORDER),
+    _presence("hierarchical never asks init", asking("recur"), Cause.WRONG_POOL_ORDER),
+    _presence("the recurrent clear does nothing", clearing("clear_recur_cache"), Cause.CLEAR_FORGOTTEN),
+    _presence("the clear of one env does nothing", clearing("clear_init_cache"), Cause.CLEAR_FORGOTTEN),
+    _presence("clear_all forgets recur", clearing("clear_all", "clear_init_caches"), Cause.CLEAR_FORGOTTEN),
+    _presence("clear_all forgets init", clearing("clear_all", "clear_recur_cache"), Cause.CLEAR_FORGOTTEN),
+    _presence(
+        "the clear of one env clears all", clearing("clear_init_cache", "clear_init_caches"), Cause.CLEAR_TOO_WIDE
     ),
-    Planted("values scaled", "value", answering(values.each(lambda r: r * 1.5)), (Cause.CORRUPTED,)),
-    Planted("one token cut off", "structure", storing(values.lengths(-1)), (Cause.LENGTH_OFF,)),
-    Planted("one token added", "structure", answering(values.lengths(1)), (Cause.LENGTH_OFF,)),
-    Planted("V one token short", "structure", storing(values.lengths(-1, "v")), (Cause.LENGTH_OFF,)),
-    Planted("dtype changed", "structure", answering(values.as_double), (Cause.DTYPE_DRIFT,)),
-    Planted("buffers trimmed to what is valid", "structure", answering(values.trim), (Cause.SHAPE_OFF,)),
-    Planted("a layer dropped", "structure", answering(values.drop_layer), (Cause.SHAPE_OFF,)),
-    Planted("answers text", "structure", answering(lambda e: "entry"), (Cause.SHAPE_OFF,)),
-    Planted("stores a reference", "isolation", memory.ByReference, (Cause.ALIASED_ON_SET,), manager_only=True),
-    Planted(
-        "copies containers, shares tensors", "isolation", memory.ShallowCopy, (Cause.ALIASED_ON_SET,), manager_only=True
+    _presence(
+        "the recurrent clear clears init too",
+        clearing("clear_recur_cache", "clear_recur_cache", "clear_init_caches"),
+        Cause.CLEAR_TOO_WIDE,
     ),
-    Planted("copies V, shares K", "isolation", memory.KeysShared, (Cause.ALIASED_ON_SET,), manager_only=True),
-    Planted("edits its input", "isolation", memory.InputEdited, (Cause.INPUT_EDITED,)),
-    Planted(
-        "answers one scratch object", "isolation", memory.ScratchAnswered, (Cause.ALIASED_ON_GET,), manager_only=True
-    ),
-    Planted(
-        "hands out slots that it reuses",
-        "isolation",
-        memory.LiveSlotAnswered,
-        (Cause.ALIASED_ON_GET,),
-        manager_only=True,
-    ),
-    Planted("an entry nobody reads decays", "isolation", memory.Decay, (Cause.CORRUPTED,)),
-    Planted("draws from torch's generator", "isolation", meddling(lambda: torch.rand(1)), (Cause.MEDDLED,)),
-    Planted("draws from python's generator", "isolation", meddling(random.random), (Cause.MEDDLED,)),
-    Planted("draws from numpy's generator", "isolation", meddling(np.random.random), (Cause.MEDDLED,)),
-    Planted("switches grad mode off", "isolation", meddling(lambda: torch.set_grad_enabled(False)), (Cause.MEDDLED,)),
-    Planted("raises on every set", "error", raising("store"), (Cause.RAISED,)),
-    Planted("raises on every get", "error", raising("answer"), (Cause.RAISED,)),
-    Planted("raises on a recurrent clear", "error", raising("clear_recur_cache"), (Cause.RAISED,)),
-    Planted("raises now and then on set", "error", raising("store", 13), (Cause.RAISED,)),
+    _value("only 32 bits of a key count", keys.KeyTruncated, Cause.OTHER_KEY),
+    _value("another key's entry is answered", keys.NeighbourAnswered, Cause.OTHER_KEY),
+    _value("a set overwrites another key too", memory.SlotsCollide, Cause.OTHER_KEY, manager_only=True),
+    _value("a key that comes back holds its old entry", keys.StaleVersion, Cause.STALE_VERSION),
+    _value("lookups of the last env go to env 0", keys.EnvMixed, Cause.OTHER_ENV, Cause.MISSED),
+    _value("all envs share one pool", keys.EnvsShared, Cause.OTHER_ENV),
+    _value("keys and values swapped", storing(values.swap_kv), Cause.LAYER_MIXED),
+    _value("V of one layer stored from K", storing(values.v_from_k), Cause.LAYER_MIXED),
+    _value("layers reversed", answering(values.reverse_layers), Cause.LAYER_MIXED),
+    _value("tokens reversed", storing(values.each(lambda r: r.flip(2))), Cause.TOKENS_PERMUTED),
+    _value("heads swapped", storing(values.each(lambda r: r.flip(1))), Cause.TOKENS_PERMUTED),
+    _value("samples swapped", answering(values.each(lambda r: r.flip(0))), Cause.TOKENS_PERMUTED),
+    _value("rounded through bfloat16", storing(values.through(torch.bfloat16)), Cause.ROUNDING),
+    _value("rounded through float16", answering(values.through(torch.float16)), Cause.ROUNDING),
+    _value("one bit flipped", storing(values.flip_one_bit), Cause.CORRUPTED),
+    _value("the last token is not copied", storing(values.last_token_lost), Cause.PARTIAL_COPY),
+    _value("only the first layer is copied", values.FirstLayerOnly, Cause.PARTIAL_COPY),
+    _value("NaN becomes 0", storing(values.each(lambda r: r.nan_to_num(0.0))), Cause.CORRUPTED),
+    _value("negative zero becomes zero", storing(values.each(lambda r: r + 0.0)), Cause.CORRUPTED),
+    _value("values scaled", answering(values.each(lambda r: r * 1.5)), Cause.CORRUPTED),
+    _structure("one token cut off", storing(values.lengths(-1)), Cause.LENGTH_OFF),
+    _structure("one token added", answering(values.lengths(1)), Cause.LENGTH_OFF),
+    _structure("V one token short", storing(values.lengths(-1, "v")), Cause.LENGTH_OFF),
+    _structure("dtype changed", answering(values.as_double), Cause.DTYPE_DRIFT),
+    _structure("buffers trimmed to what is valid", answering(values.trim), Cause.SHAPE_OFF),
+    _structure("a layer dropped", answering(values.drop_layer), Cause.SHAPE_OFF),
+    _structure("answers text", answering(lambda e: "entry"), Cause.SHAPE_OFF),
+    _isolation("stores a reference", memory.ByReference, Cause.ALIASED_ON_SET, manager_only=True),
+    _isolation("copies containers, shares tensors", memory.ShallowCopy, Cause.ALIASED_ON_SET, manager_only=True),
+    _isolation("copies V, shares K", memory.KeysShared, Cause.ALIASED_ON_SET, manager_only=True),
+    _isolation("edits its input", memory.InputEdited, Cause.INPUT_EDITED),
+    _isolation("answers one scratch object", memory.ScratchAnswered, Cause.ALIASED_ON_GET, manager_only=True),
+    _isolation("hands out slots that it reuses", memory.LiveSlotAnswered, Cause.ALIASED_ON_GET, manager_only=True),
+    _isolation("an entry nobody reads decays", memory.Decay, Cause.CORRUPTED),
+    _isolation("draws from torch's generator", meddling(lambda: torch.rand(1)), Cause.MEDDLED),
+    _isolation("draws from python's generator", meddling(random.random), Cause.MEDDLED),
+    _isolation("draws from numpy's generator", meddling(np.random.random), Cause.MEDDLED),
+    _isolation("switches grad mode off", meddling(lambda: torch.set_grad_enabled(False)), Cause.MEDDLED),
+    _error("raises on every set", raising("store"), Cause.RAISED),
+    _error("raises on every get", raising("answer"), Cause.RAISED),
+    _error("raises on a recurrent clear", raising("clear_recur_cache"), Cause.RAISED),
+    _error("raises now and then on set", raising("store", 13), Cause.RAISED),
 )
 """Faults that are planted to see whether they are noticed."""

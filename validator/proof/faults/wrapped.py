@@ -88,17 +88,38 @@ def answering(change: Callable[[Any], Any]) -> Make:
 def raising(verb: str, every: int = 1) -> Make:
     """Raise on a kind of call: ``store``, ``answer`` or a clear's name; on every n-th one."""
 
-    class Raising(Wrapped):
-        pass
-
     def fail(self: Any, *args: Any) -> Any:
         self.count += 1
         if self.count % every == 0:
             raise RuntimeError(f"planted in {verb}")
         return getattr(Wrapped, verb)(self, *args) if hasattr(Wrapped, verb) else getattr(self.inner, verb)(*args)
 
-    setattr(Raising, verb, fail)
-    return Raising
+    return type("Raising", (Wrapped,), {verb: fail})
+
+
+def clearing(verb: str, *instead: str) -> Make:
+    """Break a clear: other ones are called in its place, or none."""
+
+    def clear(self: Any, *_: Any) -> None:
+        for name in instead:
+            getattr(self.inner, name)()
+
+    return type("Clearing", (Wrapped,), {verb: clear})
+
+
+def asking(*pools: str) -> Make:
+    """Let the hierarchical lookup ask these pools, in this order."""
+
+    class Asking(Wrapped):
+        def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
+            found = None
+            for pool in pools:
+                if found is None:
+                    place = (env_id,) if pool == "init" else ()
+                    found = getattr(self.inner, f"get_{pool}_cache")(*place, cache_key)
+            return found
+
+    return Asking
 
 
 def meddling(change: Callable[[], Any]) -> Make:
