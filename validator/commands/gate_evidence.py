@@ -88,8 +88,7 @@ def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
         runs = []
         for run in reading:
             runs.append(run)
-            if shown is not None:
-                shown(len(runs), len(sources.runs))
+            shown(len(runs), len(sources.runs))
     folders = dict.fromkeys(path.parent for path in sources.conformance)
     results = [result for folder in folders for result in find_conformance(folder)]
     return Evidence(
