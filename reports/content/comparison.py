@@ -115,8 +115,7 @@ def _side(a: Run, b: Run, side: str) -> Iterator[tuple[str, ...]]:
     spans = [_quartiles([w.bytes_held[side] for w in run.windows if side in w.bytes_held]) for run in (a, b)]
     shown = [f"{'-' if n is None else size(n)}{_span(span, size)}" for n, span in zip(held, spans, strict=True)]
     yield "memory", *shown, _ratio(held, spans)
-    names = {name.partition(".")[2] for run in (a, b) for name in run.totals.latency_ns}
-    for name in sorted(names):
+    for name in sorted({*a.totals.operations, *b.totals.operations}):
         medians = [run.totals.latency(side, name, 0.5) for run in (a, b)]
         spans = [_quartiles(_medians(run, f"{side}.{name}")) for run in (a, b)]
         shown = [f"{micros(value)}{_span(span, micros)}" for value, span in zip(medians, spans, strict=True)]

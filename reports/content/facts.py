@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reports.content.groups import grouped
 from reports.content.text import plural, ratio, seconds, share, size
 from reports.record.run import Run
-from reports.record.words import Fault, Outcome, Verdict
+from reports.record.words import Fault, Verdict
 
 SIDES = ("control", "candidate")
 _MEANING = {
@@ -18,8 +18,7 @@ _MEANING = {
     Verdict.INCONCLUSIVE: "not enough evidence to ship",
 }
 MARKS = {Verdict.PASS: "ok", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "missing"}
-ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
-DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
+_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 _SETTINGS = (
     "audit_share",
     "overhead_budget",
@@ -47,6 +46,9 @@ class Demand(Protocol):
     def where(self) -> str: ...
     @property
     def remedy(self) -> str: ...
+
+
+D = TypeVar("D", bound=Demand)
 
 
 class Judgement(Protocol):
@@ -92,9 +94,21 @@ def classes(run: Run, side: str) -> str:
 
 def unexplained(run: Run) -> int:
     """Return how many lookups differed beyond the divergences that explain some."""
-    counts = run.totals.outcomes()
-    n_explained = sum(group.count for group in grouped(run))
-    return max(0, sum(counts[outcome.value] for outcome in DIFFERING) - n_explained)
+    return max(0, run.totals.n_differing - sum(group.count for group in grouped(run)))
+
+
+def by_gravity(demands: Iterable[D]) -> list[D]:
+    """Sort demands: what failed, what is missing, what holds."""
+    return sorted(demands, key=lambda demand: _ORDER.index(demand.verdict))
+
+
+def pools(run: Run, most: int | None = None) -> Iterator[tuple[str | None, Mapping[str, int], list[str]]]:
+    """Yield each pool with its lookups by outcome and both sides' hit rates; all together as None, if they are many."""
+    names = sorted(run.totals.lookups)
+    for pool in (*names[:most], *([None] if len(names) > 1 else [])):
+        rates = run.totals.hit_rate(pool)
+        counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
+        yield pool, counts, [share(rates[side]) for side in SIDES]
 
 
 def exercised(run: Run) -> Iterator[tuple[str, str]]:

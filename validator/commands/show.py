@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from reports.content.facts import ORDER
+from reports.content.facts import by_gravity
 from reports.formats.terminal.layout import STYLES, Page
 from validator.gate.judgement import Judgement
 
@@ -71,7 +71,7 @@ def show_judgement(judgement: Judgement, out: Console) -> None:
                 page.text(demand.verdict.value, STYLES[demand.verdict]),
                 ": ".join(part for part in (demand.where, demand.remedy) if part),
             ]
-            for demand in sorted(judgement.demands, key=lambda demand: ORDER[demand.verdict])
+            for demand in by_gravity(judgement.demands)
         ),
         n_names=4,
     )
