@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -15,7 +14,6 @@ from markupsafe import Markup
 
 from reports.content import facts, text
 from reports.content.facts import Judgement
-from reports.disk.layout import write_atomically
 from reports.formats.html import view
 from reports.formats.html.svg import cell
 from reports.record.run import Run
@@ -39,25 +37,6 @@ def render(run: Run, judgement: Judgement) -> str:
         if len(page.encode()) <= MAX_BYTES:
             break
     return page
-
-
-def write(run: Run, judgement: Judgement, path: Path | None = None) -> Path:
-    """Write the page of a run.
-
-    Args:
-        run: What was recorded.
-        judgement: What follows from it.
-        path: Where to; ``report.html`` in the run directory if None.
-
-    Returns:
-        Where it is.
-
-    Raises:
-        OSError: If it can't be written.
-    """
-    path = path or run.path / PAGE_FILE
-    write_atomically(path, render(run, judgement).encode(), sync=False)
-    return path
 
 
 def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
