@@ -109,7 +109,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("damage", "said"),
         [
-            (_newer, "newer than this version reads"),
+            (_newer, "this kv-lockstep reads up to 2"),
             (_torn, "the last line is cut off"),
             (_no_rank, "2 of 3 ranks left no file"),
             (_no_manifest, "run.json is missing"),

@@ -17,7 +17,7 @@ from reports.record.words import Verdict
 from tests.guards import guards
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
 from tests.validator.gate.runs import divergence
-from validator.commands.gate_evidence import gather
+from validator.commands.gate_evidence import find_sources, read_sources
 from validator.gate.judgement import Judgement, judge
 from validator.gate.policy import GatePolicy
 
@@ -36,7 +36,7 @@ def campaign(out: Path) -> Path:
 
 
 def gate(*paths: Path, by: str = "shadow-to-canary") -> Judgement:
-    return judge(gather(paths), policy(by) if by != "default" else GatePolicy())
+    return judge(read_sources(find_sources(paths)), policy(by) if by != "default" else GatePolicy())
 
 
 def replaced(**changes: Any) -> Callable[[Path], object]:
