@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from typing import Protocol, TypeVar
 
 from reports.content.groups import grouped
-from reports.content.text import plural, ratio, seconds, share, size
+from reports.content.text import line, plural, ratio, seconds, share, size
+from reports.record.records import Divergence
 from reports.record.run import Run
 from reports.record.words import Fault, Verdict
 
@@ -31,6 +32,7 @@ _SETTINGS = (
 )
 _WHAT = ("host", "seed", "device", "world_size", "platform")
 _MAX_NAMED = 20
+_MAX_NAME = 80  # characters
 
 
 class Demand(Protocol):
@@ -109,6 +111,21 @@ def pools(run: Run, most: int | None = None) -> Iterator[tuple[str | None, Mappi
         rates = run.totals.hit_rate(pool)
         counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
         yield pool, counts, [share(rates[side]) for side in SIDES]
+
+
+def entry(one: Divergence) -> str:
+    """Say which entry a divergence is about."""
+    said = [f"pool {line(one.pool, _MAX_NAME)}"]
+    said += [f"env {one.env_id}"] if one.env_id is not None else []
+    said += [f"key {line(one.key, _MAX_NAME)}"] if one.key else []
+    return " · ".join(said)
+
+
+def when(one: Divergence) -> str:
+    """Say when a divergence was seen, by every clock that the host told of."""
+    told = {name: getattr(one, name) for name in ("train_iter", "env_step", "episode")}
+    said = [f"{words(name)} {value:,}" for name, value in told.items() if value >= 0]
+    return " · ".join([seconds(one.t_s), *said, f"weights {one.weight_version:,}"])
 
 
 def exercised(run: Run) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.content import facts, text
@@ -41,14 +41,8 @@ def render(run: Run, judgement: Judgement) -> str:
 
 def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
     """Fill one template; every value is escaped, and shown without what could move or hide text."""
-    templates = files("reports.formats.html") / "templates"
-    read = {
-        file.name: file.read_text("utf-8")
-        for file in templates.iterdir()
-        if file.name.endswith((".html", ".css", ".js"))
-    }
     environment = Environment(
-        loader=DictLoader({file: content for file, content in read.items() if file.endswith(".html")}),
+        loader=PackageLoader("reports.formats.html"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=partial(_harmless, longest),
@@ -60,10 +54,13 @@ def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST
         for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "abbreviated")
     }
     environment.filters |= {"words": facts.words, "cell": cell}
-    style, script = read["page.css"], read["page.js"]
-    digests = {kind: _digest(code) for kind, code in (("style", style), ("script", script))}
-    assets = {"style": Markup(style), "script": Markup(script), "digests": digests}
-    return environment.get_template(name).render({**about, **assets})
+    assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
+    digests = {kind: _digest(code) for kind, code in assets.items()}
+    return environment.get_template(name).render({**about, **assets, "digests": digests})
+
+
+def _asset(file: str) -> Markup:
+    return Markup((files("reports.formats.html") / "templates" / file).read_text("utf-8"))
 
 
 def _digest(code: str) -> str:

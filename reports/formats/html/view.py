@@ -12,7 +12,7 @@ from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.heat_maps import Shown, differences
 from reports.content.series import over_training
-from reports.content.text import abbreviated, micros, plural, ratio, seconds, share, size
+from reports.content.text import abbreviated, micros, plural, ratio, share, size
 from reports.formats.html import svg
 from reports.record.histogram import midpoint
 from reports.record.records import Divergence, LeafDifference
@@ -123,9 +123,7 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
         "place": list(_place(divergence)),
         "leaves": leaves,
         "compared": any(leaf.n_elements for leaf in leaves),
-        "special": any(
-            one.n_nan_control + one.n_nan_candidate + one.n_inf_control + one.n_inf_candidate for one in leaves
-        ),
+        "special": not all(leaf.is_finite for leaf in leaves),
         "kinds": _kinds(leaves),
         "history": divergence.history[-24:],
         "shown": shown if drawn else None,
@@ -153,15 +151,9 @@ def _heat(shown: Shown) -> list[dict[str, Any]]:
 
 
 def _place(divergence: Divergence) -> Iterator[tuple[str, str]]:
-    where = [f"operation {divergence.op_index:,}", divergence.operation, f"pool {divergence.pool}"]
-    where += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
-    where += [f"key {divergence.key}"] if divergence.key else []
+    where = [f"operation {divergence.op_index:,}", divergence.operation, facts.entry(divergence)]
     yield "where", " · ".join([*where, f"cache {divergence.cache}", f"rank {divergence.rank}"])
-    when = [seconds(divergence.t_s)]
-    for name in ("train_iter", "env_step", "episode"):
-        if (value := getattr(divergence, name)) >= 0:
-            when.append(f"{facts.words(name)} {value:,}")
-    yield "when", " · ".join([*when, f"weights {divergence.weight_version:,}"])
+    yield "when", facts.when(divergence)
     if divergence.outcome is not None:
         yield "outcome", facts.words(divergence.outcome.value)
     if divergence.evidence:
