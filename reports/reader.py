@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reports.disk.json_file import is_inside, json_file
-from reports.disk.layout import EVIDENCE_DIR, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.disk.layout import EVIDENCE_DIR, RANK_FILE, RUN_FILE, SUMMARY_FILE, rank_file
 from reports.errors import RunUnreadable
 from reports.read.consistency import (
     absent_ranks,
@@ -30,8 +30,6 @@ from reports.read.windows import MOST
 from reports.record.records import Divergence
 from reports.record.run import Run, created
 from reports.record.totals import add_counts, fold
-
-_RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 
 
 def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = True) -> Run:
@@ -54,7 +52,7 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
     changed: list[str] = []
     files = _rank_files(path, problems)
     manifest = json_file(path, RUN_FILE, problems, changed)
-    is_run = manifest is not None and "run_id" in manifest and "schema" in manifest
+    is_run = _is_of_a_run(manifest)
     if not files and not is_run:
         raise RunUnreadable(_no_run(path))
     if manifest is None:
@@ -178,10 +176,13 @@ def _names(path: Path) -> list[str]:
 
 def _looks_like_run(path: Path) -> bool:
     names = _names(path)
-    if any(_RANK_FILE.fullmatch(name) for name in names):
+    if any(RANK_FILE.fullmatch(name) for name in names):
         return True
-    manifest = json_file(path, RUN_FILE, [], []) if RUN_FILE in names else None
-    return manifest is not None and "run_id" in manifest and "schema" in manifest
+    return RUN_FILE in names and _is_of_a_run(json_file(path, RUN_FILE, [], []))
+
+
+def _is_of_a_run(manifest: Mapping[str, Any] | None) -> bool:
+    return manifest is not None and {"run_id", "schema"} <= manifest.keys()
 
 
 def _created(path: Path) -> float:
@@ -192,7 +193,7 @@ def _created(path: Path) -> float:
 def _rank_files(path: Path, problems: list[str]) -> dict[int, Path]:
     files: dict[int, Path] = {}
     for name in _names(path):
-        if match := _RANK_FILE.fullmatch(name):
+        if match := RANK_FILE.fullmatch(name):
             if is_inside(path, name):
                 files.setdefault(int(match[1]), path / name)
             else:
@@ -202,18 +203,18 @@ def _rank_files(path: Path, problems: list[str]) -> dict[int, Path]:
 
 def _with_evidence(path: Path, divergences: list[Divergence], problems: list[str]) -> list[Divergence]:
     """Blank evidence that is absent or lies elsewhere, so that nobody downstream opens it."""
-    known: dict[str, bool] = {}
-    checked, lost = [], []
-    for divergence in divergences:
-        name = divergence.evidence
-        if name:
-            if name not in known:
-                known[name] = name.startswith(f"{EVIDENCE_DIR}/") and is_inside(path, name)
-            if not known[name]:
-                lost.append(name)
-                note = f"{name!r:.100} is no file of this run"
-                divergence = replace(divergence, evidence="", evidence_note=note)
-        checked.append(divergence)
-    if lost:
-        problems.append(f"evidence of {len(lost)} divergences is no file of this run, the first is {lost[0]!r:.100}")
-    return checked
+    lost = {
+        name
+        for name in {one.evidence for one in divergences} - {""}
+        if not (name.startswith(f"{EVIDENCE_DIR}/") and is_inside(path, name))
+    }
+    losing = [one.evidence for one in divergences if one.evidence in lost]
+    if not losing:
+        return divergences
+    problems.append(f"evidence of {len(losing)} divergences is no file of this run, the first is {losing[0]!r:.100}")
+    return [
+        replace(one, evidence="", evidence_note=f"{one.evidence!r:.100} is no file of this run")
+        if one.evidence in lost
+        else one
+        for one in divergences
+    ]

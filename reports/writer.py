@@ -143,17 +143,7 @@ class RunWriter:
 
     def open_windows(self, windows: Sequence[Window]) -> bool:
         """Write windows as far as they were counted, in place of those written so before; False if that failed."""
-        if os.getpid() != self._pid:
-            return True
-        with self._lock:
-            try:
-                if self._closed is not None:
-                    raise ValueError("written after the close")
-                self._replace_open(windows)
-                return True
-            except Exception as problem:
-                self._fault("open windows", problem)
-                return False
+        return self._write("open windows", lambda: self._replace_open(windows))
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
@@ -248,21 +238,28 @@ class RunWriter:
         return {"lines": self._lines, "lost_lines": self.lost_lines, "faults": dict(self.faults)}
 
     def _line(self, kind: str, make: Callable[[], dict[str, Any]]) -> bool:
+        def append() -> None:
+            line = {"type": kind, "t_s": None, **make()}
+            if not isinstance(line["t_s"], Real) or not math.isfinite(line["t_s"]):
+                line["t_s"] = round(self.elapsed_s(), 6)
+            self._append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
+            self._lines += 1
+
+        return self._write("line", append)
+
+    def _write(self, what: str, step: Callable[[], None]) -> bool:
+        """Take a step of which the training hears nothing, whatever comes of it; False if it failed."""
         if os.getpid() != self._pid:
             return True
         with self._lock:
             try:
                 if self._closed is not None:
                     raise ValueError("written after the close")
-                line = {"type": kind, "t_s": None, **make()}
-                if not isinstance(line["t_s"], Real) or not math.isfinite(line["t_s"]):
-                    line["t_s"] = round(self.elapsed_s(), 6)
-                self._append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
-                self._lines += 1
+                step()
                 return True
             except Exception as problem:
-                self.lost_lines += 1
-                self._fault("line", problem)
+                self.lost_lines += what == "line"
+                self._fault(what, problem)
                 return False
 
     def _sealed(self, line: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from reports.record.run import Run
 from reports.record.totals import Totals
 from reports.record.words import Outcome
 
+Figure = tuple[float | None, tuple[float, float] | None]  # of a whole run, with its quartiles over windows
 _ENOUGH = 5  # operations in a window that make its median worth a look
 
 
@@ -107,20 +108,13 @@ def _outcomes(a: Run, b: Run) -> Iterator[tuple[str, ...]]:
 
 
 def _side(a: Run, b: Run, side: str) -> Iterator[tuple[str, ...]]:
-    rates = [run.totals.hit_rate()[side] for run in (a, b)]
-    spans = [_quartiles(_hit_rates(run, side)) for run in (a, b)]
-    shown = [f"{share(rate)}{_span(span, share)}" for rate, span in zip(rates, spans, strict=True)]
-    yield "hit rate", *shown, _ratio(rates, spans)
-    held = [run.totals.bytes_held.get(side) for run in (a, b)]
-    spans = [_quartiles([w.bytes_held[side] for w in run.windows if side in w.bytes_held]) for run in (a, b)]
-    shown = [f"{'-' if n is None else size(n)}{_span(span, size)}" for n, span in zip(held, spans, strict=True)]
-    yield "memory", *shown, _ratio(held, spans)
-    names = {name.partition(".")[2] for run in (a, b) for name in run.totals.latency_ns}
-    for name in sorted(names):
-        medians = [run.totals.latency(side, name, 0.5) for run in (a, b)]
-        spans = [_quartiles(_medians(run, f"{side}.{name}")) for run in (a, b)]
-        shown = [f"{micros(value)}{_span(span, micros)}" for value, span in zip(medians, spans, strict=True)]
-        yield f"{name}, median µs", *shown, _ratio(medians, spans)
+    rates = [(run.totals.hit_rate()[side], _quartiles(_hit_rates(run, side))) for run in (a, b)]
+    yield "hit rate", *_compared(rates, share)
+    held = [(run.totals.bytes_held.get(side), _quartiles(_held(run, side))) for run in (a, b)]
+    yield "memory", *_compared(held, lambda n_bytes: "-" if n_bytes is None else size(n_bytes))
+    for name in sorted({*a.totals.operations, *b.totals.operations}):
+        medians = [(run.totals.latency(side, name, 0.5), _quartiles(_medians(run, f"{side}.{name}"))) for run in (a, b)]
+        yield f"{name}, median µs", *_compared(medians, micros)
 
 
 def _coverage(a: Run, b: Run) -> Iterator[tuple[str, ...]]:
@@ -132,6 +126,10 @@ def _coverage(a: Run, b: Run) -> Iterator[tuple[str, ...]]:
 def _hit_rates(run: Run, side: str) -> list[float]:
     rates = (Totals(lookups=window.lookups).hit_rate()[side] for window in run.windows)
     return [rate for rate in rates if rate is not None]
+
+
+def _held(run: Run, side: str) -> list[int]:
+    return [window.bytes_held[side] for window in run.windows if side in window.bytes_held]
 
 
 def _medians(run: Run, name: str) -> list[float]:
@@ -147,18 +145,17 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float] | None:
     return low, high
 
 
-def _span(span: tuple[float, float] | None, shown: Callable[[float], str]) -> str:
-    return f" [{shown(span[0])} to {shown(span[1])}]" if span else ""
-
-
-def _ratio(values: Sequence[float | None], spans: Sequence[tuple[float, float] | None]) -> str:
-    first, second = values
+def _compared(figures: Sequence[Figure], shown: Callable[[float | None], str]) -> Iterator[str]:
+    """Yield a figure of A and of B, and their ratio, each with its spread."""
+    for figure, span in figures:
+        yield shown(figure) + (f" [{shown(span[0])} to {shown(span[1])}]" if span else "")
+    (first, one), (second, other) = figures
     if not first or second is None:
-        return "-"
-    one, other = spans
-    if not one or not other or not one[0] or not one[1]:
-        return f"{second / first:.2f}x"
-    return f"{second / first:.2f}x [{other[0] / one[1]:.2f} to {other[1] / one[0]:.2f}]"
+        yield "-"
+    elif not one or not other or not one[0] or not one[1]:
+        yield f"{second / first:.2f}x"
+    else:
+        yield f"{second / first:.2f}x [{other[0] / one[1]:.2f} to {other[1] / one[0]:.2f}]"
 
 
 def _short(run: Run, side: str) -> str:

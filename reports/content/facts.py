@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reports.content.groups import grouped
-from reports.content.text import plural, ratio, seconds, share, size
+from reports.content.text import line, plural, ratio, seconds, share, size
+from reports.record.records import Divergence
 from reports.record.run import Run
-from reports.record.words import Fault, Outcome, Verdict
+from reports.record.words import Fault, Verdict
 
 SIDES = ("control", "candidate")
 _MEANING = {
@@ -18,8 +19,7 @@ _MEANING = {
     Verdict.INCONCLUSIVE: "not enough evidence to ship",
 }
 MARKS = {Verdict.PASS: "ok", Verdict.FAIL: "failed", Verdict.INCONCLUSIVE: "missing"}
-ORDER = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
-DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
+_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 _SETTINGS = (
     "audit_share",
     "overhead_budget",
@@ -32,6 +32,7 @@ _SETTINGS = (
 )
 _WHAT = ("host", "seed", "device", "world_size", "platform")
 _MAX_NAMED = 20
+_MAX_NAME = 80  # characters
 
 
 class Demand(Protocol):
@@ -47,6 +48,9 @@ class Demand(Protocol):
     def where(self) -> str: ...
     @property
     def remedy(self) -> str: ...
+
+
+D = TypeVar("D", bound=Demand)
 
 
 class Judgement(Protocol):
@@ -92,9 +96,36 @@ def classes(run: Run, side: str) -> str:
 
 def unexplained(run: Run) -> int:
     """Return how many lookups differed beyond the divergences that explain some."""
-    counts = run.totals.outcomes()
-    n_explained = sum(group.count for group in grouped(run))
-    return max(0, sum(counts[outcome.value] for outcome in DIFFERING) - n_explained)
+    return max(0, run.totals.n_differing - sum(group.count for group in grouped(run)))
+
+
+def by_gravity(demands: Iterable[D]) -> list[D]:
+    """Sort demands: what failed, what is missing, what holds."""
+    return sorted(demands, key=lambda demand: _ORDER.index(demand.verdict))
+
+
+def pools(run: Run, most: int | None = None) -> Iterator[tuple[str | None, Mapping[str, int], list[str]]]:
+    """Yield each pool with its lookups by outcome and both sides' hit rates; all together as None, if they are many."""
+    names = sorted(run.totals.lookups)
+    for pool in (*names[:most], *([None] if len(names) > 1 else [])):
+        rates = run.totals.hit_rate(pool)
+        counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
+        yield pool, counts, [share(rates[side]) for side in SIDES]
+
+
+def entry(one: Divergence) -> str:
+    """Say which entry a divergence is about."""
+    said = [f"pool {line(one.pool, _MAX_NAME)}"]
+    said += [f"env {one.env_id}"] if one.env_id is not None else []
+    said += [f"key {line(one.key, _MAX_NAME)}"] if one.key else []
+    return " · ".join(said)
+
+
+def when(one: Divergence) -> str:
+    """Say when a divergence was seen, by every clock that the host told of."""
+    told = {name: getattr(one, name) for name in ("train_iter", "env_step", "episode")}
+    said = [f"{words(name)} {value:,}" for name, value in told.items() if value >= 0]
+    return " · ".join([seconds(one.t_s), *said, f"weights {one.weight_version:,}"])
 
 
 def exercised(run: Run) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from reports.record.records import Divergence
@@ -42,17 +43,11 @@ def grouped(run: Run) -> list[Group]:
     written: dict[str, list[Divergence]] = {}
     for divergence in run.divergences:
         written.setdefault(divergence.group, []).append(divergence)
+    counts = Counter(run.totals.divergences) | Counter({name: len(records) for name, records in written.items()})
     groups = []
-    for name in {**run.totals.divergences, **written}:
+    for name, count in counts.items():
+        dimension, cause, fault = name.split("|")
         records = written.get(name, [])
-        count = max(run.totals.divergences.get(name, 0), len(records))
-        if count:
-            dimension, cause, fault = name.split("|")
-            groups.append(Group(dimension, cause, fault, count, len(records), *_examples(records)))
+        best = max(records, key=lambda one: (bool(one.evidence), bool(one.leaves)), default=None)
+        groups.append(Group(dimension, cause, fault, count, len(records), next(iter(records), None), best))
     return sorted(groups, key=lambda group: (_GRAVITY.get(group.fault, 2), -group.count, group.cause))
-
-
-def _examples(records: list[Divergence]) -> tuple[Divergence | None, Divergence | None]:
-    if not records:
-        return None, None
-    return records[0], max(records, key=lambda one: (bool(one.evidence), bool(one.leaves)))

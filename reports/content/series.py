@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from reports.record.records import Window
 from reports.record.run import Run
-from reports.record.totals import Totals, add_counts
+from reports.record.totals import add_counts, fold
 
 MOST = 80
 _ENOUGH = 5  # different values that make an axis worth while
+_AXES = {"train_iter": "training iteration", "env_step": "env step", "t_s": "seconds"}
 
 
 @dataclass(slots=True)
@@ -36,10 +38,9 @@ def over_training(run: Run) -> tuple[str, list[Step]]:
 
     The axis is the training iteration; the env step where the host told too little of that; else seconds.
     """
-    axes = {"training iteration": _iteration, "env step": _env_step, "seconds": _seconds}
-    name, at = next(
-        (name, at) for name, at in axes.items() if at is _seconds or len({*map(at, run.windows)} - {-1}) >= _ENOUGH
-    )
+    told = [axis for axis in _AXES if len({getattr(window, axis) for window in run.windows} - {-1}) >= _ENOUGH]
+    axis = told[0] if told else "t_s"
+    name, at = _AXES[axis], attrgetter(axis)
     windows = sorted((window for window in run.windows if at(window) >= 0), key=at)
     if not windows:
         return name, []
@@ -53,26 +54,9 @@ def over_training(run: Run) -> tuple[str, list[Step]]:
 
 
 def _step(at: float, windows: list[Window], held: dict[tuple[int, str], dict[str, int]]) -> Step:
-    counted = Totals()
-    for window in windows:
-        for pool, counts in window.lookups.items():
-            add_counts(counted.lookups.setdefault(pool, {}), counts)
-        add_counts(counted.divergences, window.divergences)
-        if window.bytes_held:
-            held[window.rank, window.cache] = window.bytes_held
+    counted = fold(windows)
+    held |= {(window.rank, window.cache): window.bytes_held for window in windows if window.bytes_held}
     step = Step(at, counted.hit_rate(), counted.n_lookups, counted.divergences_by(2))
     for sides in held.values():
         add_counts(step.bytes_held, sides)
     return step
-
-
-def _iteration(window: Window) -> float:
-    return window.train_iter
-
-
-def _env_step(window: Window) -> float:
-    return window.env_step
-
-
-def _seconds(window: Window) -> float:
-    return window.t_s

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path, PurePath
@@ -17,6 +18,7 @@ from reports.record.codec import to_json
 RUN_FILE: Final = "run.json"
 SUMMARY_FILE: Final = "summary.json"
 EVIDENCE_DIR: Final = "evidence"
+RANK_FILE: Final = re.compile(r"rank-(\d{4,9})\.jsonl")  # see ``rank_file``
 
 _MAX_DEPTH = 40
 

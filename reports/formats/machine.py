@@ -26,7 +26,6 @@ def as_json(run: Run, judgement: Judgement) -> str:
         run: What was recorded.
         judgement: What follows from it.
     """
-    first = {(group.fault, group.cause, group.dimension): group.first for group in grouped(run)}
     told: dict[str, Any] = {
         "schema": SCHEMA,
         "verdict": judgement.verdict.value,
@@ -42,7 +41,7 @@ def as_json(run: Run, judgement: Judgement) -> str:
         ],
         "causes": [
             {"fault": g.fault, "cause": g.cause, "dimension": g.dimension, "count": g.count, "n_written": g.n_written}
-            | {"first": None if (one := first[g.fault, g.cause, g.dimension]) is None else to_json(one)}
+            | {"first": None if g.first is None else to_json(g.first)}
             for g in grouped(run)
         ],
         "events": run.n_events,
@@ -119,7 +118,7 @@ def workflow_commands(run: Run, judgement: Judgement) -> Iterator[str]:
         if judgement.verdict is Verdict.FAIL
         for said in ["" if g.first is None else g.first.explanation]
     ]
-    for demand in sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict]):
+    for demand in facts.by_gravity(judgement.demands):
         if demand.verdict in kinds:
             said = f"{demand.demanded}, found {demand.found}. {demand.remedy}"
             lines.append(f"::{kinds[demand.verdict]} title=kv-lockstep::{_command(said)}")

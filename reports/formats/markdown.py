@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
-from reports.content.text import clean, line, micros, number, plural, ratio, share
+from reports.content.text import clean, line, micros, number, plural, ratio
 from reports.record.records import Divergence
 from reports.record.run import Run
 from reports.record.words import Outcome, Verdict
@@ -69,8 +69,8 @@ def _parts(run: Run, judgement: Judgement) -> Iterator[str]:
         yield from _divergence(first)
     n_unmet = sum(demand.verdict is not Verdict.PASS for demand in judgement.demands)
     yield f"\n### Was enough exercised\n\n{n_unmet} of {plural(len(judgement.demands), 'demand')} not met\n"
-    demands = sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict])
-    shown = ((facts.MARKS[d.verdict], plain(d.demanded), plain(d.found)) for d in demands[:60])
+    demands = facts.by_gravity(judgement.demands)[:60]
+    shown = ((facts.MARKS[d.verdict], plain(d.demanded), plain(d.found)) for d in demands)
     yield from _table(("", "demanded", "found"), shown, 3)
     yield from _cost(run)
     yield "\n### Provenance\n"
@@ -87,11 +87,9 @@ def _outcomes(run: Run) -> Iterator[str]:
         return
     head = ("pool", *(facts.words(outcome.value) for outcome in Outcome), *(f"hit rate {side}" for side in SIDES))
     rows = []
-    for pool in (*sorted(run.totals.lookups)[:_MAX_ROWS], None):
-        counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
-        rates = run.totals.hit_rate(pool)
+    for pool, counts, rates in facts.pools(run, _MAX_ROWS):
         cells = [f"{counts.get(outcome.value, 0):,}" for outcome in Outcome]
-        rows.append(["**all**" if pool is None else plain(pool), *cells, *(share(rates[side]) for side in SIDES)])
+        rows.append(["**all**" if pool is None else plain(pool), *cells, *rates])
     yield ""
     yield from _table(head, rows, 1)
 
@@ -124,7 +122,7 @@ def _cost(run: Run) -> Iterator[str]:
     yield "\n### What it costs or gains\n"
     head = ("operation", "control p50 µs", "candidate p50 µs", "ratio", "control p99 µs", "candidate p99 µs")
     rows = []
-    for name in sorted({name.partition(".")[2] for name in totals.latency_ns})[:_MAX_ROWS]:
+    for name in totals.operations[:_MAX_ROWS]:
         p50 = {side: totals.latency(side, name, 0.5) for side in SIDES}
         p99 = {side: totals.latency(side, name, 0.99) for side in SIDES}
         cells = [micros(p50["control"]), micros(p50["candidate"]), ratio(p50["candidate"], p50["control"])]

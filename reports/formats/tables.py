@@ -12,6 +12,7 @@ from reports.reader import find_runs, read_run
 from reports.record.histogram import midpoint, percentile
 from reports.record.records import Divergence, Window
 from reports.record.run import Run
+from reports.record.totals import Totals
 from reports.record.words import Outcome
 
 
@@ -94,27 +95,23 @@ def load(run: Run | Path | str) -> Tables:
 
 
 _DIVERGENCE = (
-    *(
-        "id",
-        "rank",
-        "cache",
-        "op_index",
-        "operation",
-        "pool",
-        "env_id",
-        "key",
-        "outcome",
-        "dimension",
-        "cause",
-        "fault",
-    ),
-    *("explanation", "n_leaves", "n_mismatched", "max_abs_diff", "control_error", "candidate_error", "train_iter"),
-    *("env_step", "episode", "weight_version", "evidence", "t_s"),
+    *("id", "rank", "cache", "op_index", "operation", "pool", "env_id", "key", "outcome", "dimension", "cause"),
+    *("fault", "explanation", "n_leaves", "n_mismatched", "max_abs_diff", "control_error", "candidate_error"),
+    *("train_iter", "env_step", "episode", "weight_version", "evidence", "t_s"),
 )
 _WINDOW = (
     *("rank", "cache", "seq", "t_s", "train_iter", "env_step", "ops", "lookups", *(o.value for o in Outcome)),
     *("divergences", "dropped", "harness_ns", "bytes_control", "bytes_candidate"),
 )
+_TEXT = (
+    *("cache", "operation", "pool", "key", "outcome", "dimension", "cause", "fault", "explanation"),
+    *("control_error", "candidate_error", "evidence", "side", "name"),
+)
+_DTYPES = {
+    **dict.fromkeys(_TEXT, "string"),
+    **dict.fromkeys(("env_id", "bytes_control", "bytes_candidate"), "Int64"),
+    **dict.fromkeys(("t_s", "max_abs_diff", "ns"), "float64"),
+}
 
 
 def _divergence(one: Divergence) -> dict[str, Any]:
@@ -127,10 +124,7 @@ def _divergence(one: Divergence) -> dict[str, Any]:
 
 
 def _window(one: Window) -> dict[str, Any]:
-    counts = dict.fromkeys((outcome.value for outcome in Outcome), 0)
-    for pool in one.lookups.values():
-        for name, count in pool.items():
-            counts[name] += count
+    counts = Totals(lookups=one.lookups).outcomes()
     row = {name: getattr(one, name) for name in ("rank", "cache", "seq", "t_s", "train_iter", "env_step", "harness_ns")}
     row |= {name: sum(getattr(one, name).values()) for name in ("ops", "divergences", "dropped")}
     held = {f"bytes_{side}": one.bytes_held.get(side) for side in ("control", "candidate")}
@@ -138,31 +132,15 @@ def _window(one: Window) -> dict[str, Any]:
 
 
 def _latencies(run: Run) -> list[dict[str, Any]]:
-    rows = []
-    for name, counts in run.totals.latency_ns.items():
-        side, _, operation = name.partition(".")
-        for bucket, count in sorted((int(index), count) for index, count in counts.items()):
-            about = {"side": side, "operation": operation, "bucket": bucket}
-            rows.append({**about, "ns": midpoint(bucket), "count": count})
-    return rows
+    return [
+        {"side": side, "operation": operation, "bucket": bucket, "ns": midpoint(bucket), "count": count}
+        for name, counts in run.totals.latency_ns.items()
+        for side, _, operation in [name.partition(".")]
+        for bucket, count in sorted((int(index), count) for index, count in counts.items())
+    ]
 
 
 def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
     """Build a table whose dtypes don't depend on which rows there are, nor on the version of pandas."""
     frame = pd.DataFrame(rows, columns=list(columns))
-    for name in columns:
-        if name in _TEXT:
-            frame[name] = frame[name].astype("string")
-        elif name in ("env_id", "bytes_control", "bytes_candidate"):
-            frame[name] = frame[name].astype("Int64")
-        else:
-            frame[name] = frame[name].astype("float64" if name in ("t_s", "max_abs_diff", "ns") else "int64")
-    return frame
-
-
-_TEXT = frozenset(
-    (
-        *("cache", "operation", "pool", "key", "outcome", "dimension", "cause", "fault", "explanation"),
-        *("control_error", "candidate_error", "evidence", "side", "name"),
-    )
-)
+    return frame.astype({name: _DTYPES.get(name, "int64") for name in columns})

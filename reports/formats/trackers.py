@@ -58,7 +58,7 @@ def final_metrics(run: Run, judgement: Judgement) -> dict[str, float]:
     found["divergences/total"] = float(totals.n_divergences)
     found |= {f"divergences/{fault}_at_fault": float(count) for fault, count in totals.divergences_by(2).items()}
     found |= {f"hit_rate/{side}": rate for side, rate in totals.hit_rate().items() if rate is not None}
-    for name in sorted({name.partition(".")[2] for name in totals.latency_ns}):
+    for name in totals.operations:
         for side in SIDES:
             for mark in (0.5, 0.99):
                 if (value := totals.latency(side, name, mark)) is not None:

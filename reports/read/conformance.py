@@ -45,20 +45,20 @@ def write_conformance(out: Path, about: Mapping[str, Any]) -> Path:
     return path
 
 
-def find_conformance(folder: Path) -> list[ConformanceResult]:
-    """Read every result that lies directly in a directory of runs; one that can't be believed says why."""
+def find_conformance(folder: Path) -> list[Path]:
+    """Find every result that lies directly in a directory of runs."""
     try:
-        names = sorted(child.name for child in folder.iterdir() if _FILE.fullmatch(child.name))
+        return sorted(child for child in folder.iterdir() if _FILE.fullmatch(child.name))
     except OSError:
         return []
-    return [_read(folder, name) for name in names]
 
 
-def _read(folder: Path, name: str) -> ConformanceResult:
+def read_conformance(path: Path) -> ConformanceResult:
+    """Read one result; one that can't be believed says why."""
     problems: list[str] = []
-    content = json_file(folder, name, problems, problems) or {}
+    content = json_file(path.parent, path.name, problems, problems) or {}
     if not problems:
-        problems += schema_problems(name, {"schema": None, **content})
+        problems += schema_problems(path.name, {"schema": None, **content})
     values: dict[str, Any] = {"created": created(content) or 0.0}
     for field, kind in (("control", str), ("candidate", str), ("source", str), ("seed", int), ("operations", int)):
         if type(content.get(field)) is kind:
@@ -71,5 +71,5 @@ def _read(folder: Path, name: str) -> ConformanceResult:
     elif not problems:
         problems.append("says nothing of what was charged")
     conforms = content.get("conforms") is True and not values.get("charged")
-    said = problems[0].removeprefix(f"{name} ") if problems else ""
-    return ConformanceResult(folder / name, **values, conforms=conforms, problem=said)
+    said = problems[0].removeprefix(f"{path.name} ") if problems else ""
+    return ConformanceResult(path, **values, conforms=conforms, problem=said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -88,13 +89,8 @@ def uncounted(run: Run) -> Iterator[str]:
 
 def count_what_was_written(run: Run) -> None:
     """Raise the totals to the divergences that were written: a killed process loses the window that counts them."""
-    counted = run.totals.divergences
-    for group, count in _written(run).items():
-        counted[group] = max(count, counted.get(group, 0))
+    run.totals.divergences.update(Counter(run.totals.divergences) | _written(run))
 
 
-def _written(run: Run) -> dict[str, int]:
-    written: dict[str, int] = {}
-    for divergence in run.divergences:
-        written[divergence.group] = written.get(divergence.group, 0) + 1
-    return written
+def _written(run: Run) -> Counter[str]:
+    return Counter(divergence.group for divergence in run.divergences)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from reports.disk.layout import RUN_FILE, SUMMARY_FILE
+from reports.disk.json_file import json_file
+from reports.disk.layout import RANK_FILE, RUN_FILE, SUMMARY_FILE
 from reports.disk.process import alive
 from reports.read.lines import RankLines
 from reports.read.open_windows import read_open
 from reports.record.records import Divergence
 from reports.record.totals import Totals, fold
 
-_RANK_FILE = re.compile(r"rank-(\d{4,9})\.jsonl")
 _MOST_AT_ONCE = 32 << 20
 
 
@@ -23,7 +21,6 @@ class Follower:
 
     Attributes:
         state: ``in progress``, ``closed`` or ``crashed``.
-        caches: The shadowed pairs.
         last: The latest divergence written, if any.
     """
 
@@ -32,15 +29,14 @@ class Follower:
         self._files: dict[int, tuple[IO[bytes], RankLines]] = {}
         self._rests: dict[int, bytes] = {}
         self.state = "in progress"
-        self.caches: list[dict[str, Any]] = []
         self.last: Divergence | None = None
 
     def look(self) -> Totals:
         """Read what is new, and return the totals so far."""
         ended = (self._path / SUMMARY_FILE).exists()  # before reading: the summary is written last
-        living = alive(self._manifest())
+        living = alive(json_file(self._path, RUN_FILE, [], []) or {})
         for name in sorted(child.name for child in self._path.iterdir()):
-            match = _RANK_FILE.fullmatch(name)
+            match = RANK_FILE.fullmatch(name)
             path = self._path / name
             if match and int(match[1]) not in self._files and path.is_file() and not path.is_symlink():
                 self._files[int(match[1])] = (path.open("rb"), RankLines(int(match[1])))
@@ -50,7 +46,6 @@ class Follower:
                 *whole, self._rests[rank] = (self._rests.get(rank, b"") + data).split(b"\n")
                 lines.take([raw + b"\n" for raw in whole])
         found = [lines for _, lines in self._files.values()]
-        self.caches = [cache for lines in found for cache in lines.caches]
         latest = [lines.divergences[-1] for lines in found if lines.divergences]
         self.last = max(latest, key=lambda one: one.t_s, default=None)
         if ended:
@@ -67,10 +62,3 @@ class Follower:
         """Let go of the files."""
         for file, _ in self._files.values():
             file.close()
-
-    def _manifest(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self._path / RUN_FILE).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}

@@ -1,12 +1,10 @@
-"""The windows of one rank, pair by pair: are they all there, and what is kept of them?"""
+"""The windows of one rank, pair by pair: are they all there, in their order, and what is kept of them?"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from reports.read.gaps import Gaps
 from reports.record.histogram import total
 from reports.record.records import Window
 from reports.record.totals import Timed, joined
@@ -15,12 +13,37 @@ MOST = 2048
 
 
 @dataclass(slots=True)
-class _Kept:
-    """Windows of one pair, each the sum of equally many but the last."""
+class _Pair:
+    """What was taken in of one pair.
+
+    Attributes:
+        windows: What is kept of it, each the sum of ``each`` windows, but the last of ``in_last``.
+        following: Ordinal of the window that comes next; a pair counts its windows from 0.
+        n_missing: Windows that are missing before it.
+        is_disordered: Whether one came twice, or after a later one.
+        latest_s: When the last one ended.
+        backwards: From when to when the clock went backwards, or empty.
+    """
 
     windows: list[Window] = field(default_factory=list)
     each: int = 1
     in_last: int = 1
+    following: int = 0
+    n_missing: int = 0
+    is_disordered: bool = False
+    latest_s: float = 0.0
+    backwards: str = ""
+
+    def saw(self, window: Window) -> None:
+        """Note the ordinal and the time of the next window."""
+        if window.t_s < self.latest_s:
+            self.backwards = f"from {self.latest_s:.6g} s to {window.t_s:.6g} s"
+        self.latest_s = window.t_s
+        if window.seq < self.following:
+            self.is_disordered = True
+        else:
+            self.n_missing += window.seq - self.following
+            self.following = window.seq + 1
 
 
 class Windows:
@@ -41,16 +64,15 @@ class Windows:
         self.timed: list[Timed] = []
         self._most = most
         self._with_latency = with_latency
-        self._gaps = Gaps()
-        self._pairs: dict[str, _Kept] = {}
+        self._pairs: dict[str, _Pair] = {}
 
     def add(self, window: Window) -> None:
         """Take in the window that follows."""
-        self._gaps.saw(window)
+        kept = self._pairs.setdefault(window.cache, _Pair())
+        kept.saw(window)
         self.timed += timed(window)
         if not self._with_latency:
             window = replace(window, latency_ns={})
-        kept = self._pairs.setdefault(window.cache, _Kept())
         if kept.in_last < kept.each:
             kept.windows[-1] = joined((kept.windows[-1], window))
             kept.in_last += 1
@@ -67,14 +89,24 @@ class Windows:
 
     def is_covered(self, window: Window) -> bool:
         """Say whether this window, or one after it, has been taken in."""
-        return window.seq < self._gaps.following(window.cache)
+        return window.cache in self._pairs and window.seq < self._pairs[window.cache].following
 
     def gaps(self, then: Iterable[Window] = ()) -> list[str]:
         """Name windows that are missing, repeated or out of order, where these come after those taken in."""
-        gaps = copy.deepcopy(self._gaps)
+        pairs = {cache: replace(pair) for cache, pair in self._pairs.items()}
         for window in then:
-            gaps.saw(window)
-        return gaps.sentences()
+            pairs.setdefault(window.cache, _Pair()).saw(window)
+        found = []
+        for cache, pair in pairs.items():
+            if pair.n_missing:
+                found.append(
+                    f"{pair.n_missing} window{'s' * (pair.n_missing != 1)} of {cache!r:.60} missing before its last"
+                )
+            if pair.backwards:
+                found.append(f"the clock of {cache!r:.60} goes backwards, {pair.backwards}")
+            if pair.is_disordered:
+                found.append(f"windows of {cache!r:.60} are repeated or out of order")
+        return found
 
 
 def timed(window: Window) -> list[Timed]:

@@ -64,6 +64,11 @@ class LeafDifference:
     n_inf_control: int = 0
     n_inf_candidate: int = 0
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether neither side holds a NaN or an infinity."""
+        return not (self.n_nan_control or self.n_nan_candidate or self.n_inf_control or self.n_inf_candidate)
+
 
 @dataclass(frozen=True, slots=True)
 class Divergence:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from reports.record.histogram import percentile
 from reports.record.records import COUNTS, LAST, NESTED, Window
-from reports.record.words import Outcome
+from reports.record.words import DIFFERING, Outcome
 
 
 @dataclass(slots=True)
@@ -68,6 +68,17 @@ class Totals:
     def n_lookups(self) -> int:
         """Lookups."""
         return sum(sum(counts.values()) for counts in self.lookups.values())
+
+    @property
+    def n_differing(self) -> int:
+        """Lookups in which the two sides differed."""
+        counts = self.outcomes()
+        return sum(counts[outcome.value] for outcome in DIFFERING)
+
+    @property
+    def operations(self) -> list[str]:
+        """The kinds of operation that have latencies, ``kind.pool``, sorted."""
+        return sorted({name.partition(".")[2] for name in self.latency_ns})
 
     @property
     def n_divergences(self) -> int:

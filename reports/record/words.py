@@ -21,6 +21,9 @@ class Outcome(str, Enum):
     ERROR = "error"
 
 
+DIFFERING: Final = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
+
+
 class Dimension(str, Enum):
     """In what respect something diverged."""
 

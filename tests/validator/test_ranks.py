@@ -20,7 +20,7 @@ from tests.guards import guards
 from tests.validator.campaign import busy_window, write
 from tests.validator.gate.runs import MANIFEST
 from validator.commands.at_close import closed_run
-from validator.commands.gate_evidence import gather
+from validator.commands.gate_evidence import find_sources, read_sources
 from validator.config import ValidationConfig
 from validator.gate.judgement import judge
 from validator.session import Lockstep
@@ -82,7 +82,7 @@ def test_ranks_of_one_job_share_a_run_and_a_missing_one_is_missing_evidence(tmp_
 
     (path / "rank-0001.jsonl").unlink()
 
-    judgement = judge(gather([tmp_path]))
+    judgement = judge(read_sources(find_sources([tmp_path])))
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert "1 of 2 ranks left no file that can be read: rank 1" in str(judgement)
 
@@ -96,7 +96,7 @@ def test_a_rank_that_proved_nothing_is_named(tmp_path: Path) -> None:
     writer.window(busy_window())
     writer.close({})
 
-    judgement = judge(gather([path]))
+    judgement = judge(read_sources(find_sources([path])))
 
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.reasons == (

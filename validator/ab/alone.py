@@ -86,17 +86,6 @@ class AloneSession:
             self.env_steps = env_step
             self._on_progress(env_step)
 
-    def weights_updated(self, cache: Any = None) -> None:
-        """Hear nothing."""
+    def _hear_nothing(self, *_: Any, **__: Any) -> None: ...
 
-    def episode_ended(self, env_id: int, cache: Any = None) -> None:
-        """Hear nothing."""
-
-    def search_started(self, cache: Any = None) -> None:
-        """Hear nothing."""
-
-    def event(self, name: str, detail: str = "") -> None:
-        """Hear nothing."""
-
-    def live(self, tb_logger: Any) -> None:
-        """Show nothing."""
+    weights_updated = episode_ended = search_started = event = live = _hear_nothing

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from reports.content.text import plural
 from reports.formats.terminal.layout import STYLES, Page
 from reports.record.trainings import SIDES, Training, Trainings
 from validator.gate.judgement import Judgement
@@ -21,22 +22,18 @@ class SeriesDisplay:
     """Shows a series as it runs.
 
     Args:
-        out: Where to; None shows nothing.
-        bar: The bar, on a terminal.
+        bar: The bar.
         n_trainings: Trainings of the series.
         total_env_steps: Env steps of each; None if unknown.
     """
 
-    def __init__(
-        self, out: Console | None, bar: Progress | None, n_trainings: int, total_env_steps: int | None
-    ) -> None:
-        self._out = out
+    def __init__(self, bar: Progress, n_trainings: int, total_env_steps: int | None) -> None:
         self._bar = bar
         self._n_trainings = n_trainings
         self._total = total_env_steps
         self._n_started = 0
         self._now = ""
-        self._task = None if bar is None else bar.add_task("", total=n_trainings)
+        self._task = bar.add_task("", total=n_trainings)
 
     def started(self, seed: int, side: str) -> None:
         """Hear that a training starts."""
@@ -52,12 +49,10 @@ class SeriesDisplay:
     def ended(self, training: Training) -> None:
         """Hear that it ended."""
         self._update(self._n_started, self._now)
-        if self._out is not None:
-            self._out.print(_line(training), markup=False, soft_wrap=True)
+        self._bar.console.print(_line(training), soft_wrap=True)
 
     def _update(self, completed: float, text: str) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=completed, description=text)
+        self._bar.update(self._task, completed=completed, description=text)
 
 
 @contextmanager
@@ -73,12 +68,10 @@ def series_display(out: Console, n_trainings: int, total_env_steps: int | None, 
     Yields:
         What to tell.
     """
-    if quiet or not out.is_terminal:
-        yield SeriesDisplay(None if quiet else out, None, n_trainings, total_env_steps)
-        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=out, transient=True) as bar:
-        yield SeriesDisplay(out, bar, n_trainings, total_env_steps)
+    shown = Console(quiet=True) if quiet else out
+    with Progress(*columns, console=shown, transient=True, disable=quiet or not out.is_terminal) as bar:
+        yield SeriesDisplay(bar, n_trainings, total_env_steps)
 
 
 def show_trainings(trainings: Trainings, policy: TrainingPolicy, judgement: Judgement, out: Console) -> None:
@@ -92,7 +85,7 @@ def show_trainings(trainings: Trainings, policy: TrainingPolicy, judgement: Judg
     """
     page = Page(out)
     pairs = [pair for pair in trainings.pairs() if not any(training.error for training in pair)]
-    seeds = page.text(f" over {_seeds(len(pairs))}, control and candidate each alone")
+    seeds = page.text(f" over {plural(len(pairs), 'seed')}, control and candidate each alone")
     page.flush_left(Text.assemble((judgement.verdict.value, STYLES[judgement.verdict]), seeds))
     page.points(page.text(reason, limit=1000) for reason in judgement.reasons)
     rows: list[list[Text | str]] = []
@@ -118,18 +111,14 @@ def show_trainings(trainings: Trainings, policy: TrainingPolicy, judgement: Judg
     )
     if trainings.caches("control") == trainings.caches("candidate"):
         page.prose(page.text("control and candidate are the same class: this says nothing about a new cache"))
-    out.print(f"result: {trainings.path}", markup=False, soft_wrap=True)
+    out.print(f"result: {trainings.path}", soft_wrap=True)
 
 
 def _trajectory(trainings: Trainings) -> str:
     if trainings.differences:
         return "; ".join(map(str, trainings.differences))
     seeds = sum(control.digests == candidate.digests != {} for control, candidate in trainings.pairs())
-    return f"identical to the last bit for {_seeds(seeds)}" if trainings.repeatable else "not compared"
-
-
-def _seeds(n: int) -> str:
-    return f"{n} seed{'' if n == 1 else 's'}"
+    return f"identical to the last bit for {plural(seeds, 'seed')}" if trainings.repeatable else "not compared"
 
 
 def _margin(margin: float) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Add: TypeAlias = Callable[..., Any]  # ``add_argument`` of one command
 
 _JUDGED = "exit codes: 0 PASS, 1 FAIL, 2 usage or unreadable input, 3 fault of kv-lockstep itself, 5 INCONCLUSIVE"
 _SHOWN = "exit codes: 0 shown, whatever the verdict, 2 usage or unreadable input, 3 fault of kv-lockstep itself"
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"example:\n  kv-lockstep train\n\n{_JUDGED}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.add_argument("--version", action="version", version=_version())
+    whole.add_argument("--version", action="version", version=f"kv-lockstep {installed_version()}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for declare in (_train, _run, _ab, _report, _watch, _compare, _gate, _conformance, _selftest, _bench):
         declare(commands)
@@ -30,273 +31,193 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _train(commands: Commands) -> None:
-    train = _command(
-        commands,
-        "train",
-        "train the embedded UniZero-style agent, both caches in lockstep, and judge",
-        [
-            "kv-lockstep train",
-            "kv-lockstep train --config small_pools --out runs/quirks",
-            "kv-lockstep train --config configs/validate.toml --primary new --set total_env_steps=400",
-        ],
-    )
-    train.add_argument(
-        "--config",
-        default="validate",
-        metavar="CONFIG",
-        help="what to train: a TOML file, or validate, smoke, small_pools, ample_pools, learn (default: validate)",
-    )
-    train.add_argument("--out", metavar="DIR", help="directory under which the run directory is made (default: runs)")
-    train.add_argument("--seed", type=int, metavar="N", help="seed of the training")
-    _primary(train, "legacy (the control: shadow stage) or new (the candidate: canary)")
-    _sides(train)
-    _settings(train, "change one setting of the file, such as world_model_cfg.num_simulations=25")
-    train.add_argument("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
-    train.add_argument("--quiet", action="store_true", help="print only the verdict and where the run is")
+    examples = [
+        "kv-lockstep train",
+        "kv-lockstep train --config small_pools --out runs/quirks",
+        "kv-lockstep train --config configs/validate.toml --primary new --set total_env_steps=400",
+    ]
+    what = "train the embedded UniZero-style agent, both caches in lockstep, and judge"
+    add = _command(commands, "train", what, examples)
+    shipped = "a TOML file, or validate, smoke, small_pools, ample_pools, learn (default: validate)"
+    add("--config", default="validate", metavar="CONFIG", help=f"what to train: {shipped}")
+    add("--out", metavar="DIR", help="directory under which the run directory is made (default: runs)")
+    add("--seed", type=int, metavar="N", help="seed of the training")
+    _primary(add, "legacy (the control: shadow stage) or new (the candidate: canary)")
+    _sides(add)
+    _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
+    add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
+    add("--quiet", action="store_true", help="print only the verdict and where the run is")
 
 
 def _run(commands: Commands) -> None:
-    run = _command(
-        commands,
-        "run",
-        "run an unmodified LightZero script with its KV caches in lockstep, and judge",
-        [
-            "kv-lockstep run -- cartpole_unizero_config.py",
-            "kv-lockstep run --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
-        ],
-        f"{_JUDGED};\nif the script itself fails, its own exit code",
-    )
-    run.add_argument("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
-    _primary(run, "legacy (LightZero's own store: shadow stage) or new (canary)")
+    examples = [
+        "kv-lockstep run -- cartpole_unizero_config.py",
+        "kv-lockstep run --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+    ]
+    what = "run an unmodified LightZero script with its KV caches in lockstep, and judge"
+    add = _command(commands, "run", what, examples, f"{_JUDGED};\nif the script itself fails, its own exit code")
+    add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
+    _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
     _settings(
-        run,
+        add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
         "cache_validation.audit_share=1.0), or an argument of its training entry (max_env_step=400)",
     )
-    run.add_argument("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
-    run.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    add("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
+    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
 
 def _ab(commands: Commands) -> None:
-    ab = _command(
-        commands,
-        "ab",
-        "train with the old cache alone and the new cache alone, over several seeds, and compare",
-        [
-            "kv-lockstep ab --config validate",
-            "kv-lockstep ab --seeds 5 --set policy.num_simulations=8 --set max_env_step=400 "
-            "-- cartpole_unizero_config.py",
-        ],
-    )
-    ab.add_argument(
-        "--config", metavar="CONFIG", help="what to train the embedded agent on: a TOML file, or a name as in train"
-    )
-    ab.add_argument("--out", metavar="DIR", help="directory under which the result directory is made (default: runs)")
-    ab.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds, each trained twice (default: 3)")
-    ab.add_argument("--seed", type=int, metavar="N", help="the first of them (default: the configuration's, or 0)")
-    _sides(ab)
-    _settings(ab, "change one setting, as in train (with --config) or run (with a script)")
-    ab.add_argument(
-        "--policy",
-        metavar="POLICY",
-        help="gate policy whose table [training] judges: a TOML file, or remove-legacy (default: 3 seeds, 5 %%)",
-    )
-    ab.add_argument("--quiet", action="store_true", help="print only the comparison and where it is")
-    ab.add_argument("script", type=Path, nargs="?", metavar="SCRIPT", help="a LightZero script, after --")
-    ab.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+    examples = [
+        "kv-lockstep ab --config validate",
+        "kv-lockstep ab --seeds 5 --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+    ]
+    what = "train with the old cache alone and the new cache alone, over several seeds, and compare"
+    add = _command(commands, "ab", what, examples)
+    add("--config", metavar="CONFIG", help="what to train the embedded agent on: a TOML file, or a name as in train")
+    add("--out", metavar="DIR", help="directory under which the result directory is made (default: runs)")
+    add("--seeds", type=int, default=3, metavar="N", help="seeds, each trained twice (default: 3)")
+    add("--seed", type=int, metavar="N", help="the first of them (default: the configuration's, or 0)")
+    _sides(add)
+    _settings(add, "change one setting, as in train (with --config) or run (with a script)")
+    judging = "gate policy whose table [training] judges: a TOML file, or remove-legacy (default: 3 seeds, 5 %%)"
+    add("--policy", metavar="POLICY", help=judging)
+    add("--quiet", action="store_true", help="print only the comparison and where it is")
+    add("script", type=Path, nargs="?", metavar="SCRIPT", help="a LightZero script, after --")
+    add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
 
 def _report(commands: Commands) -> None:
-    report = _command(
-        commands,
-        "report",
-        "show one run: verdict, outcomes, latency, memory, divergences",
-        [
-            "kv-lockstep report runs",
-            "kv-lockstep report runs --format html",
-            "kv-lockstep report runs --format markdown --output report.md",
-        ],
-        _SHOWN,
-    )
-    _one_run(report, "run", "RUN")
-    report.add_argument(
-        "--format",
-        choices=("terminal", "html", "markdown", "junit", "json"),
-        default="terminal",
-        help="html writes report.html into the run directory, the others print (default: terminal)",
-    )
-    report.add_argument("--output", type=Path, metavar="FILE", help="where to write; - for standard output")
-    report.add_argument(
-        "--to", choices=("tensorboard", "wandb", "mlflow"), help="log metrics and the HTML page into a tracker"
-    )
+    examples = [
+        "kv-lockstep report runs",
+        "kv-lockstep report runs --format html",
+        "kv-lockstep report runs --format markdown --output report.md",
+    ]
+    what = "show one run: verdict, outcomes, latency, memory, divergences"
+    add = _command(commands, "report", what, examples, _SHOWN)
+    _one_run(add, "run", "RUN")
+    formats = ("terminal", "html", "markdown", "junit", "json")
+    where = "html writes report.html into the run directory, the others print (default: terminal)"
+    add("--format", choices=formats, default="terminal", help=where)
+    add("--output", type=Path, metavar="FILE", help="where to write; - for standard output")
+    trackers = ("tensorboard", "wandb", "mlflow")
+    add("--to", choices=trackers, help="log metrics and the HTML page into a tracker")
 
 
 def _watch(commands: Commands) -> None:
-    watch = _command(
-        commands,
-        "watch",
-        "follow a run in progress: outcomes, hit rates, operations per second, the last divergence",
-        ["kv-lockstep watch runs"],
-        _SHOWN,
-    )
-    _one_run(watch, "run", "RUN")
-    watch.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
-    watch.add_argument("--once", action="store_true", help="look once")
+    what = "follow a run in progress: outcomes, hit rates, operations per second, the last divergence"
+    add = _command(commands, "watch", what, ["kv-lockstep watch runs"], _SHOWN)
+    _one_run(add, "run", "RUN")
+    add("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
+    add("--once", action="store_true", help="look once")
 
 
 def _compare(commands: Commands) -> None:
-    compare = _command(
-        commands,
-        "compare",
-        "compare two runs: divergences, hit rates, latency, memory, coverage",
-        ["kv-lockstep compare runs/before runs/after", "kv-lockstep compare runs/before runs/after --format html"],
-        _SHOWN,
-    )
-    _one_run(compare, "run_a", "RUN_A")
-    _one_run(compare, "run_b", "RUN_B")
-    compare.add_argument("--format", choices=("terminal", "html"), default="terminal", help="default: terminal")
-    compare.add_argument(
-        "--output", type=Path, metavar="FILE", help="where to write HTML (default: compare.html in RUN_B)"
-    )
+    examples = [
+        "kv-lockstep compare runs/before runs/after",
+        "kv-lockstep compare runs/before runs/after --format html",
+    ]
+    what = "compare two runs: divergences, hit rates, latency, memory, coverage"
+    add = _command(commands, "compare", what, examples, _SHOWN)
+    _one_run(add, "run_a", "RUN_A")
+    _one_run(add, "run_b", "RUN_B")
+    add("--format", choices=("terminal", "html"), default="terminal", help="default: terminal")
+    add("--output", type=Path, metavar="FILE", help="where to write HTML (default: compare.html in RUN_B)")
 
 
 def _gate(commands: Commands) -> None:
-    gate = _command(
-        commands,
-        "gate",
-        "judge runs by a policy: may the candidate ship?",
-        [
-            "kv-lockstep gate runs",
-            "kv-lockstep gate runs --policy shadow-to-canary",
-            "kv-lockstep gate runs --policy canary-to-default --waivers legacy-ring",
-            "kv-lockstep gate runs --record runs/decision.json --by 'A. Reviewer'",
-            "kv-lockstep gate --verify runs/decision.json",
-        ],
-        f"{_JUDGED};\n--verify: the recorded verdict's code if nothing changed, else 5, or 1 if that was a FAIL",
-    )
-    gate.add_argument(
-        "runs", type=Path, nargs="*", metavar="RUN", help="run directory, or a directory of runs for all of them"
-    )
-    gate.add_argument(
-        "--policy",
-        metavar="POLICY",
-        help="what is demanded: a TOML file, or smoke, shadow-to-canary, canary-to-default, remove-legacy "
-        "(default: built in, for single runs)",
-    )
-    gate.add_argument(
-        "--waivers",
-        action="append",
-        default=[],
-        metavar="WAIVERS",
-        help="which divergences are permitted: a TOML file, or legacy-ring; repeatable (default: none)",
-    )
-    gate.add_argument(
-        "--record", type=Path, metavar="FILE", help="write who judged what, when and how, with a digest of every file"
-    )
-    gate.add_argument("--by", metavar="NAME", help="who answers for it in the record (default: the user)")
-    gate.add_argument(
-        "--verify", type=Path, metavar="FILE", help="look whether what a record names is still what it was"
-    )
+    examples = [
+        "kv-lockstep gate runs",
+        "kv-lockstep gate runs --policy shadow-to-canary",
+        "kv-lockstep gate runs --policy canary-to-default --waivers legacy-ring",
+        "kv-lockstep gate runs --record runs/decision.json --by 'A. Reviewer'",
+        "kv-lockstep gate --verify runs/decision.json",
+    ]
+    codes = f"{_JUDGED};\n--verify: the recorded verdict's code if nothing changed, else 5, or 1 if that was a FAIL"
+    add = _command(commands, "gate", "judge runs by a policy: may the candidate ship?", examples, codes)
+    runs = "run directory, or a directory of runs for all of them"
+    add("runs", type=Path, nargs="*", metavar="RUN", help=runs)
+    demanded = "a TOML file, or smoke, shadow-to-canary, canary-to-default, remove-legacy"
+    add("--policy", metavar="POLICY", help=f"what is demanded: {demanded} (default: built in, for single runs)")
+    permitted = "which divergences are permitted: a TOML file, or legacy-ring; repeatable (default: none)"
+    add("--waivers", action="append", default=[], metavar="WAIVERS", help=permitted)
+    record = "write who judged what, when and how, with a digest of every file"
+    add("--record", type=Path, metavar="FILE", help=record)
+    add("--by", metavar="NAME", help="who answers for it in the record (default: the user)")
+    add("--verify", type=Path, metavar="FILE", help="look whether what a record names is still what it was")
 
 
 def _conformance(commands: Commands) -> None:
-    conformance = _command(
-        commands,
-        "conformance",
-        "hold two caches against their models on adversarial operation streams, without training",
-        [
-            "kv-lockstep conformance --ops 20000",
-            "kv-lockstep conformance --candidate my_package.my_cache:MyCache --ops 20000",
-            "kv-lockstep conformance --ops 20000 --out runs",
-        ],
-        "exit codes: 0 both do what they declare, 1 one does not, 2 usage, 3 fault of kv-lockstep itself",
-    )
-    _sides(conformance, control="legacy", candidate="new")
-    conformance.add_argument("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
-    conformance.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
-    conformance.add_argument("--out", metavar="DIR", help="also leave the result there, beside the runs, for the gate")
+    examples = [
+        "kv-lockstep conformance --ops 20000",
+        "kv-lockstep conformance --candidate my_package.my_cache:MyCache --ops 20000",
+        "kv-lockstep conformance --ops 20000 --out runs",
+    ]
+    codes = "exit codes: 0 both do what they declare, 1 one does not, 2 usage, 3 fault of kv-lockstep itself"
+    what = "hold two caches against their models on adversarial operation streams, without training"
+    add = _command(commands, "conformance", what, examples, codes)
+    _sides(add, control="legacy", candidate="new")
+    add("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
+    add("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+    add("--out", metavar="DIR", help="also leave the result there, beside the runs, for the gate")
 
 
 def _selftest(commands: Commands) -> None:
-    selftest = _command(
-        commands,
-        "selftest",
-        "plant faults in sound caches and show that the harness notices, names and charges each",
-        ["kv-lockstep selftest", "kv-lockstep selftest --full --verbose"],
-        "exit codes: 0 all noticed and nobody innocent charged, 2 usage, 3 not so, or another fault of kv-lockstep",
-    )
-    selftest.add_argument("--full", action="store_true", help="on either side, on both, under both primaries")
-    selftest.add_argument("--ops", type=int, default=600, metavar="N", help="operations per planted fault, at most")
-    selftest.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
-    selftest.add_argument("--verbose", action="store_true", help="list every planted fault with what was named")
+    codes = "exit codes: 0 all noticed and nobody innocent charged, 2 usage, 3 not so, or another fault of kv-lockstep"
+    what = "plant faults in sound caches and show that the harness notices, names and charges each"
+    add = _command(commands, "selftest", what, ["kv-lockstep selftest", "kv-lockstep selftest --full --verbose"], codes)
+    add("--full", action="store_true", help="on either side, on both, under both primaries")
+    add("--ops", type=int, default=600, metavar="N", help="operations per planted fault, at most")
+    add("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+    add("--verbose", action="store_true", help="list every planted fault with what was named")
 
 
 def _bench(commands: Commands) -> None:
-    bench = _command(
-        commands,
-        "bench",
-        "measure the new store against the old one, and what validating adds",
-        ["kv-lockstep bench --quick", "kv-lockstep bench --json bench.json"],
-        "exit codes: 0 measured, whether targets are met or not, 2 usage, 3 fault of kv-lockstep itself",
-    )
-    bench.add_argument("--quick", action="store_true", help="fewer rounds and a short training: about a minute")
-    bench.add_argument("--json", metavar="FILE", help="also write everything measured")
-    bench.add_argument(
-        "--growth",
-        type=int,
-        default=10_000_000,
-        metavar="N",
-        help="operations of the growth test (default: 10^7, minutes)",
-    )
-    bench.add_argument(
-        "--config",
-        default="validate",
-        metavar="CONFIG",
-        help="training to measure: a TOML file, or a name as in train (default: validate)",
-    )
+    codes = "exit codes: 0 measured, whether targets are met or not, 2 usage, 3 fault of kv-lockstep itself"
+    what = "measure the new store against the old one, and what validating adds"
+    add = _command(commands, "bench", what, ["kv-lockstep bench --quick", "kv-lockstep bench --json bench.json"], codes)
+    add("--quick", action="store_true", help="fewer rounds and a short training: about a minute")
+    add("--json", metavar="FILE", help="also write everything measured")
+    growth = "operations of the growth test (default: 10^7, minutes)"
+    add("--growth", type=int, default=10_000_000, metavar="N", help=growth)
+    measured = "training to measure: a TOML file, or a name as in train (default: validate)"
+    add("--config", default="validate", metavar="CONFIG", help=measured)
 
 
-def _command(
-    commands: Commands, name: str, summary: str, examples: Sequence[str], exit_codes: str = _JUDGED
-) -> argparse.ArgumentParser:
+def _command(commands: Commands, name: str, what: str, examples: Sequence[str], exit_codes: str = _JUDGED) -> Add:
+    """Declare a command, and return what adds arguments to it."""
     command = commands.add_parser(
         name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}{'' if summary.endswith('?') else '.'}",
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}{'' if what.endswith('?') else '.'}",
         epilog="\n  ".join(("example:", *examples)) + f"\n\n{exit_codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--traceback", action="store_true", help="show the traceback of an unexpected error")
-    return command
+    return command.add_argument
 
 
-def _one_run(command: argparse.ArgumentParser, name: str, shown: str) -> None:
-    what = "run directory, or a directory of runs for the latest one"
-    command.add_argument(name, type=Path, metavar=shown, help=what)
+def _one_run(add: Add, name: str, shown: str) -> None:
+    add(name, type=Path, metavar=shown, help="run directory, or a directory of runs for the latest one")
 
 
-def _primary(command: argparse.ArgumentParser, which: str) -> None:
-    text = f"whose answers the model receives: {which}"
-    command.add_argument("--primary", choices=("legacy", "new"), help=text)
+def _primary(add: Add, which: str) -> None:
+    add("--primary", choices=("legacy", "new"), help=f"whose answers the model receives: {which}")
 
 
-def _sides(command: argparse.ArgumentParser, control: str | None = None, candidate: str | None = None) -> None:
-    for side, what, usual, default in (
-        ("--control", "the trusted cache", "legacy", control),
-        ("--candidate", "the cache on trial", "new", candidate),
-    ):
-        text = f"{what}: legacy, new or module:Class (default: {usual})"
-        command.add_argument(side, default=default, metavar="CACHE", help=text)
+def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:
+    how = "legacy, new or module:Class (default:"
+    add("--control", default=control, metavar="CACHE", help=f"the trusted cache: {how} legacy)")
+    add("--candidate", default=candidate, metavar="CACHE", help=f"the cache on trial: {how} new)")
 
 
-def _settings(command: argparse.ArgumentParser, what: str) -> None:
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help=f"{what}; repeatable"
-    )
+def _settings(add: Add, what: str) -> None:
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help=f"{what}; repeatable")
 
 
-def _version() -> str:
+def installed_version() -> str:
+    """Return the version that is installed here."""
     try:
-        return f"kv-lockstep {metadata.version('kv-lockstep')}"
+        return metadata.version("kv-lockstep")
     except metadata.PackageNotFoundError:
-        return "kv-lockstep, not installed"
+        return "not installed"

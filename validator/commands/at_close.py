@@ -36,7 +36,7 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
     try:
         run = closed_run(lockstep, err)
     except RunUnreadable as problem:
-        err.print(str(problem), markup=False, soft_wrap=True)
+        err.print(str(problem), soft_wrap=True)
     else:
         if run is None:
             return None
@@ -44,7 +44,7 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
         first_lines(run, judgement, out)
         _write_page(run, judgement, out, err)
         code = judgement.exit_code
-    out.print(f"run directory: {lockstep.run_dir}", markup=False, soft_wrap=True)
+    out.print(f"run directory: {lockstep.run_dir}", soft_wrap=True)
     return code
 
 
@@ -67,7 +67,7 @@ def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | 
     """
     if lockstep.rank:
         text = f"rank {lockstep.rank} of {lockstep.world_size} closed; rank 0 judges: {lockstep.run_dir}"
-        err.print(text, markup=False, soft_wrap=True)
+        err.print(text, soft_wrap=True)
         return None
     end = time.monotonic() + (wait_s if lockstep.world_size > 1 else 0.0)
     while (run := read_run(lockstep.run_dir)).state == "in progress" and time.monotonic() < end:
@@ -78,6 +78,6 @@ def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | 
 def _write_page(run: Run, judgement: Judgement, out: Console, err: Console) -> None:
     """Write the HTML page; nothing that draws is imported while it trains."""
     try:
-        out.print(f"report: {write_page(run, judgement)}", markup=False, soft_wrap=True)
+        out.print(f"report: {write_page(run, judgement)}", soft_wrap=True)
     except Exception as problem:  # the verdict stands without a page
-        err.print(f"no HTML page was written: {problem}", markup=False, soft_wrap=True)
+        err.print(f"no HTML page was written: {problem}", soft_wrap=True)

@@ -13,14 +13,10 @@ import torch
 
 from reports.formats.terminal.layout import Page
 from shadow.memory.dense import COMPILED
-from validator.bench import (
-    bench_bookkeeping,
-    bench_caches,
-    bench_comparison,
-    bench_device,
-    bench_growth,
-    bench_training,
-)
+from validator.bench.caches import bench_caches, bench_comparison
+from validator.bench.device import bench_device
+from validator.bench.harness import bench_bookkeeping, bench_growth
+from validator.bench.training import bench_training
 from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.show import console
 from validator.gate.shipped import TRAININGS, find_file
@@ -85,53 +81,38 @@ def main(arguments: Namespace) -> int:
 
 
 def _targets(found: dict[str, Any]) -> list[Target]:
-    targets = []
+    targets: list[Target] = []
+
+    def at_most(limit: float, what: str, measured: float, shown: str = "{:.2f}", unit: str = "") -> None:
+        targets.append(Target(what, f"<= {limit:g}{unit}", shown.format(measured) + unit, measured <= limit))
+
     for record in found["comparison"]:
         if record["size"] in ("Atari", "Memory"):
-            name = f"equal {record['size']} entry"
-            per_memcmp, per_equal = record["equal_per_memcmp"], record["allclose_per_equal"]
-            targets += [
-                Target(f"{name}, per memcmp", "<= 1.3", f"{per_memcmp:.2f}", per_memcmp <= 1.3),
-                Target(f"{name}, allclose takes", ">= 15 x", f"{per_equal:.0f} x", per_equal >= 15),
-            ]
-            per_memcmp = record["differing_per_memcmp"]
-            what = f"differing {record['size']} entry, per memcmp"
-            targets.append(Target(what, "<= 6", f"{per_memcmp:.0f}", per_memcmp <= 6))
-    bookkeeping = found["bookkeeping_us"]
+            equal, slower = f"equal {record['size']} entry", record["allclose_per_equal"]
+            at_most(1.3, f"{equal}, per memcmp", record["equal_per_memcmp"])
+            targets.append(Target(f"{equal}, allclose takes", ">= 15 x", f"{slower:.0f} x", slower >= 15))
+            at_most(6, f"differing {record['size']} entry, per memcmp", record["differing_per_memcmp"], "{:.0f}")
     for kind in ("miss", "hit, nothing to compare", "set, nothing to copy"):
-        spent_us = bookkeeping[kind]
-        targets.append(Target(f"bookkeeping: {kind}", "<= 4 us", f"{spent_us:.1f} us", spent_us <= 4))
+        at_most(4, f"bookkeeping: {kind}", found["bookkeeping_us"][kind], "{:.1f}", " us")
     growth = {round(point["operations"], -4): point for point in found["growth"]}
     points = sorted(growth)
     if len(points) > 1:
         first, last = growth[points[0]], growth[points[-1]]
         slower = last["us_per_op"] / first["us_per_op"]
-        targets.append(
-            Target(f"time per operation, {points[-1]:,} to {points[0]:,}", "<= 1.1", f"{slower:.2f}", slower <= 1.1)
-        )
-        grown = (last["resident"] - growth[points[min(1, len(points) - 1)]]["resident"]) / 1e6
-        targets.append(Target("resident memory growth from 10^5", "< 16 MB", f"{grown:.1f} MB", grown < 16))
+        at_most(1.1, f"time per operation, {points[-1]:,} to {points[0]:,}", slower)
+        grown = (last["resident"] - growth[points[1]]["resident"]) / 1e6
+        at_most(16, "resident memory growth from 10^5", grown, "{:.1f}", " MB")
     for record in found["training"]:
         if record["mode"] == "both":
-            targets.append(
-                Target("embedded training, validated", "<= 1.05", f"{record['ratio']:.2f}", record["ratio"] <= 1.05)
-            )
+            at_most(1.05, "embedded training, validated", record["ratio"])
     if device := found["device"]:
-        waits, slower = device["waits_per_operation"], device["ratio"]
-        targets += [
-            Target("CUDA, waits per operation", "0", f"{waits:g}", waits == 0),
-            Target("CUDA, search at Atari size, validated", "<= 1.03", f"{slower:.2f}", slower <= 1.03),
-        ]
+        at_most(0, "CUDA, waits per operation", device["waits_per_operation"], "{:g}")
+        at_most(1.03, "CUDA, search at Atari size, validated", device["ratio"])
     for verb in ("set", "get", "get and copy"):
         worst = max((r for r in found["caches"] if r["verb"] == verb), key=lambda r: r["ratio"])
-        where = f"{worst['size']}, {worst['fill']:.0%} full"
-        targets.append(
-            Target(
-                f"manager {verb} per legacy, worst: {where}", "<= 0.8", f"{worst['ratio']:.2f}", worst["ratio"] <= 0.8
-            )
-        )
-    bytes_ratio = max(r["bytes_held"]["new"] / r["bytes_held"]["legacy"] for r in found["caches"])
-    targets.append(Target("manager bytes per legacy, worst", "<= 1.0", f"{bytes_ratio:.2f}", bytes_ratio <= 1.0))
+        at_most(0.8, f"manager {verb} per legacy, worst: {worst['size']}, {worst['fill']:.0%} full", worst["ratio"])
+    most_bytes = max(r["bytes_held"]["new"] / r["bytes_held"]["legacy"] for r in found["caches"])
+    at_most(1.0, "manager bytes per legacy, worst", most_bytes)
     return targets
 
 

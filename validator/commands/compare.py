@@ -7,11 +7,10 @@ from argparse import Namespace
 from rich.text import Text
 
 from reports.content.comparison import compare
-from reports.disk.layout import write_atomically
 from reports.formats.terminal.layout import Page
 from reports.reader import find_runs, read_run
+from validator.commands.report import write_output
 from validator.commands.show import console
-from validator.errors import LockstepError
 from validator.gate.judgement import judge
 
 
@@ -36,10 +35,7 @@ def main(arguments: Namespace) -> int:
         path = arguments.output or b.path / "compare.html"
         verdicts = [judgement.verdict.value for judgement in judged]
         page = render_template("compare.html", {"warnings": warnings, "tables": tables, "verdicts": verdicts})
-        try:
-            write_atomically(path, page.encode(), sync=False)
-        except OSError as problem:
-            raise LockstepError(f"{path}: {problem.strerror or problem}; name another file: --output FILE") from problem
+        write_output(path, page)
         print(path)
         return 0
     page_of_text = Page(console())

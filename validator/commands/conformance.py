@@ -40,7 +40,7 @@ def main(arguments: Namespace) -> int:
             lambda config, envs: candidate(config=config, env_num=envs),
             arguments.ops,
             arguments.seed,
-            None if shown is None else lambda done: shown(done, arguments.ops),
+            lambda done: shown(done, arguments.ops),
         )
     _show(result, arguments)
     if arguments.out is not None:
@@ -68,7 +68,7 @@ def _keep(result: Conformance, arguments: Namespace, control: type, candidate: t
         **provenance(),
     }
     path = write_conformance(Path(arguments.out), about)
-    console().print(f"result: {path}", markup=False, soft_wrap=True)
+    console().print(f"result: {path}", soft_wrap=True)
 
 
 def _show(result: Conformance, arguments: Namespace) -> None:

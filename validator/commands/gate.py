@@ -45,10 +45,10 @@ def main(arguments: Namespace) -> int:
     if evidence.trainings and policy.training is None:
         found = ", ".join(str(trainings.path) for trainings in evidence.trainings)
         text = f"not judged, because policy {policy.name!r} has no table [training]: {found}"
-        out.print(text, markup=False, soft_wrap=True)
+        out.print(text, soft_wrap=True)
     if draft is not None:
         draft.write(judgement, evidence.now, arguments.by)
-        out.print(f"record: {arguments.record}", markup=False, soft_wrap=True)
+        out.print(f"record: {arguments.record}", soft_wrap=True)
     return judgement.exit_code
 
 

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from reports.read.conformance import find_conformance
+from reports.read.conformance import find_conformance, read_conformance
 from reports.read.consistency import count_what_was_written
 from reports.read.trainings import find_trainings, read_trainings
 from reports.reader import find_runs, read_run, unread_below
@@ -42,11 +42,6 @@ class Sources(NamedTuple):
     unread: list[str]
 
 
-def gather(given: Sequence[Path], waivers: Sequence[Waiver] = ()) -> Evidence:
-    """Find and read evidence; see ``find_sources`` and ``read_sources``."""
-    return read_sources(find_sources(given), waivers)
-
-
 def find_sources(given: Sequence[Path]) -> Sources:
     """Find runs, and what lies beside them.
 
@@ -65,7 +60,7 @@ def find_sources(given: Sequence[Path]) -> Sources:
     trainings = {path.resolve(): path for one in (*own, *folders) for path in find_trainings(one)}
     return Sources(
         runs,
-        [result.path for folder in folders for result in find_conformance(folder)],
+        [path for folder in folders for path in find_conformance(folder)],
         list(trainings.values()),
         [sentence for one in given for sentence in unread_below(one)],
     )
@@ -88,14 +83,11 @@ def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
         runs = []
         for run in reading:
             runs.append(run)
-            if shown is not None:
-                shown(len(runs), len(sources.runs))
-    folders = dict.fromkeys(path.parent for path in sources.conformance)
-    results = [result for folder in folders for result in find_conformance(folder)]
+            shown(len(runs), len(sources.runs))
     return Evidence(
         runs,
         waivers,
-        [result for result in results if result.path in sources.conformance],
+        [read_conformance(path) for path in sources.conformance],
         sources.unread,
         [read_trainings(path) for path in sources.trainings],
     )

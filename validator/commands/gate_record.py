@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from reports.formats.terminal.layout import STYLES, Page
 from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.record.codec import to_json
 from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
+from validator.commands.arguments import installed_version
 from validator.commands.gate_evidence import Sources, read_sources
 from validator.errors import ConfigError, LockstepError
 from validator.gate.judgement import Judgement, judge
@@ -91,7 +91,7 @@ class Draft:
             "who": by or _user(),
             "host": socket.gethostname(),
             "command": sys.argv,
-            "versions": {"kv-lockstep": _version()},
+            "versions": {"kv-lockstep": installed_version()},
             "policy": judgement.policy,
             "verdict": judgement.verdict.value,
             "reasons": list(judgement.reasons),
@@ -167,10 +167,8 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
     again = judge(replace(evidence, now=record["now"]), policy[0])
     if again.verdict is not verdict:
         by = record["versions"].get("kv-lockstep", "?")
-        yield (
-            f"judged again as of then by version {_version()} the verdict is {again.verdict.value} (it was judged by "
-            f"{by}): {again.reasons[0]}"
-        )
+        now = f"judged again as of then by version {installed_version()} the verdict is {again.verdict.value}"
+        yield f"{now} (it was judged by {by}): {again.reasons[0]}"
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -224,10 +222,3 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("kv-lockstep")
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -56,7 +56,7 @@ def display(
             nonlocal shown_at
             if time.monotonic() - shown_at >= _PLAIN_EVERY_S or now.env_steps >= now.total_env_steps:
                 shown_at = time.monotonic()
-                out.print(_line(now, totals), markup=False, soft_wrap=True)
+                out.print(_line(now, totals), soft_wrap=True)
 
         yield show
 

@@ -52,13 +52,23 @@ def write_page(run: Run, judgement: Judgement, path: Path | None = None) -> Path
     Raises:
         LockstepError: If it can't be written.
     """
-    from reports.formats.html.page import write
+    from reports.formats.html.page import PAGE_FILE, render
 
+    path = path or run.path / PAGE_FILE
+    write_output(path, render(run, judgement))
+    return path
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write what a person asked for into a file.
+
+    Raises:
+        LockstepError: If it can't be written.
+    """
     try:
-        return write(run, judgement, path)
+        write_atomically(path, text.encode("utf-8", "backslashreplace"), sync=False)
     except OSError as problem:
-        where = path or run.path
-        raise LockstepError(f"{where}: {problem.strerror or problem}; name another file: --output FILE") from problem
+        raise LockstepError(f"{path}: {problem.strerror or problem}; name another file: --output FILE") from problem
 
 
 def _write(run: Run, judgement: Judgement, kind: str, output: Path | None) -> None:
@@ -69,10 +79,7 @@ def _write(run: Run, judgement: Judgement, kind: str, output: Path | None) -> No
     if output is None or str(output) == "-":
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
         return
-    try:
-        write_atomically(output, text.encode("utf-8", "backslashreplace"), sync=False)
-    except OSError as problem:
-        raise LockstepError(f"{output}: {problem.strerror or problem}; name another file: --output FILE") from problem
+    write_output(output, text)
     print(output)
 
 

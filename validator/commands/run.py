@@ -56,7 +56,7 @@ def main(arguments: Namespace) -> int:
             run_script(arguments.script, ())
         tell_if_not_compiled(err)
         install(opened, force=True)
-        override(settings, lambda text: err.print(text, markup=False, soft_wrap=True))
+        override(settings, lambda text: err.print(text, soft_wrap=True))
         ending = run_script(arguments.script, arguments.args, passed_on=_REFUSALS)
     except (LightZeroMismatch, LightZeroMissing, SettingsError) as refused:
         _close(sessions, "crashed")
@@ -84,9 +84,6 @@ def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, er
         out.print(f"INCONCLUSIVE: {script} built no UniZero world model, so nothing was compared", soft_wrap=True)
     if ending.code:
         what = "" if ending.error is None else f" ({type(ending.error).__name__}: {str(ending.error)[:200]})"
-        err.print(
-            f"{script} itself ended with exit code {ending.code}{what}; that code is passed on",
-            markup=False,
-            soft_wrap=True,
-        )
+        text = f"{script} itself ended with exit code {ending.code}{what}; that code is passed on"
+        err.print(text, soft_wrap=True)
     return ending.code or code

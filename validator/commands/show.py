@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from reports.content.facts import ORDER
+from reports.content.facts import by_gravity
 from reports.formats.terminal.layout import STYLES, Page
 from validator.gate.judgement import Judgement
 
@@ -25,14 +25,14 @@ class _Console(Console):
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console; where it is no terminal, tables get room instead of being squeezed into 80 columns."""
-    plain = _Console(stderr=stderr, highlight=False)
-    if plain.is_terminal or "COLUMNS" in os.environ:
-        return plain
-    return _Console(stderr=stderr, highlight=False, width=_WIDTH_OF_A_FILE)
+    made = _Console(stderr=stderr, highlight=False, markup=False)
+    if not (made.is_terminal or "COLUMNS" in os.environ):
+        made.width = _WIDTH_OF_A_FILE
+    return made
 
 
 @contextmanager
-def counting(out: Console, what: str, total: int | None = None) -> Iterator[Callable[[int, int], None] | None]:
+def counting(out: Console, what: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show how far a long piece of work is, on a terminal only.
 
     Args:
@@ -41,14 +41,11 @@ def counting(out: Console, what: str, total: int | None = None) -> Iterator[Call
         total: How many there are, if known beforehand.
 
     Yields:
-        What to call with how many are done and how many there are; None if nothing is to be shown.
+        What to call with how many are done and how many there are.
     """
-    if not out.is_terminal:
-        yield None
-        return
-    with Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=out, transient=True
-    ) as bar:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    shown = out if out.is_terminal else Console(quiet=True)
+    with Progress(*columns, console=shown, transient=True, disable=shown is not out) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
@@ -74,7 +71,7 @@ def show_judgement(judgement: Judgement, out: Console) -> None:
                 page.text(demand.verdict.value, STYLES[demand.verdict]),
                 ": ".join(part for part in (demand.where, demand.remedy) if part),
             ]
-            for demand in sorted(judgement.demands, key=lambda demand: ORDER[demand.verdict])
+            for demand in by_gravity(judgement.demands)
         ),
         n_names=4,
     )

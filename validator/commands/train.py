@@ -65,14 +65,13 @@ def _alone(config: TrainConfig, arguments: Namespace, out: Console, err: Console
         err.print(
             f"{arguments.config}: cache_validation_mode is off, so nothing will be judged; add --set "
             "world_model_cfg.cache_validation_mode=true to judge, or --no-validation if that is meant",
-            markup=False,
             soft_wrap=True,
         )
     with display(err, config.total_env_steps, None, arguments.quiet) as shown:
         result = train(config, on_progress=shown)
     recent = result.mean_return(slice(-20, None))
     out.print(f"{result.env_steps:,} env steps in {result.wall_s:.0f} s, mean return {recent:.1f} at the end")
-    out.print(f"{result.system}; nothing was validated", markup=False, soft_wrap=True)
+    out.print(f"{result.system}; nothing was validated", soft_wrap=True)
     return 0 if wanted else EXIT_CODE[Verdict.INCONCLUSIVE]
 
 

@@ -41,7 +41,7 @@ def main(arguments: Namespace) -> int:
                 _follow(follower, arguments.every, lambda text: live.update(text, refresh=True))
         else:
             _follow(follower, arguments.every, lambda text: _plainly(out, text), arguments.once)
-        out.print(f"in full: kv-lockstep report {path}", markup=False, soft_wrap=True)
+        out.print(f"in full: kv-lockstep report {path}", soft_wrap=True)
     except KeyboardInterrupt:
         pass  # how one leaves it
     finally:

@@ -19,7 +19,16 @@ _POOLS = ("init", "recur", "wm", "hierarchical")
 
 
 @dataclass(frozen=True, slots=True)
-class CoveragePolicy:
+class _NothingNegative:
+    def __post_init__(self) -> None:
+        for demand in fields(self):
+            value = getattr(self, demand.name)
+            if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+                raise ValueError(f"{demand.name} must be at least 0, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class CoveragePolicy(_NothingNegative):
     """What each run must have exercised at least; 0 demands nothing of that kind.
 
     Attributes:
@@ -59,7 +68,7 @@ class CoveragePolicy:
     every_rank: bool = True
 
     def __post_init__(self) -> None:
-        _refuse_negative(self)
+        _NothingNegative.__post_init__(self)
         if not (self.lookups and self.both_hits):
             raise ValueError(
                 "lookups and both_hits must be at least 1: a policy that demands no comparison would pass a run "
@@ -68,7 +77,7 @@ class CoveragePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class RunsPolicy:
+class RunsPolicy(_NothingNegative):
     """Which runs there must be, and of what; what is 0, empty or false demands nothing.
 
     Attributes:
@@ -92,9 +101,6 @@ class RunsPolicy:
     two_caches: bool = False
     clean_commit: bool = False
     exact: bool = False
-
-    def __post_init__(self) -> None:
-        _refuse_negative(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ class RatePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class ConformancePolicy:
+class ConformancePolicy(_NothingNegative):
     """What ``kv-lockstep conformance --out DIR`` must have shown of the same candidate.
 
     Attributes:
@@ -133,12 +139,9 @@ class ConformancePolicy:
 
     operations: int = 0
 
-    def __post_init__(self) -> None:
-        _refuse_negative(self)
-
 
 @dataclass(frozen=True, slots=True)
-class PerformancePolicy:
+class PerformancePolicy(_NothingNegative):
     """How the candidate must fare against the control in the same runs; margins are shares of the control's figure.
 
     Attributes:
@@ -159,12 +162,9 @@ class PerformancePolicy:
     hit_rate_margin: float = 0.05
     overhead: float = 0.0
 
-    def __post_init__(self) -> None:
-        _refuse_negative(self)
-
 
 @dataclass(frozen=True, slots=True)
-class GatePolicy:
+class GatePolicy(_NothingNegative):
     """One gate policy; the defaults are the default policy.
 
     Attributes:
@@ -188,9 +188,6 @@ class GatePolicy:
     conformance: ConformancePolicy = field(default_factory=ConformancePolicy)
     performance: PerformancePolicy = field(default_factory=PerformancePolicy)
     training: TrainingPolicy | None = None
-
-    def __post_init__(self) -> None:
-        _refuse_negative(self)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str = "policy") -> GatePolicy:
@@ -233,10 +230,3 @@ class GatePolicy:
             ConfigError: If the file can't be read, is no TOML, or holds no valid policy.
         """
         return cls.from_mapping({"name": path.stem, **read_toml(path, "a gate policy")}, str(path))
-
-
-def _refuse_negative(policy: Any) -> None:
-    for demand in fields(policy):
-        value = getattr(policy, demand.name)
-        if isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-            raise ValueError(f"{demand.name} must be at least 0, got {value}")

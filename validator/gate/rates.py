@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from reports.record.run import Run
-from reports.record.words import Outcome
+from reports.record.words import DIFFERING
 from validator.gate.intervals import Interval, rate
-
-_DIFFERING = (Outcome.BOTH_HIT_DIFFER, Outcome.CONTROL_ONLY, Outcome.CANDIDATE_ONLY)
 
 
 class Rate(NamedTuple):
@@ -59,7 +57,7 @@ def rates(runs: Sequence[Run], n_left: int, pools: Sequence[str] = ()) -> list[R
         differed = lookups = hit = 0
         for run in runs:
             counts = run.totals.lookups.get(pool, {})
-            n_differed = sum(counts.get(outcome.value, 0) for outcome in _DIFFERING)
+            n_differed = sum(counts.get(outcome.value, 0) for outcome in DIFFERING)
             differed += n_differed
             lookups += sum(counts.values())
             hit += min(n_differed, _episodes(run, pool, n_differed))
@@ -71,7 +69,7 @@ def rates(runs: Sequence[Run], n_left: int, pools: Sequence[str] = ()) -> list[R
 
 
 def _episodes(run: Run, pool: str, n_differed: int) -> int:
-    written = [one for one in run.divergences if one.pool == pool and one.outcome in _DIFFERING]
+    written = [one for one in run.divergences if one.pool == pool and one.outcome in DIFFERING]
     named = {(one.rank, one.cache, one.env_id, one.episode) for one in written if one.episode >= 0}
     nameless = sum(one.episode < 0 for one in written)
     return len(named) + nameless + max(0, n_differed - len(written))

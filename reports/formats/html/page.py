@@ -7,15 +7,13 @@ import hashlib
 from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.content import facts, text
 from reports.content.facts import Judgement
-from reports.disk.layout import write_atomically
 from reports.formats.html import view
 from reports.formats.html.svg import cell
 from reports.record.run import Run
@@ -41,35 +39,10 @@ def render(run: Run, judgement: Judgement) -> str:
     return page
 
 
-def write(run: Run, judgement: Judgement, path: Path | None = None) -> Path:
-    """Write the page of a run.
-
-    Args:
-        run: What was recorded.
-        judgement: What follows from it.
-        path: Where to; ``report.html`` in the run directory if None.
-
-    Returns:
-        Where it is.
-
-    Raises:
-        OSError: If it can't be written.
-    """
-    path = path or run.path / PAGE_FILE
-    write_atomically(path, render(run, judgement).encode(), sync=False)
-    return path
-
-
 def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
     """Fill one template; every value is escaped, and shown without what could move or hide text."""
-    templates = files("reports.formats.html") / "templates"
-    read = {
-        file.name: file.read_text("utf-8")
-        for file in templates.iterdir()
-        if file.name.endswith((".html", ".css", ".js"))
-    }
     environment = Environment(
-        loader=DictLoader({file: content for file, content in read.items() if file.endswith(".html")}),
+        loader=PackageLoader("reports.formats.html"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=partial(_harmless, longest),
@@ -81,10 +54,13 @@ def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST
         for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "abbreviated")
     }
     environment.filters |= {"words": facts.words, "cell": cell}
-    style, script = read["page.css"], read["page.js"]
-    digests = {kind: _digest(code) for kind, code in (("style", style), ("script", script))}
-    assets = {"style": Markup(style), "script": Markup(script), "digests": digests}
-    return environment.get_template(name).render({**about, **assets})
+    assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
+    digests = {kind: _digest(code) for kind, code in assets.items()}
+    return environment.get_template(name).render({**about, **assets, "digests": digests})
+
+
+def _asset(file: str) -> Markup:
+    return Markup((files("reports.formats.html") / "templates" / file).read_text("utf-8"))
 
 
 def _digest(code: str) -> str:

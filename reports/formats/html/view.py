@@ -12,7 +12,7 @@ from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.heat_maps import Shown, differences
 from reports.content.series import over_training
-from reports.content.text import abbreviated, micros, plural, ratio, seconds, share, size
+from reports.content.text import abbreviated, micros, plural, ratio, share, size
 from reports.formats.html import svg
 from reports.record.histogram import midpoint
 from reports.record.records import Divergence, LeafDifference
@@ -54,7 +54,7 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
         "n_unexplained": facts.unexplained(run),
         "shown": [_in_full(run, group) for group in groups if group.first][:n_divergences],
         "training": _training(run),
-        "demands": sorted(judgement.demands, key=lambda demand: facts.ORDER[demand.verdict])[:100],
+        "demands": facts.by_gravity(judgement.demands)[:100],
         "marks": facts.MARKS,
         "n_unmet": sum(demand.verdict is not Verdict.PASS for demand in judgement.demands),
         "exercised": list(facts.exercised(run)),
@@ -72,9 +72,7 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
 def _key_figures(run: Run, total: int) -> Iterator[tuple[str, str, str]]:
     totals = run.totals
     yield "lookups", abbreviated(totals.n_lookups), plural(sum(totals.ops.values()), "operation")
-    counts = totals.outcomes()
-    n_differing = sum(counts[outcome.value] for outcome in facts.DIFFERING)
-    of_lookups = f"{share(n_differing / totals.n_lookups)} of lookups differ" if totals.n_lookups else ""
+    of_lookups = f"{share(totals.n_differing / totals.n_lookups)} of lookups differ" if totals.n_lookups else ""
     yield "divergences", abbreviated(total), of_lookups
     rates = totals.hit_rate()
     yield "hit rate", share(rates["candidate"]), f"control {share(rates['control'])}"
@@ -100,17 +98,14 @@ def _blame(groups: list[Group], total: int) -> str:
     return f"At fault: {named}."
 
 
-def _pools(run: Run) -> Iterator[tuple[str, list[tuple[str, int]], dict[str, str]]]:
+def _pools(run: Run) -> Iterator[tuple[str, list[tuple[str, int]], list[str]]]:
     """Yield each pool with its outcomes (class, count) and hit rates; all pools last."""
-    for pool in (*sorted(run.totals.lookups)[:_MAX_LISTED], *([None] if len(run.totals.lookups) > 1 else [])):
-        counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
+    for pool, counts, rates in facts.pools(run, _MAX_LISTED):
         cells = []
         for outcome in Outcome:
-            count = counts.get(outcome.value, 0)
-            good = outcome in (Outcome.BOTH_HIT_EQUAL, Outcome.BOTH_MISS)
+            count, good = counts.get(outcome.value, 0), outcome in (Outcome.BOTH_HIT_EQUAL, Outcome.BOTH_MISS)
             cells.append(("none" if not count else "good" if good else "bad", count))
-        rates = run.totals.hit_rate(pool)
-        yield "all pools" if pool is None else pool, cells, {side: share(rates[side]) for side in SIDES}
+        yield "all pools" if pool is None else pool, cells, rates
 
 
 def _in_full(run: Run, group: Group) -> dict[str, Any]:
@@ -128,9 +123,7 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
         "place": list(_place(divergence)),
         "leaves": leaves,
         "compared": any(leaf.n_elements for leaf in leaves),
-        "special": any(
-            one.n_nan_control + one.n_nan_candidate + one.n_inf_control + one.n_inf_candidate for one in leaves
-        ),
+        "special": not all(leaf.is_finite for leaf in leaves),
         "kinds": _kinds(leaves),
         "history": divergence.history[-24:],
         "shown": shown if drawn else None,
@@ -158,15 +151,9 @@ def _heat(shown: Shown) -> list[dict[str, Any]]:
 
 
 def _place(divergence: Divergence) -> Iterator[tuple[str, str]]:
-    where = [f"operation {divergence.op_index:,}", divergence.operation, f"pool {divergence.pool}"]
-    where += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
-    where += [f"key {divergence.key}"] if divergence.key else []
+    where = [f"operation {divergence.op_index:,}", divergence.operation, facts.entry(divergence)]
     yield "where", " · ".join([*where, f"cache {divergence.cache}", f"rank {divergence.rank}"])
-    when = [seconds(divergence.t_s)]
-    for name in ("train_iter", "env_step", "episode"):
-        if (value := getattr(divergence, name)) >= 0:
-            when.append(f"{facts.words(name)} {value:,}")
-    yield "when", " · ".join([*when, f"weights {divergence.weight_version:,}"])
+    yield "when", facts.when(divergence)
     if divergence.outcome is not None:
         yield "outcome", facts.words(divergence.outcome.value)
     if divergence.evidence:
@@ -207,9 +194,7 @@ def _hit_rates(title: str, rates: list[tuple[str, list[svg.Point]]], axis: str) 
 def _latency(run: Run, n_operations: int) -> Iterator[dict[str, Any]]:
     """Yield each operation's latencies, the most frequent operations first."""
     totals = run.totals
-    names = sorted(
-        {name.partition(".")[2] for name in totals.latency_ns}, key=lambda name: (-totals.ops.get(name, 0), name)
-    )
+    names = sorted(totals.operations, key=lambda name: -totals.ops.get(name, 0))
     for position, name in enumerate(names[:_MAX_LISTED]):
         series = [(side, _distribution(totals.latency_ns.get(f"{side}.{name}", {}))) for side in SIDES]
         yield {

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from reports.content.facts import (
-    MARKS,
-    ORDER,
-    SIDES,
-    Judgement,
-    events,
-    exercised,
-    memory,
-    overhead,
-    provenance,
-    words,
-)
+from reports.content import facts
+from reports.content.facts import MARKS, SIDES, Judgement, words
 from reports.content.text import micros, plural, ratio
 from reports.formats.terminal.layout import STYLES, Page
 from reports.record.run import Run
@@ -35,7 +25,7 @@ def show_coverage(page: Page, run: Run, judgement: Judgement) -> None:
                 demand.demanded,
                 page.text(f"{demand.found}; {demand.remedy}" if demand.remedy else demand.found, limit=600),
             ]
-            for demand in sorted(judgement.demands, key=lambda demand: ORDER[demand.verdict])
+            for demand in facts.by_gravity(judgement.demands)
         ),
         n_names=3,
     )
@@ -43,7 +33,7 @@ def show_coverage(page: Page, run: Run, judgement: Judgement) -> None:
     lossy = any(run.totals.dropped.values())
     page.facts(
         (name, page.text(said, "yellow", limit=4000) if name == "dropped" and lossy else page.text(said, limit=4000))
-        for name, said in exercised(run)
+        for name, said in facts.exercised(run)
     )
     _show_events(page, run)
     if run.problems:
@@ -57,29 +47,28 @@ def show_cost(page: Page, run: Run) -> None:
     """Print latency and memory of both sides, and what the validation itself took."""
     totals = run.totals
     page.heading("What it costs or gains", "latency in µs, within 6 %; ratio: candidate to control")
-    operations = sorted({name.partition(".")[2] for name in totals.latency_ns})
     named = ("control", "candidate" if page.wide else "candid.")
     columns = ["\noperation", *(f"{name}\n{mark}" for name in named for mark in ("p50", "p90", "p99")), "p50\nratio"]
     rows = []
-    for operation in operations[:_MAX_ROWS]:
+    for operation in totals.operations[:_MAX_ROWS]:
         cells = [micros(totals.latency(side, operation, mark)) for side in SIDES for mark in (0.5, 0.9, 0.99)]
         control, candidate = (totals.latency(side, operation, 0.5) for side in SIDES)
         rows.append([operation, *cells, ratio(candidate, control)])
     if rows:
         page.table(columns, rows)
         page.space()
-    page.facts([("memory", memory(run)), ("overhead", overhead(run))])
+    page.facts([("memory", facts.memory(run)), ("overhead", facts.overhead(run))])
 
 
 def show_provenance(page: Page, run: Run) -> None:
     """Print what ran, where, and where its record lies."""
     page.heading("Provenance")
-    page.facts(provenance(run))
+    page.facts(facts.provenance(run))
 
 
 def _show_events(page: Page, run: Run) -> None:
     """Print each kind of event once, with how often it came and what the first said."""
-    found = events(run)
+    found = facts.events(run)
     if found:
         total = plural(sum(count for _, count, _ in found), "event")
         page.facts([("events", f"{total}; of each kind, the first")])

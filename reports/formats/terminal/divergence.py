@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from reports.content.text import line, number, seconds
+from reports.content import facts
+from reports.content.text import line, number
 from reports.formats.terminal.layout import Page
 from reports.record.records import Divergence, LeafDifference
 
@@ -30,19 +31,12 @@ def show_divergence(page: Page, divergence: Divergence) -> None:
 
 
 def _place(page: Page, divergence: Divergence) -> Iterator[tuple[str, Text | str]]:
-    names = {name: line(getattr(divergence, name), _MAX_NAME) for name in ("operation", "cache", "pool", "key")}
-    yield "where", f"op {divergence.op_index:,} · {names['operation']} · cache {names['cache']}"
-    entry = [f"pool {names['pool']}"]
-    entry += [f"env {divergence.env_id}"] if divergence.env_id is not None else []
-    entry += [f"key {names['key']}"] if divergence.key else []
-    yield "", " · ".join(entry)
-    when = [seconds(divergence.t_s)]
-    when += [f"train iter {divergence.train_iter:,}"] if divergence.train_iter >= 0 else []
-    when += [f"env step {divergence.env_step:,}"] if divergence.env_step >= 0 else []
-    when += [f"episode {divergence.episode:,}"] if divergence.episode >= 0 else []
-    yield "when", " · ".join([*when, f"weights {divergence.weight_version:,}"])
+    operation, cache = line(divergence.operation, _MAX_NAME), line(divergence.cache, _MAX_NAME)
+    yield "where", f"op {divergence.op_index:,} · {operation} · cache {cache}"
+    yield "", facts.entry(divergence)
+    yield "when", facts.when(divergence)
     if divergence.outcome is not None:
-        yield "outcome", divergence.outcome.value.replace("_", " ")
+        yield "outcome", facts.words(divergence.outcome.value)
     for side, error in (("control", divergence.control_error), ("candidate", divergence.candidate_error)):
         if error:
             yield side, page.text(f"raised {error}", limit=_MAX_TEXT, lines=True)
@@ -54,9 +48,7 @@ def _place(page: Page, divergence: Divergence) -> Iterator[tuple[str, Text | str
 def _leaves(page: Page, leaves: tuple[LeafDifference, ...]) -> None:
     columns = ["tensor", "rung", "mismatched", "max abs", "at", "max rel"]
     columns += ["at"] if page.wide else []
-    with_special = any(
-        leaf.n_nan_control or leaf.n_nan_candidate or leaf.n_inf_control or leaf.n_inf_candidate for leaf in leaves
-    )
+    with_special = not all(leaf.is_finite for leaf in leaves)
     columns += ["NaN\nctl/cand", "Inf\nctl/cand"] if with_special else []
     page.table(columns, (_leaf(leaf, page.wide, with_special) for leaf in leaves[:_MAX_LEAVES]), n_names=2)
     if len(leaves) > _MAX_LEAVES:

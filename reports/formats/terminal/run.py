@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from reports.content.facts import SIDES, Judgement, classes, meaning, ran, unexplained
+from reports.content.facts import SIDES, Judgement, classes, meaning, pools, ran, unexplained
 from reports.content.groups import Group, grouped
-from reports.content.text import abbreviated, plural, share
+from reports.content.text import abbreviated, plural
 from reports.formats.terminal.background import show_cost, show_coverage, show_provenance
 from reports.formats.terminal.divergence import show_divergence
 from reports.formats.terminal.layout import STYLES, Page
@@ -101,19 +101,14 @@ def _outcomes(page: Page, run: Run) -> None:
     rate = "hit rate" if page.wide else "hits of"
     columns += [f"{rate}\ncontrol", f"{rate}\ncandid."]
     rows = []
-    for pool in (*sorted(run.totals.lookups), *([None] if len(run.totals.lookups) > 1 else [])):
-        counts = run.totals.outcomes() if pool is None else run.totals.lookups[pool]
+    for pool, counts, rates in pools(run):
         cells: list[Text | str] = ["all" if pool is None else pool]
         for outcome in Outcome:
             found = counts.get(outcome.value, 0)
             good = outcome in (Outcome.BOTH_HIT_EQUAL, Outcome.BOTH_MISS)
-            cells.append(
-                page.text(
-                    f"{found:,}" if page.wide else abbreviated(found), "" if good else "bold red" if found else "dim"
-                )
-            )
-        rates = run.totals.hit_rate(pool)
-        rows.append([*cells, *(share(rates[side]) for side in SIDES)])
+            style = "" if good else "bold red" if found else "dim"
+            cells.append(page.text(f"{found:,}" if page.wide else abbreviated(found), style))
+        rows.append([*cells, *rates])
     page.table(columns, rows)
 
 

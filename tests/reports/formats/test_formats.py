@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.formats.html.page import MAX_BYTES, render, write
+from reports.formats.html.page import MAX_BYTES, render
 from reports.formats.machine import as_json, as_junit, workflow_commands
 from reports.formats.markdown import MOST_CHARACTERS, plain
 from reports.formats.markdown import render as as_markdown
@@ -19,6 +19,7 @@ from reports.reader import read_run
 from reports.record.run import Run
 from reports.record.words import Cause, Fault
 from tests.reports.records_for_tests import divergence, leaf, window, write_run
+from validator.commands.report import write_page
 from validator.gate.judgement import judge
 
 STALE = "value|stale version of this key|candidate"
@@ -103,7 +104,7 @@ class TestPage:
         assert len(render(failing, judge([failing])).encode()) <= MAX_BYTES
 
     def test_is_written_beside_its_run(self, failing: Run) -> None:
-        path = write(failing, judge([failing]))
+        path = write_page(failing, judge([failing]))
 
         assert path == failing.path / "report.html"
         assert path.read_text("utf-8").startswith("<!doctype html>")

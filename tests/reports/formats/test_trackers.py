@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from reports.formats import trackers
-from reports.formats.html.page import write
 from reports.reader import read_run
 from reports.record.run import Run
 from tests.reports.records_for_tests import CACHE, divergence, window, write_run
+from validator.commands.report import write_page
 from validator.gate.judgement import Judgement, judge
 
 STALE = "value|stale version of this key|candidate"
@@ -30,7 +30,7 @@ def logged(tmp_path: Path) -> Logged:
     run = read_run(write_run(tmp_path / "runs", windows=windows, divergences=(divergence(),)))
     run.totals.latency_ns["control.get.<b>ü</b>"] = {"90": 4}  # a name that trackers refuse
     judgement = judge([run])
-    return run, judgement, write(run, judgement)
+    return run, judgement, write_page(run, judgement)
 
 
 def library(module: str) -> Any:

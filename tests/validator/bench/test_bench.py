@@ -11,9 +11,10 @@ import torch
 
 from reports.record.histogram import bucket
 from shadow.entry import leaves
-from validator.bench import SIZES, bench_bookkeeping, bench_comparison, bench_device, bench_growth
-from validator.bench.caches import entry
+from validator.bench.caches import SIZES, bench_comparison, entry
 from validator.bench.clock import Spread, interleaved, ratio
+from validator.bench.device import bench_device
+from validator.bench.harness import bench_bookkeeping, bench_growth
 from validator.cli import main
 from validator.commands.bench import _device
 from validator.judge.counters import buckets

@@ -108,7 +108,7 @@ def test_the_gate_finds_conformance_beside_a_run_named_alone(tmp_path: Path) -> 
     path = write(tmp_path, 1, now=NOW)
     write_streams(tmp_path)
 
-    (found,) = gate_evidence.gather([path]).conformance
+    (found,) = gate_evidence.read_sources(gate_evidence.find_sources([path])).conformance
     assert (found.operations, found.conforms, found.problem) == (100_000, True, "")
 
 
@@ -117,7 +117,7 @@ def test_the_conformance_command_leaves_what_the_gate_counts(tmp_path: Path, cap
     assert f"result: {tmp_path}/conformance-" in capsys.readouterr().out
     write(tmp_path, 1, now=NOW)
 
-    (found,) = gate_evidence.gather([tmp_path]).conformance
+    (found,) = gate_evidence.read_sources(gate_evidence.find_sources([tmp_path])).conformance
     assert (found.candidate, found.control) == ("shadow.manager.KVCacheManager",) * 2
     assert (found.seed, found.operations, found.conforms, found.charged) == (4, 300, True, {})
     assert len(found.source) == 12
@@ -129,7 +129,7 @@ def test_a_failing_conformance_result_names_who_was_charged(tmp_path: Path) -> N
     assert cli.main([*command, "--candidate", "tests.validator.candidates:Garbage"]) == 1
     write(tmp_path, 1, now=NOW)
 
-    (found,) = gate_evidence.gather([tmp_path]).conformance
+    (found,) = gate_evidence.read_sources(gate_evidence.find_sources([tmp_path])).conformance
     assert not found.conforms
     assert "candidate" in found.charged
     assert found.candidate == "tests.validator.candidates.Garbage"
@@ -143,7 +143,7 @@ def test_many_runs_are_read_alike_by_several_processes(tmp_path: Path, monkeypat
         def told(run: Run) -> tuple[object, ...]:
             return run.path, run.totals, run.timed, run.windows, run.manifest, run.problems
 
-        return [told(run) for run in gate_evidence.gather([tmp_path]).runs]
+        return [told(run) for run in gate_evidence.read_sources(gate_evidence.find_sources([tmp_path])).runs]
 
     one_by_one = read()
     monkeypatch.setattr(gate_evidence, "_MANY", 1)

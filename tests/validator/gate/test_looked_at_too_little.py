@@ -17,7 +17,7 @@ from reports.record.words import Verdict
 from tests.guards import guards
 from tests.validator.campaign import DAY, busy_window, policy, write, write_streams
 from tests.validator.gate.runs import divergence
-from validator.commands.gate_evidence import gather
+from validator.commands.gate_evidence import find_sources, read_sources
 from validator.gate.judgement import Judgement, judge
 from validator.gate.policy import GatePolicy
 
@@ -36,7 +36,7 @@ def campaign(out: Path) -> Path:
 
 
 def gate(*paths: Path, by: str = "shadow-to-canary") -> Judgement:
-    return judge(gather(paths), policy(by) if by != "default" else GatePolicy())
+    return judge(read_sources(find_sources(paths)), policy(by) if by != "default" else GatePolicy())
 
 
 def replaced(**changes: Any) -> Callable[[Path], object]:
@@ -196,7 +196,7 @@ def test_the_campaign_itself_passes(tmp_path: Path) -> None:
 
 @guards("reports/disk/json_file.py", "if not is_sealed(data):", "if False:")
 @guards("reports/read/consistency.py", 'and lines.close.get("run_id") != manifest.get("run_id")', "and False")
-@guards("reports/read/gaps.py", "if window.t_s < seen.latest_s:", "if False:")
+@guards("reports/read/windows.py", "if window.t_s < self.latest_s:", "if False:")
 @guards("reports/reader.py", "if child.is_symlink() and child.is_dir():", "if False:")
 @pytest.mark.parametrize("way", WAYS)
 def test_too_little_never_passes_and_says_what_is_missing(tmp_path: Path, way: str) -> None:

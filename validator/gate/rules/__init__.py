@@ -6,51 +6,35 @@ busy run never covers for one that saw nothing; only divergences, and what is es
 
 from __future__ import annotations
 
-from validator.gate.rules.campaign import (
-    committed,
-    exact,
-    fresh,
-    nothing_unread,
-    of_one_mind,
-    one_candidate,
-    stages,
-    two_caches,
-)
-from validator.gate.rules.coverage import every_env, every_layer, every_rank, exercised
+from validator.gate.rules import campaign, coverage, divergence, soundness, statistics, streams, training, waived
 from validator.gate.rules.demand import Rule
-from validator.gate.rules.divergence import no_divergence
-from validator.gate.rules.soundness import complete, errors_explained, nothing_dropped, readable, self_tested, some_runs
-from validator.gate.rules.statistics import hit_rate, latency, memory, overhead, rate_bounds
-from validator.gate.rules.streams import conforms
-from validator.gate.rules.training import trains_as_well
-from validator.gate.rules.waived import waivers_hold
 
 RULES: tuple[Rule, ...] = (
-    some_runs,
-    nothing_unread,
-    no_divergence,
-    waivers_hold,
-    of_one_mind,
-    complete,
-    readable,
-    nothing_dropped,
-    self_tested,
-    errors_explained,
-    one_candidate,
-    two_caches,
-    stages,
-    fresh,
-    committed,
-    exact,
-    exercised,
-    every_env,
-    every_layer,
-    every_rank,
-    rate_bounds,
-    conforms,
-    latency,
-    hit_rate,
-    memory,
-    overhead,
-    trains_as_well,
+    soundness.some_runs,
+    campaign.nothing_unread,
+    divergence.no_divergence,
+    waived.waivers_hold,
+    campaign.of_one_mind,
+    soundness.complete,
+    soundness.readable,
+    soundness.nothing_dropped,
+    soundness.self_tested,
+    soundness.errors_explained,
+    campaign.one_candidate,
+    campaign.two_caches,
+    campaign.stages,
+    campaign.fresh,
+    campaign.committed,
+    campaign.exact,
+    coverage.exercised,
+    coverage.every_env,
+    coverage.every_layer,
+    coverage.every_rank,
+    statistics.rate_bounds,
+    streams.conforms,
+    statistics.latency,
+    statistics.hit_rate,
+    statistics.memory,
+    statistics.overhead,
+    training.trains_as_well,
 )

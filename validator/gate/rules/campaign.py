@@ -7,9 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from reports.record.run import Run, created
-from reports.record.words import Verdict
 from validator.gate.policy import GatePolicy
-from validator.gate.rules.demand import Demand, Evidence, each
+from validator.gate.rules.demand import Demand, Evidence, at_least, demand, each
 from validator.gate.rules.identity import Candidate, candidates, is_sound, seed, setting, stage, usual_candidate
 
 _AHEAD_S = 300.0  # by which clocks of two machines may differ
@@ -21,7 +20,7 @@ def nothing_unread(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Whatever lay where runs were looked for was read."""
     for sentence in evidence.unread:
         remedy = "name it by its own path if it is to count, else remove it"
-        yield Demand("everything found is read", sentence, Verdict.INCONCLUSIVE, remedy=remedy)
+        yield demand("everything found is read", sentence, False, remedy=remedy)
 
 
 def one_candidate(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -49,7 +48,7 @@ def one_candidate(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return "", ""
 
     demanded = f"candidate {wanted}" if wanted else "one candidate of one version"
-    yield from each(evidence.runs, demanded, look, _named(usual), Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, demanded, look, _named(usual))
 
 
 def two_caches(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -61,7 +60,7 @@ def two_caches(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         same = sorted({str(line.get("control")) for line in run.caches if line.get("control") == line.get("candidate")})
         return (f"both are {', '.join(same)}" if same else ""), "record a run with the new cache as candidate"
 
-    yield from each(evidence.runs, "candidate and control of different classes", look, "yes", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "candidate and control of different classes", look)
 
 
 def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -79,11 +78,10 @@ def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         free = next(number for number in range(1, len(seeds) + 2) if str(number) not in seeds)
         remedy = "record one more: kv-lockstep train --config configs/validate.toml "
         remedy += f"--primary {_PRIMARY[name]} --seed {free}"
-        yield _at_least(f"sound runs of the {name} stage", least, len(counting), found, remedy)
-        least_seeds = min(policy.runs.seeds, least)
-        if least_seeds:
+        yield at_least(f"sound runs of the {name} stage", least, len(counting), "", remedy, found)
+        if least_seeds := min(policy.runs.seeds, least):
             shown = f"{len(seeds):,}" + (f" ({', '.join(sorted(seeds)[:8])})" if seeds else "")
-            yield _at_least(f"distinct seeds in the {name} stage", least_seeds, len(seeds), shown, remedy)
+            yield at_least(f"distinct seeds in the {name} stage", least_seeds, len(seeds), "", remedy, shown)
 
 
 def fresh(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -94,7 +92,7 @@ def fresh(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return age_problem(created(run.manifest), evidence.now, days), "record it again, by a clock that is right"
 
     demanded = f"begun within {days:g} days, by a clock that goes forward" if days else "not begun in the future"
-    yield from each(evidence.runs, demanded, look, "yes", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, demanded, look)
 
 
 def age_problem(begun: float | None, now: float, days: float) -> str:
@@ -121,7 +119,7 @@ def committed(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
                 return f"{problem}{on}", "commit in a git checkout, and record again"
         return "", ""
 
-    yield from each(evidence.runs, "run from a commit without changes", look, "yes", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "run from a commit without changes", look)
 
 
 def commit_problem(about: Mapping[str, Any]) -> str:
@@ -145,7 +143,7 @@ def exact(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         found = f"rtol {settings['rtol']}, atol {settings['atol']}" if known else "not recorded"  # type: ignore[index]
         return found, "record again without rtol and atol"
 
-    yield from each(evidence.runs, "bits compared, without tolerance", look, "yes", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "bits compared, without tolerance", look)
 
 
 def of_one_mind(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -159,10 +157,10 @@ def of_one_mind(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         if len(shown) < 2:
             continue
         one, other = group[0], next(run for run in group if _causes(run) != _causes(group[0]))
-        yield Demand(
+        yield demand(
             "runs of one candidate, stage, seed and configuration agree",
             f"they contradict each other: {one.path} shows {_causes(one)}, {other.path} shows {_causes(other)}",
-            Verdict.INCONCLUSIVE,
+            False,
             str(other.path),
             "one of them was not what it says; see both: kv-lockstep compare "
             f"{one.path} {other.path}, and record them again",
@@ -172,12 +170,6 @@ def of_one_mind(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 def _causes(run: Run) -> str:
     groups = sorted(name for name, count in run.totals.divergences.items() if count)
     return ", ".join(" by ".join(group.split("|")[1:]) for group in groups[:3]) or "no divergence"
-
-
-def _at_least(demanded: str, least: int, count: int, found: str, remedy: str) -> Demand:
-    enough = count >= least
-    verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
-    return Demand(f"{demanded}: at least {least:,}", found, verdict, remedy="" if enough else remedy)
 
 
 def _named(found: frozenset[Candidate]) -> str:

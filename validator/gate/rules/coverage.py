@@ -10,9 +10,9 @@ from typing import Any
 
 from reports.record.run import Run
 from reports.record.totals import Totals
-from reports.record.words import Outcome, Verdict
+from reports.record.words import Outcome
 from validator.gate.policy import GatePolicy
-from validator.gate.rules.demand import Demand, Evidence, each
+from validator.gate.rules.demand import Demand, Evidence, at_least, each
 
 _SMALL_POOLS = "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train"
 _LONGER = "train longer, as with --set total_env_steps=20000"
@@ -43,8 +43,8 @@ def exercised(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Every kind of thing that a policy counts happened often enough."""
     runs = evidence.runs
     lookups = f"{_LONGER}, and check that the host's cache is the one Lockstep.shadow returned"
-    yield from _at_least("lookups", policy.coverage.lookups, runs, lambda totals: totals.n_lookups, lookups)
-    yield from _at_least(
+    yield from _in_each("lookups", policy.coverage.lookups, runs, lambda totals: totals.n_lookups, lookups)
+    yield from _in_each(
         "lookups that both sides answered equally",
         policy.coverage.both_hits,
         runs,
@@ -52,23 +52,21 @@ def exercised(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         "values are only compared where both sides hit; raise num_simulations, or let keys repeat",
     )
     for name, (called, counters, remedy) in _COVERAGE.items():
-        yield from _at_least(called, getattr(policy.coverage, name), runs, partial(_covered, counters), remedy)
+        yield from _in_each(called, getattr(policy.coverage, name), runs, partial(_covered, counters), remedy)
 
 
 def _covered(counters: tuple[str, ...], totals: Totals) -> int:
     return sum(totals.coverage.get(name, 0) for name in counters)
 
 
-def _at_least(
+def _in_each(
     called: str, least: int, runs: Sequence[Run], count: Callable[[Totals], int], remedy: str
 ) -> Iterator[Demand]:
     """Demand it of each run, and name the run that shows least: a busy run must not cover for one that saw nothing."""
     if not (least and runs):
         return
     found, run = min(((count(run.totals), run) for run in runs), key=lambda pair: pair[0])
-    enough = found >= least
-    verdict = Verdict.PASS if enough else Verdict.INCONCLUSIVE
-    yield Demand(f"{called}: at least {least:,}", f"{found:,}", verdict, str(run.path), "" if enough else remedy)
+    yield at_least(called, least, found, str(run.path), remedy)
 
 
 def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -83,7 +81,7 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         unseen = [_unseen(line, run, seen) for line in run.caches] or ["no shadowed pair"]
         return "; ".join(text for text in unseen if text), f"{_LONGER}, or lower env_num"
 
-    yield from each(evidence.runs, "every env of every pair looked up", look, "all seen", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "every env of every pair looked up", look, "all seen")
 
 
 def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -102,7 +100,7 @@ def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         more = f" and {len(idle) - 5} more" if len(idle) > 5 else ""
         return f"nothing on rank {', '.join(idle[:5])}{more}", "every rank's cache must be shadowed and used"
 
-    yield from each(evidence.runs, "lookups that both sides answered on every rank", look, "yes", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "lookups that both sides answered on every rank", look)
 
 
 def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -125,7 +123,7 @@ def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
             return f"{named or 'no set'}, where the model has {wanted} layers", remedy
         return "", ""
 
-    yield from each(evidence.runs, "every set with every layer of the model", look, "yes", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "every set with every layer of the model", look)
 
 
 def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:

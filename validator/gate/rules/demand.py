@@ -63,8 +63,20 @@ class Evidence:
 Rule = Callable[[Evidence, GatePolicy], Iterator[Demand]]
 
 
+def demand(
+    demanded: str, found: str, holds: bool, where: str = "", remedy: str = "", bad: Verdict = Verdict.INCONCLUSIVE
+) -> Demand:
+    """Return a demand that passes if it holds, and is else ``bad`` with what to do."""
+    return Demand(demanded, found, Verdict.PASS if holds else bad, where, "" if holds else remedy)
+
+
+def at_least(called: str, least: int, count: int, where: str = "", remedy: str = "", found: str = "") -> Demand:
+    """Return the demand that a count reaches its least; ``found`` where more than the number is to be said."""
+    return demand(f"{called}: at least {least:,}", found or f"{count:,}", count >= least, where, remedy)
+
+
 def each(
-    runs: Sequence[Run], demanded: str, look: Callable[[Run], tuple[str, str]], held: str, bad: Verdict
+    runs: Sequence[Run], demanded: str, look: Callable[[Run], tuple[str, str]], held: str = "yes"
 ) -> Iterator[Demand]:
     """Demand something of each run by itself: a line for every run where it does not hold, one for all others.
 
@@ -73,15 +85,14 @@ def each(
         demanded: What must hold.
         look: Says what a run shows against it and what to do; both empty where it holds.
         held: What the others show.
-        bad: Verdict where it does not hold.
     """
     offending = [(run, found, remedy) for run in runs for found, remedy in [look(run)] if found]
     for run, found, remedy in offending[:_NAMED]:
-        yield Demand(demanded, found, bad, str(run.path), remedy)
+        yield demand(demanded, found, False, str(run.path), remedy)
     if len(offending) > _NAMED:
         found = f"not so in {len(offending) - _NAMED:,} more runs"
-        yield Demand(demanded, found, bad, remedy="judge fewer runs at a time to see each")
+        yield demand(demanded, found, False, remedy="judge fewer runs at a time to see each")
     n_held = len(runs) - len(offending)
     if n_held:
         where = str(runs[0].path) if len(runs) == 1 else f"{'all ' if n_held == len(runs) else ''}{n_held:,} runs"
-        yield Demand(demanded, held, Verdict.PASS, where)
+        yield demand(demanded, held, True, where)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.record.run import Run, State
-from reports.record.words import Dimension, Outcome, Verdict
+from reports.record.words import Dimension, Outcome
 from validator.gate.policy import GatePolicy
-from validator.gate.rules.demand import Demand, Evidence, each
+from validator.gate.rules.demand import Demand, Evidence, demand, each
 from validator.gate.rules.identity import dropped, sampled
 
 _INCOMPLETE: dict[State, str] = {
@@ -21,9 +21,8 @@ _INCOMPLETE: dict[State, str] = {
 def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """At least one run, and none of them twice."""
     runs = evidence.runs
-    verdict = Verdict.PASS if runs else Verdict.INCONCLUSIVE
-    remedy = "" if runs else "record one: kv-lockstep train --config configs/validate.toml"
-    yield Demand("at least 1 run", f"{len(runs):,}", verdict, remedy=remedy)
+    remedy = "record one: kv-lockstep train --config configs/validate.toml"
+    yield demand("at least 1 run", f"{len(runs):,}", bool(runs), remedy=remedy)
     named: dict[str, list[Run]] = {}
     recorded: dict[tuple[tuple[str, str], ...], set[str]] = {}
     for run in runs:
@@ -36,21 +35,12 @@ def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         more = f" and {len(twice) - 5} others" if len(twice) > 5 else ""
         differ = [name for name in twice if len({tuple(run.digests.items()) for run in named[name]}) > 1]
         against = f"; their records of {', '.join(differ[:5])} contradict each other" if differ else ""
-        yield Demand(
-            "every run once",
-            f"{', '.join(twice[:5])}{more} more than once{against}",
-            Verdict.INCONCLUSIVE,
-            remedy="name each run once",
-        )
+        found = f"{', '.join(twice[:5])}{more} more than once{against}"
+        yield demand("every run once", found, False, remedy="name each run once")
     copies = sorted(min(paths) for paths in recorded.values() if len(paths) > 1)
     if copies and not twice:
-        yield Demand(
-            "every record once",
-            f"{len(copies)} under several names",
-            Verdict.INCONCLUSIVE,
-            copies[0],
-            "a copy is no second run; name the original alone",
-        )
+        remedy = "a copy is no second run; name the original alone"
+        yield demand("every record once", f"{len(copies)} under several names", False, copies[0], remedy)
 
 
 def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -63,7 +53,7 @@ def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         found = run.state if said in ("complete", run.state) else f"{run.state}, summary says {said!r:.40}"
         return found, _INCOMPLETE[run.state]
 
-    yield from each(evidence.runs, "a complete run", look, "complete", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "a complete run", look, "complete")
 
 
 def readable(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -75,7 +65,7 @@ def readable(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return found, "mend what is named and record the run again"
 
     demanded = "all of it readable and consistent"
-    yield from each(evidence.runs, demanded, look, "no problem", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, demanded, look, "no problem")
 
 
 def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -87,7 +77,7 @@ def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped(run).items())
         return found, "remove what the reasons name and record again"
 
-    yield from each(evidence.runs, "nothing sampled, dropped or faulty", look, "nothing", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "nothing sampled, dropped or faulty", look, "nothing")
 
 
 def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -110,7 +100,7 @@ def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 
     demanded = "a harness that noticed planted faults"
     runs = [run for run in evidence.runs if policy.selftest or run.manifest.get("selftest")]
-    yield from each(runs, demanded, look, "all noticed, named and charged rightly", Verdict.INCONCLUSIVE)
+    yield from each(runs, demanded, look, "all noticed, named and charged rightly")
 
 
 def errors_explained(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -122,4 +112,4 @@ def errors_explained(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]
         remedy = "nothing was compared there; make the host's calls valid and record again"
         return (f"{missing:,}", remedy) if missing > 0 else ("", "")
 
-    yield from each(evidence.runs, "no lookup that raised unexplained", look, "0", Verdict.INCONCLUSIVE)
+    yield from each(evidence.runs, "no lookup that raised unexplained", look, "0")

@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from reports.record.run import Run
-from reports.record.totals import Totals
 from reports.record.words import Outcome, Verdict
 from validator.gate.intervals import Interval, mean
 from validator.gate.policy import GatePolicy
 from validator.gate.rates import rates
-from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.demand import Demand, Evidence, demand
 from validator.gate.rules.divergence import n_left
 from validator.gate.rules.identity import is_sound
 
@@ -96,19 +95,18 @@ def memory(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not policy.performance.memory:
         return
     margin = policy.performance.memory_margin
-    demanded = f"candidate's memory at most {_percent(margin)} above the control's, in each run"
-    peaks = [(run, _peak(run, "control"), _peak(run, "candidate")) for run in evidence.runs]
-    known = [each for each in peaks if each[1] and each[2]]
-    if len(known) < len(peaks):
-        unknown = next(run for run, control, candidate in peaks if not (control and candidate))
-        found = f"bytes held by both sides are not recorded in {len(peaks) - len(known):,} runs"
-        yield Demand(demanded, found, Verdict.INCONCLUSIVE, str(unknown.path), "record again")
-    if known:
-        run, control, candidate = max(known, key=lambda each: each[2] / each[1])
-        over = candidate > control * (1 + margin)
-        remedy = f"see what it holds: kv-lockstep report {run.path}" if over else ""
-        verdict = Verdict.FAIL if over else Verdict.PASS
-        yield Demand(demanded, f"{candidate:,} against {control:,} bytes", verdict, str(run.path), remedy)
+
+    def grown(run: Run) -> tuple[float, str] | None:
+        control, candidate = (_peak(run, side) for side in SIDES)
+        return (candidate / control, f"{candidate:,} against {control:,} bytes") if control and candidate else None
+
+    yield from _at_most(
+        f"candidate's memory at most {_percent(margin)} above the control's, in each run",
+        1 + margin,
+        [(run, grown(run)) for run in evidence.runs],
+        "bytes held by both sides are",
+        "see what it holds: kv-lockstep report RUN",
+    )
 
 
 def overhead(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -117,17 +115,32 @@ def overhead(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not limit:
         return
 
-    demanded = f"validating took at most {limit:.0%} of the time"
-    known = [(run, share) for run in evidence.runs if (share := _share(run)) is not None]
-    if len(known) < len(evidence.runs):
-        unknown = next(run for run in evidence.runs if _share(run) is None)
-        found = f"how long it took is not recorded in {len(evidence.runs) - len(known):,} runs"
-        yield Demand(demanded, found, Verdict.INCONCLUSIVE, str(unknown.path), "record again")
+    def taken(run: Run) -> tuple[float, str] | None:
+        wall_s = run.totals.t_s * max(1, len(run.ranks))
+        share = run.totals.harness_ns / 1e9 / wall_s if wall_s else None
+        return None if share is None else (share, f"{share:.0%}")
+
+    yield from _at_most(
+        f"validating took at most {limit:.0%} of the time",
+        limit,
+        [(run, taken(run)) for run in evidence.runs],
+        "how long it took is",
+        "lower audit_share, or set overhead_budget, in cache_validation",
+    )
+
+
+def _at_most(
+    demanded: str, limit: float, figures: Sequence[tuple[Run, tuple[float, str] | None]], what: str, remedy: str
+) -> Iterator[Demand]:
+    """Demand it of the run with the greatest figure, and that every run has one; a figure is a number with its text."""
+    unknown = [run for run, figure in figures if figure is None]
+    if unknown:
+        found = f"{what} not recorded in {len(unknown):,} runs"
+        yield demand(demanded, found, False, str(unknown[0].path), "record again")
+    known = [(*figure, str(run.path)) for run, figure in figures if figure is not None]
     if known:
-        run, most = max(known, key=lambda pair: pair[1])
-        verdict = Verdict.FAIL if most > limit else Verdict.PASS
-        remedy = "lower audit_share, or set overhead_budget, in cache_validation" if most > limit else ""
-        yield Demand(demanded, f"{most:.0%}", verdict, str(run.path), remedy)
+        most, found, where = max(known, key=lambda each: each[0])
+        yield demand(demanded, found, most <= limit, where, remedy.replace("RUN", where), Verdict.FAIL)
 
 
 def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where: str, look: str) -> Demand:
@@ -145,12 +158,6 @@ def _peak(run: Run, side: str) -> int:
         pair = (window.rank, window.cache)
         most[pair] = max(most.get(pair, 0), window.bytes_held.get(side, 0))
     return sum(most.values())
-
-
-def _share(run: Run) -> float | None:
-    totals: Totals = run.totals
-    wall_s = totals.t_s * max(1, len(run.ranks))
-    return totals.harness_ns / 1e9 / wall_s if wall_s else None
 
 
 def _all(runs: Sequence[Run]) -> str:

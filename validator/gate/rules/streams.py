@@ -8,7 +8,7 @@ from reports.record.run import ConformanceResult
 from reports.record.words import Fault, Verdict
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.campaign import age_problem
-from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.demand import Demand, Evidence, at_least
 from validator.gate.rules.divergence import n_divergences
 from validator.gate.rules.identity import Candidate, usual_candidate
 
@@ -32,19 +32,15 @@ def conforms(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
             yield _charged(result, evidence)
     if not least:
         return
-    found = f"{sum(operations.values()):,}"
+    total = sum(operations.values())
+    found = f"{total:,}"
     if left_out:
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         found += f", not counting {'; '.join(left_out[:3])}{more}"
-    enough = sum(operations.values()) >= least
     name = next(iter(usual)).kind if len(usual) == 1 else ""
     which = f"--candidate {':'.join(name.rsplit('.', 1))} " if name and name != "shadow.manager.KVCacheManager" else ""
-    yield Demand(
-        f"operations on adversarial streams that conformed: at least {least:,}",
-        found,
-        Verdict.PASS if enough else Verdict.INCONCLUSIVE,
-        remedy="" if enough else f"kv-lockstep conformance {which}--ops {least} --out DIR, the directory of the runs",
-    )
+    remedy = f"kv-lockstep conformance {which}--ops {least} --out DIR, the directory of the runs"
+    yield at_least("operations on adversarial streams that conformed", least, total, "", remedy, found)
 
 
 def _useless(result: ConformanceResult, usual: frozenset[Candidate], now: float, policy: GatePolicy) -> str:

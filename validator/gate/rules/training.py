@@ -12,7 +12,7 @@ from reports.record.words import Verdict
 from validator.gate.noninferiority import Comparison, compare
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.campaign import age_problem, commit_problem
-from validator.gate.rules.demand import Demand, Evidence
+from validator.gate.rules.demand import Demand, Evidence, demand
 from validator.gate.rules.identity import Candidate, usual_candidate
 from validator.gate.training_policy import TrainingPolicy
 
@@ -54,7 +54,7 @@ def trains_as_well(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return
     if not evidence.trainings:
         demanded = f"control and candidate trained alone with {policy.training.seeds} seeds"
-        yield Demand(demanded, "no such comparison", Verdict.INCONCLUSIVE, remedy=f"{_RUN_IT} --out beside the runs")
+        yield demand(demanded, "no such comparison", False, remedy=f"{_RUN_IT} --out beside the runs")
     for trainings in evidence.trainings:
         yield from _same_caches(trainings, evidence, policy)
         yield _fit(trainings, evidence, policy)
@@ -63,16 +63,15 @@ def trains_as_well(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 
 def whole_and_judged(trainings: Trainings, policy: TrainingPolicy) -> Iterator[Demand]:
     """Make every demand of a policy on one A/B by itself."""
-    yield from _whole(trainings)
+    yield _whole(trainings)
     counting = [pair for pair in trainings.pairs() if not any(training.error for training in pair)]
     yield from _ended(trainings)
-    enough = len(counting) >= policy.seeds
-    yield Demand(
+    yield demand(
         f"both sides trained to the end with at least {policy.seeds} seeds",
         f"{len(counting)}",
-        Verdict.PASS if enough else Verdict.INCONCLUSIVE,
+        len(counting) >= policy.seeds,
         str(trainings.path),
-        "" if enough else f"run kv-lockstep ab again with --seeds {policy.seeds}",
+        f"run kv-lockstep ab again with --seeds {policy.seeds}",
     )
     if policy.trajectories and trainings.repeatable:
         yield _same_trajectories(trainings, counting)
@@ -91,12 +90,9 @@ def measured(metric: Metric, pairs: Sequence[tuple[Training, Training]]) -> Comp
     return compare(control, candidate)
 
 
-def _whole(trainings: Trainings) -> Iterator[Demand]:
-    found = "; ".join(trainings.problems[:3]) or ("" if trainings.state == "complete" else trainings.state)
-    verdict = Verdict.INCONCLUSIVE if found else Verdict.PASS
-    yield Demand(
-        "a complete A/B of trainings", found or "complete", verdict, str(trainings.path), _AGAIN if found else ""
-    )
+def _whole(trainings: Trainings) -> Demand:
+    found = "; ".join(trainings.problems[:3]) or trainings.state
+    return demand("a complete A/B of trainings", found, found == "complete", str(trainings.path), _AGAIN)
 
 
 def _same_caches(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -108,15 +104,12 @@ def _same_caches(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -
     controls = {_control(line) for run in evidence.runs for line in run.caches}
     known = all(cache.source for cache in control | candidate)
     same = candidate == usual and bool(control) and control <= controls and control != candidate and known
-    remedy = (
-        f"the runs compared {_pair(controls, usual)}: train these, with --control and --candidate of kv-lockstep ab"
-    )
-    yield Demand(
+    yield demand(
         "trained with the caches that the runs compared",
         _pair(control, candidate),
-        Verdict.PASS if same else Verdict.INCONCLUSIVE,
+        same,
         str(trainings.path),
-        "" if same else remedy,
+        f"the runs compared {_pair(controls, usual)}: train these, with --control and --candidate of kv-lockstep ab",
     )
 
 
@@ -137,13 +130,9 @@ def _fit(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -> Demand
     if policy.runs.clean_commit:
         problems.append(commit_problem(trainings.manifest))
     found = "; ".join(filter(None, problems))
-    return Demand(
-        "trained as lately and from as clean a commit as the runs",
-        found or "so",
-        Verdict.INCONCLUSIVE if found else Verdict.PASS,
-        str(trainings.path),
-        "commit, and run kv-lockstep ab again" if found else "",
-    )
+    demanded = "trained as lately and from as clean a commit as the runs"
+    remedy = "commit, and run kv-lockstep ab again"
+    return demand(demanded, found or "so", not found, str(trainings.path), remedy)
 
 
 def _ended(trainings: Trainings) -> Iterator[Demand]:
@@ -169,12 +158,11 @@ def _same_trajectories(trainings: Trainings, pairs: Sequence[tuple[Training, Tra
         named = {difference.seed: str(difference) for difference in trainings.differences}
         seed = min({*parted, *named})
         remedy = "see whose fault it is: kv-lockstep train with the same --config and --seed"
-        return Demand(
-            demanded, named.get(seed, f"seed {seed}: digests differ"), Verdict.FAIL, where, f"{remedy} {seed}"
-        )
+        found = named.get(seed, f"seed {seed}: digests differ")
+        return demand(demanded, found, False, where, f"{remedy} {seed}", Verdict.FAIL)
     if not pairs or not all(training.digests for pair in pairs for training in pair):
-        return Demand(demanded, "no trajectory recorded", Verdict.INCONCLUSIVE, where, _AGAIN)
-    return Demand(demanded, f"identical for {len(pairs)} seeds", Verdict.PASS, where)
+        return demand(demanded, "no trajectory recorded", False, where, _AGAIN)
+    return demand(demanded, f"identical for {len(pairs)} seeds", True, where)
 
 
 def _no_worse(
@@ -185,19 +173,14 @@ def _no_worse(
     found = measured(metric, pairs)
     if found is None:
         remedy = "train longer, so that episodes end and weights are updated"
-        return Demand(demanded, "not measured in every training", Verdict.INCONCLUSIVE, where, remedy)
+        return demand(demanded, "not measured in every training", False, where, remedy)
     verdict = found.verdict(margin, metric.higher_is_better)
     remedy = "" if verdict is Verdict.PASS else "see each training in its ab.json, and what it printed beside it"
     if verdict is Verdict.INCONCLUSIVE:
         needed = found.seeds_needed(margin, metric.higher_is_better)
         remedy = f"about {needed} seeds would decide: --seeds {needed}" if needed else _CALMER
-    return Demand(demanded, shown(metric, found), verdict, where, remedy)
-
-
-def shown(metric: Metric, found: Comparison) -> str:
-    """Say what was found: both means, and the difference with its interval."""
-    text = f"{metric.shown(found.candidate)} against {metric.shown(found.control)}"
-    return f"{text}, {change(found)}"
+    means = f"{metric.shown(found.candidate)} against {metric.shown(found.control)}"
+    return Demand(demanded, f"{means}, {change(found)}", verdict, where, remedy)
 
 
 def change(found: Comparison) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -24,7 +25,7 @@ class Waived:
         expired: Positions of waivers past their day.
     """
 
-    by_run: dict[int, int] = field(default_factory=dict)
+    by_run: Counter[int] = field(default_factory=Counter)
     matched: dict[int, int] = field(default_factory=dict)
     expired: set[int] = field(default_factory=set)
 
@@ -37,7 +38,7 @@ def waived(evidence: Evidence) -> Waived:
     found = Waived()
     today = datetime.fromtimestamp(evidence.now, timezone.utc).date()
     found.expired = {i for i, one in enumerate(evidence.waivers) if one.expires is None or one.expires < today}
-    taken: dict[int, dict[int, int]] = {}
+    taken: dict[int, Counter[int]] = {}
     for position, run in enumerate(evidence.runs):
         pairs = {str(line.get("cache")): line for line in run.caches}
         for (cache, group), count in _by_cause(run).items():
@@ -45,13 +46,12 @@ def waived(evidence: Evidence) -> Waived:
             fits = (i for i, one in enumerate(evidence.waivers) if _fits(one, group.split("|"), cache, pair))
             first = next(fits, None)
             if first is not None:
-                taken.setdefault(first, {})[position] = taken.get(first, {}).get(position, 0) + count
+                taken.setdefault(first, Counter())[position] += count
     for waiver, by_run in taken.items():
         found.matched[waiver] = sum(by_run.values())
         if waiver in found.expired or found.matched[waiver] > evidence.waivers[waiver].max_count:
             continue
-        for position, count in by_run.items():
-            found.by_run[position] = found.by_run.get(position, 0) + count
+        found.by_run += by_run
     return found
 
 
@@ -77,16 +77,12 @@ def waivers_hold(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         yield Demand(demanded, fits, verdict, f"owner {waiver.owner}", remedy)
 
 
-def _by_cause(run: Run) -> dict[tuple[str, str], int]:
+def _by_cause(run: Run) -> Counter[tuple[str, str]]:
     """Count divergences by pair and ``dimension|cause|fault``, by windows or as written, whichever shows more."""
-    counted: dict[tuple[str, str], int] = {}
+    counted: Counter[tuple[str, str]] = Counter()
     for window in run.windows:
-        for group, count in window.divergences.items():
-            counted[window.cache, group] = counted.get((window.cache, group), 0) + count
-    written: dict[tuple[str, str], int] = {}
-    for one in run.divergences:
-        written[one.cache, one.group] = written.get((one.cache, one.group), 0) + 1
-    return {place: max(counted.get(place, 0), written.get(place, 0)) for place in counted | written}
+        counted.update({(window.cache, group): count for group, count in window.divergences.items()})
+    return counted | Counter((one.cache, one.group) for one in run.divergences)
 
 
 def _fits(waiver: Waiver, group: list[str], cache: str, pair: dict[str, object]) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from reports.formats.html.page import MAX_BYTES, write
+from reports.formats.html.page import MAX_BYTES
 from reports.reader import read_run
 from tests.reports.formats.html.chrome import Chrome
+from validator.commands.report import write_page
 from validator.gate.judgement import judge
 
 pytestmark = pytest.mark.slow
@@ -151,7 +152,7 @@ class TestHostileRun:
         run.totals.coverage[HOSTILE] = 1
         run.totals.lookups[HOSTILE] = {"both_miss": 1}
         run.totals.latency_ns[f"control.get.{HOSTILE}"] = {"50": 1}
-        return write(run, judge([run]))
+        return write_page(run, judge([run]))
 
     def test_data_is_text_and_does_nothing(self, chrome: Chrome, page: Path) -> None:
         chrome.open(page, 390, 844)
