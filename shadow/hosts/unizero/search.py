@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shadow.hosts.unizero.world_model import Latents, RootOutput, StepOutput
+from shadow.hosts.unizero.world_model import Inferred, Latents
 
 C_INIT = 1.25
 C_BASE = 19652.0
@@ -22,7 +22,7 @@ SMALLEST_SPREAD = 0.01  # below this, differences between values are noise and a
 class Model(Protocol):
     """What the search needs of a world model."""
 
-    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> StepOutput: ...
+    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> Inferred: ...
 
 
 class Searched(NamedTuple):
@@ -116,7 +116,7 @@ class Tree:
 def search(
     model: Model,
     env_ids: Sequence[int],
-    roots: RootOutput,
+    roots: Inferred,
     *,
     simulations: int,
     discount: float,

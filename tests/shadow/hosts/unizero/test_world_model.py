@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from shadow.hosts.unizero.keys import latent_key
-from shadow.hosts.unizero.world_model import WorldModel
+from shadow.hosts.unizero.world_model import WorldModel, latent_key
 from shadow.legacy import LegacyKVCache
 from tests.shadow.hosts.unizero.uncached import SMALL, Recorder, make_model, observations
 
