@@ -167,13 +167,9 @@ class WorldModel:
         if self.validation is not None:
             self.validation.episode_ended(env_id)
 
-    def clear_caches(self) -> None:
-        """Forget every entry."""
-        self.cache.clear_all()
-
     def weights_moved(self) -> None:
         """Forget every entry, because all were computed with weights that are no more, and say so."""
-        self.clear_caches()
+        self.cache.clear_all()
         if self.validation is not None:
             self.validation.weights_updated()
 

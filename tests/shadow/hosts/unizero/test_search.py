@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shadow.hosts.unizero.config import TrainConfig
 from shadow.hosts.unizero.search import Tree, search
 from shadow.hosts.unizero.world_model import Inferred, Latents
 
@@ -33,10 +34,8 @@ def run(model: Any, simulations: int = 60, noise_share: float = 0.0, seed: int =
     roots = Inferred(
         np.array([[0, 0], [0, 1]], dtype=np.float32), [0.0] * 2, priors or [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0]
     )
-    return search(
-        model, [4, 7], roots, simulations=simulations, discount=0.9, noise_alpha=0.3, noise_share=noise_share,
-        rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    config = TrainConfig(search_simulations=simulations, discount=0.9, noise_share=noise_share)
+    return search(model, [4, 7], roots, config, np.random.default_rng(seed))
 
 
 def test_every_tree_finds_its_own_better_action() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from shadow.entry import leaves
+from shadow.hosts.unizero.config import TrainConfig
 from shadow.hosts.unizero.search import Searched, search
 from shadow.hosts.unizero.world_model import Inferred, WorldModel, latent_key
 from tests.shadow.entries import assert_equal_entries, snapshot
@@ -264,10 +265,8 @@ def test_after_a_weight_update_contexts_start_anew_with_the_new_weights(new_cach
 
 
 def run_search(model: Any, env_ids: Sequence[int], roots: Inferred, simulations: int) -> list[Searched]:
-    return search(
-        model, env_ids, roots, simulations=simulations, discount=0.97, noise_alpha=0.3, noise_share=0.25,
-        rng=np.random.default_rng(5),
-    )  # fmt: skip
+    config = TrainConfig(search_simulations=simulations, discount=0.97)
+    return search(model, env_ids, roots, config, np.random.default_rng(5))
 
 
 def test_a_search_with_caches_finds_what_one_without_does(new_cache: bool) -> None:
