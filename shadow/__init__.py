@@ -16,17 +16,11 @@ if TYPE_CHECKING:
     from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
 
 _WHERE = {
-    "Cache": "shadow.entry",
-    "CacheCapacities": "shadow.interface",
-    "CachePolicy": "shadow.interface",
-    "CacheStats": "shadow.pool",
-    "CacheStore": "shadow.interface",
-    "EvictionStrategy": "shadow.pool",
-    "KVCache": "shadow.entry",
-    "KVCacheManager": "shadow.manager",
-    "KVCachePool": "shadow.pool",
-    "KeysValues": "shadow.entry",
-    "LegacyKVCache": "shadow.legacy",
+    "entry": ("Cache", "KVCache", "KeysValues"),
+    "interface": ("CacheCapacities", "CachePolicy", "CacheStore"),
+    "legacy": ("LegacyKVCache",),
+    "manager": ("KVCacheManager",),
+    "pool": ("CacheStats", "EvictionStrategy", "KVCachePool"),
 }
 
 __all__ = [
@@ -45,6 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        return getattr(import_module(_WHERE[name]), name)
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(import_module(f"shadow.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,6 +22,7 @@ from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities, CachePolicy, positive
 from shadow.lent import readable
 from shadow.pool import CacheStats
+from shadow.pooled import PooledCache
 
 
 class RingPool:
@@ -96,9 +97,15 @@ class RingPool:
     def __len__(self) -> int:
         return len(self.key_to_slot)
 
+    def summary(self) -> dict[str, float]:
+        """Return all counts and rates as numbers, with how full the ring is."""
+        return {**self.stats.summary(), "entries": len(self), "pool_size": self.capacity}
 
-class LegacyKVCache:
-    """The legacy store behind the manager's interface.
+
+class LegacyKVCache(PooledCache):
+    """The legacy store behind the manager's interface; it hands out live slots.
+
+    Env -1 silently means the last env, as it always did.
 
     Args:
         config: World model config, mapping or object; see ``CacheCapacities.from_config`` for the fields read.
@@ -109,36 +116,24 @@ class LegacyKVCache:
         ValueError: If a size in the config is impossible.
     """
 
+    init_pools: list[RingPool]
+    recur_pool: RingPool
+    wm_pool: RingPool
+
     def __init__(self, config: Any, env_num: int, enable_stats: bool = True) -> None:
         self.config = config
         self.env_num = env_num
-        self.enable_stats = enable_stats
-        self.capacities = CacheCapacities.from_config(config, env_num)
-        self.init_pools = [RingPool(self.capacities.init) for _ in range(env_num)]
-        self.recur_pool = RingPool(self.capacities.recur)
-        self.wm_pool = RingPool(self.capacities.wm)
-        self.keys_values_wm_list: list[Any] = []
-        self.keys_values_wm_size_list: list[int] = []
-
-    def get_init_cache(self, env_id: int, cache_key: int) -> KeysValues | None:
-        """Return the live slot of a root entry, or None. Env -1 silently means the last env, as it always did."""
-        return self.init_pools[env_id].get(cache_key)
+        self.capacities = sizes = CacheCapacities.from_config(config, env_num)
+        init_pools = [RingPool(sizes.init) for _ in range(env_num)]
+        super().__init__(enable_stats, init_pools, RingPool(sizes.recur), RingPool(sizes.wm))
 
     def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any) -> int:
         """Copy a root entry of one env into the ring and return its slot number."""
         return self.init_pools[env_id].set(cache_key, kv_cache)
 
-    def get_recur_cache(self, cache_key: int) -> KeysValues | None:
-        """Return the live slot of a search node's entry, or None."""
-        return self.recur_pool.get(cache_key)
-
     def set_recur_cache(self, cache_key: int, kv_cache: Any) -> int:
         """Copy a search node's entry into the ring and return its slot number."""
         return self.recur_pool.set(cache_key, kv_cache)
-
-    def get_wm_cache(self, cache_key: int) -> KeysValues | None:
-        """Return the live slot of a batch copy, or None."""
-        return self.wm_pool.get(cache_key)
 
     def set_wm_cache(self, cache_key: int, kv_cache: Any) -> int:
         """Copy an entry for the batch into the ring and return its slot number."""
@@ -149,65 +144,6 @@ class LegacyKVCache:
         pool = self.init_pools[env_id]
         return (pool if cache_key in pool.key_to_slot else self.recur_pool).get(cache_key)
 
-    def clear_all(self) -> None:
-        """Empty the dicts of all pools, and the scratch lists."""
-        self.clear_init_caches()
-        self.recur_pool.clear()
-        self.wm_pool.clear()
-        self.keys_values_wm_list.clear()
-        self.keys_values_wm_size_list.clear()
-
-    def clear_init_caches(self) -> None:
-        """Empty the dicts of all init pools."""
-        for pool in self.init_pools:
-            pool.clear()
-
-    def clear_init_cache(self, env_id: int) -> None:
-        """Empty the dict of one env's init pool."""
-        self.init_pools[env_id].clear()
-
-    def clear_recur_cache(self) -> None:
-        """Empty the dict of the recurrent pool."""
-        self.recur_pool.clear()
-
-    def get_stats_summary(self) -> dict[str, Any]:
-        """Return counts and rates as numbers, laid out as the manager's."""
-        if not self.enable_stats:
-            return {"stats_enabled": False}
-        return {
-            "stats_enabled": True,
-            "init_pools": {f"env_{env_id}": _summary(pool) for env_id, pool in enumerate(self.init_pools)},
-            "recur_pool": _summary(self.recur_pool),
-            "wm_pool": _summary(self.wm_pool),
-        }
-
-    def reset_stats(self) -> None:
-        """Start counting anew."""
-        for pool in (*self.init_pools, self.recur_pool, self.wm_pool):
-            pool.stats.reset()
-
     def policy(self) -> CachePolicy:
         """Declare what is promised about live entries: nothing better than the ring."""
         return CachePolicy("legacy_ring", self.capacities, live_results=True, fixed_slots=True)
-
-    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
-        """List the keys that a pool (``init`` of one env, ``recur`` or ``wm``) holds."""
-        return self._pool(pool, env_id).live_keys()
-
-    def peek(self, pool: str, env_id: int | None, cache_key: int) -> KeysValues | None:
-        """Return a stored entry itself without counting a lookup: read it, never write it."""
-        return self._pool(pool, env_id).peek(cache_key)
-
-    def _pool(self, pool: str, env_id: int | None) -> RingPool:
-        if pool == "init":
-            return self.init_pools[-1 if env_id is None else env_id]
-        return self.recur_pool if pool == "recur" else self.wm_pool
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all slots allocated so far."""
-        return sum(pool.nbytes for pool in (*self.init_pools, self.recur_pool, self.wm_pool))
-
-
-def _summary(pool: RingPool) -> dict[str, float]:
-    return {**pool.stats.summary(), "entries": len(pool), "pool_size": pool.capacity}

@@ -220,6 +220,11 @@ class KVCachePool:
         """List the keys that are held; under FIFO and LRU the next to give way comes first."""
         return list(self._key_to_index)
 
+    def summary(self) -> dict[str, float]:
+        """Return all counts and rates as numbers, with how full the pool is."""
+        assert self.stats is not None
+        return {**self.stats.summary(), "entries": len(self), "pool_size": self.pool_size}
+
     @property
     def nbytes(self) -> int:
         """Bytes of all slots allocated so far."""

@@ -24,8 +24,8 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli"}
 FLOORS = {
     "shadow": (
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
-        *("shadow.located", "shadow.pool", "shadow.legacy", "shadow.manager", "shadow.wrapper", "shadow.switch"),
-        *("shadow", "shadow.hosts"),
+        *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
+        *("shadow.switch", "shadow", "shadow.hosts"),
     ),
     "reports": (
         *("reports.errors", "reports.record", "reports.disk", "reports.read", "reports.writer", "reports.reader"),

@@ -7,7 +7,85 @@
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
-#include "_view.h"
+
+/* A tensor as DLPack describes it, and the head of the table in which torch offers to do so without an allocation
+ * (github.com/dmlc/dlpack, version 1; torch 2.10 and later). One such call answers what takes seven attributes. */
+typedef struct {
+    void *data;
+    int32_t device_type, device_id;
+    int32_t ndim;
+    struct {
+        uint8_t code, bits;
+        uint16_t lanes;
+    } dtype;
+    int64_t *shape, *strides;
+    uint64_t byte_offset;
+} View;
+
+typedef struct {
+    uint32_t major, minor;
+    void *older;
+    void *allocate, *managed_from_object, *managed_to_object;
+    int (*view_from_object)(void *tensor, View *view);
+    void *stream;
+} Exchange;
+
+static int (*view_from_object)(void *tensor, View *view); /* of torch, once connected */
+
+#define ON_CPU 1
+#define MOST_DIMS 8
+
+/* What the buffers of an entry have in common. */
+typedef struct {
+    int32_t ndim;
+    int64_t shape[MOST_DIMS];
+    uint8_t code, bits;
+    uint16_t lanes;
+} Structure;
+
+/* View a tensor: 1 if it is dense and contiguous in host memory, 0 if not. Whatever else torch can't say in a view (a
+ * sparse layout, a quantised type) is no dense buffer either. */
+static int
+viewed(PyObject *tensor, View *view)
+{
+    if (view_from_object(tensor, view) != 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    if (view->device_type != ON_CPU || view->ndim > MOST_DIMS)
+        return 0;
+    int64_t wanted = 1;
+    for (int32_t dim = view->ndim - 1; dim >= 0; dim--) {
+        if (view->shape[dim] != 1 && view->strides[dim] != wanted)
+            return 0;
+        wanted *= view->shape[dim];
+    }
+    return 1;
+}
+
+static char *
+begin_of(const View *view)
+{
+    return (char *)view->data + view->byte_offset;
+}
+
+static void
+describe(const View *view, Structure *structure)
+{
+    structure->ndim = view->ndim;
+    memcpy(structure->shape, view->shape, view->ndim * sizeof(int64_t));
+    structure->code = view->dtype.code;
+    structure->bits = view->dtype.bits;
+    structure->lanes = view->dtype.lanes;
+}
+
+static int
+is_of(const View *view, const Structure *structure)
+{
+    return view->ndim == structure->ndim && view->dtype.code == structure->code &&
+           view->dtype.bits == structure->bits && view->dtype.lanes == structure->lanes &&
+           memcmp(view->shape, structure->shape, view->ndim * sizeof(int64_t)) == 0;
+}
 
 static PyObject *s_k_cache, *s_v_cache, *s_cache, *s_size, *s_shape, *s_dtype, *s_is_neg;
 
@@ -170,11 +248,6 @@ look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wan
     return fits;
 }
 
-PyDoc_STRVAR(survey_doc,
-"survey(layers, tensor_type, any_size)\n--\n\n"
-"Look over the buffers of an entry: are they dense, in host memory, of one structure and length?\n\n"
-"Returns:\n    ``(shape, dtype, length, tensors, addresses)``, or None.");
-
 static PyObject *
 survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -199,14 +272,9 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return result;
 }
 
-PyDoc_STRVAR(placed_doc,
-"placed(layers, tensors, addresses)\n--\n\n"
-"Tell whether the buffers of an entry still lie there, and how much of them is valid.\n\n"
-"Returns:\n    -1 if they lie elsewhere; -2 if they lie there but are not of one length; else that length.");
-
-/* Return what `placed` does, -3 on an error. */
+/* Return what `placed` does, or 0 for a length where it is of no interest; -3 on an error. */
 static Py_ssize_t
-length_there(PyObject *sequence, PyObject *tensors, PyObject *addresses)
+length_there(PyObject *sequence, PyObject *tensors, PyObject *addresses, int any_size)
 {
     PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
     if (layers == NULL)
@@ -216,7 +284,7 @@ length_there(PyObject *sequence, PyObject *tensors, PyObject *addresses)
     for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
         PyObject *cache = cache_at(layers, index);
         here = cache == NULL ? -1 : lies(cache, PyTuple_GET_ITEM(tensors, index), PyTuple_GET_ITEM(addresses, index));
-        Py_ssize_t size = here > 0 ? length_of(cache) : 0;
+        Py_ssize_t size = here > 0 && !any_size ? length_of(cache) : 0;
         Py_XDECREF(cache);
         if (size == -2)
             here = -1;
@@ -236,7 +304,7 @@ placed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
             PyErr_SetString(PyExc_TypeError, "placed takes layers, tensors and addresses");
         return NULL;
     }
-    Py_ssize_t length = length_there(args[0], args[1], args[2]);
+    Py_ssize_t length = length_there(args[0], args[1], args[2], 0);
     return length == -3 ? NULL : PyLong_FromSsize_t(length);
 }
 
@@ -257,17 +325,14 @@ copied(PyObject *to, PyObject *source, const Runs *runs)
 static int
 refilled(PyObject *sequence, PyObject *tensors, PyObject *addresses, PyObject *source, const Runs *runs, PyObject *size)
 {
+    Py_ssize_t there = length_there(sequence, tensors, addresses, 1);
+    if (there < 0)
+        return there == -3 ? -1 : 0;
     PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
     if (layers == NULL)
         return -1;
-    Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers);
-    int here = count && count == PyTuple_GET_SIZE(tensors);
-    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
-        PyObject *cache = cache_at(layers, index);
-        here = cache == NULL ? -1 : lies(cache, PyTuple_GET_ITEM(tensors, index), PyTuple_GET_ITEM(addresses, index));
-        Py_XDECREF(cache);
-    }
-    for (Py_ssize_t index = 0; here > 0 && index < count; index++) {
+    int here = 1;
+    for (Py_ssize_t index = 0; here > 0 && index < PyTuple_GET_SIZE(tensors); index++) {
         PyObject *cache = cache_at(layers, index);
         here = cache == NULL || PyObject_SetAttr(cache, s_size, size) < 0 ? -1 : 1;
         Py_XDECREF(cache);
@@ -275,10 +340,6 @@ refilled(PyObject *sequence, PyObject *tensors, PyObject *addresses, PyObject *s
     Py_DECREF(layers);
     return here > 0 && copied(addresses, source, runs) < 0 ? -1 : here;
 }
-
-PyDoc_STRVAR(refill_doc,
-"refill(layers, tensors, addresses, source, rows, step, n, size)\n--\n\n"
-"Fill an entry that lies there with the runs at other addresses, and give it that length; False if it lies elsewhere.");
 
 static PyObject *
 refill(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -308,11 +369,6 @@ structure_of(PyObject *shape, PyObject *tensors, Structure *structure)
     PyErr_Clear();
     return 1;
 }
-
-PyDoc_STRVAR(restage_doc,
-"restage(layers, tensor_type, structure, staged)\n--\n\n"
-"Copy a dense entry of a structure to a staged entry that lies where it lay, and give that its length.\n\n"
-"Returns:\n    ``(length, tensors, addresses)`` of the source; None, and nothing is copied, if either is not so.");
 
 static PyObject *
 restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
@@ -352,10 +408,6 @@ restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return result;
 }
 
-PyDoc_STRVAR(equal_doc,
-"equal(one, other, rows, step, n)\n--\n\n"
-"Tell whether all runs of the buffers at two tuples of addresses hold the same bytes.");
-
 /* Whether all runs of the buffers at two tuples of addresses hold the same bytes: 1, 0, -1 on an error. */
 static int
 same_bytes(PyObject *one, PyObject *other, const Runs *runs)
@@ -385,10 +437,7 @@ equal(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return same < 0 ? NULL : PyBool_FromLong(same);
 }
 
-PyDoc_STRVAR(gather_doc,
-"gather(addresses, rows, step, n)\n--\n\n"
-"Return the runs of all buffers, one behind the other: a view of the memory itself where they lie so, else a copy.");
-
+/* Return the runs of all buffers, one behind the other: a view of the memory itself where they lie so, else a copy. */
 static PyObject *
 gathered(PyObject *addresses, const Runs *runs)
 {
@@ -427,10 +476,6 @@ gather(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return runs_of(args + 1, &runs) < 0 ? NULL : gathered(args[0], &runs);
 }
 
-PyDoc_STRVAR(parts_doc,
-"parts(contents, count)\n--\n\n"
-"Return so many equal parts of contiguous bytes, views that are good as long as the bytes are.");
-
 static PyObject *
 parts(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -456,11 +501,6 @@ parts(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return found;
 }
 
-PyDoc_STRVAR(agreed_doc,
-"agreed(one, other, structure, wanted)\n--\n\n"
-"Tell what two entries of a structure hold that lie where they lay, if that is the same.\n\n"
-"Returns:\n    ``(length, contents)``, contents as gathered if they are wanted; None if either is not so.");
-
 static PyObject *
 agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -477,7 +517,7 @@ agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
                               &addresses[side]) ||
             !both_tuples(tensors[side], addresses[side]))
             return NULL;
-        length[side] = length_there(layers[side], tensors[side], addresses[side]);
+        length[side] = length_there(layers[side], tensors[side], addresses[side], 0);
         if (length[side] == -3)
             return NULL;
     }
@@ -493,11 +533,7 @@ agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return found == NULL ? NULL : Py_BuildValue("(nN)", length[0], found);
 }
 
-PyDoc_STRVAR(connect_doc,
-"connect(capsule)\n--\n\n"
-"Look at tensors through torch's DLPack exchange table; before this, nothing else may be called.\n\n"
-"Raises:\n    ImportError: If the table is of a version that is not known.");
-
+/* Look at tensors through torch's DLPack exchange table; before this, nothing else may be called. */
 static PyObject *
 connect(PyObject *module, PyObject *capsule)
 {
@@ -511,15 +547,15 @@ connect(PyObject *module, PyObject *capsule)
 }
 
 static PyMethodDef methods[] = {
-    {"connect", connect, METH_O, connect_doc},
-    {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, survey_doc},
-    {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, placed_doc},
-    {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, refill_doc},
-    {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, restage_doc},
-    {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, equal_doc},
-    {"agreed", (PyCFunction)(void (*)(void))agreed, METH_FASTCALL, agreed_doc},
-    {"parts", (PyCFunction)(void (*)(void))parts, METH_FASTCALL, parts_doc},
-    {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, gather_doc},
+    {"connect", connect, METH_O, NULL},
+    {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, NULL},
+    {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, NULL},
+    {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, NULL},
+    {"restage", (PyCFunction)(void (*)(void))restage, METH_FASTCALL, NULL},
+    {"equal", (PyCFunction)(void (*)(void))equal, METH_FASTCALL, NULL},
+    {"agreed", (PyCFunction)(void (*)(void))agreed, METH_FASTCALL, NULL},
+    {"parts", (PyCFunction)(void (*)(void))parts, METH_FASTCALL, NULL},
+    {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -127,10 +127,7 @@ def match(one: Sequence[Leaf], other: Sequence[Leaf]) -> bool:
 def alike(source: Sequence[Leaf]) -> list[Tensor]:
     """Allocate contiguous buffers that match the given leaves; in one block where they are all of one structure."""
     first = source[0].tensor
-    if all(
-        leaf.tensor.shape == first.shape and leaf.tensor.dtype == first.dtype and leaf.tensor.device == first.device
-        for leaf in source
-    ):
+    if match(source, [source[0]] * len(source)):
         return in_one_block(len(source), first.shape, first.dtype, first.device)
     return [empty_like(leaf.tensor) for leaf in source]
 

@@ -120,6 +120,7 @@ class Region:
 
 
 Regions = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are dense
+NOWHERE: Regions = (None, None)
 
 
 def find(layers: Any, known: Region | None = None, any_size: bool = False) -> Region | None:

@@ -7,7 +7,7 @@ import random
 from time import perf_counter_ns
 from typing import Any
 
-from shadow.memory.regions import Regions
+from shadow.memory.regions import NOWHERE
 from shadow.operation import (
     CLEAR_ALL,
     CLEAR_INIT,
@@ -31,7 +31,6 @@ from shadow.wrapper.staging import Staging, copied
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
-_NOWHERE: Regions = (None, None)
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
 
@@ -194,7 +193,7 @@ class ShadowCache:
         self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
     ) -> tuple[tuple[Any, ...], Any]:
         """Copy what is stored and tell what is about to be done; return the secondary's arguments, and a token."""
-        theirs, entry, staged, regions, step = args, None, None, _NOWHERE, "stage"
+        theirs, entry, staged, regions, step = args, None, None, NOWHERE, "stage"
         try:
             if operation.kind == "set":
                 entry = args[-1]

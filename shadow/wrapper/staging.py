@@ -12,9 +12,7 @@ from shadow.entry import KeysValues, leaves
 from shadow.lent import readable
 from shadow.memory.buffers import Leaf, alike, fill, ordinary
 from shadow.memory.dense import placed, restage
-from shadow.memory.regions import Region, Regions, find
-
-_NOWHERE: Regions = (None, None)
+from shadow.memory.regions import NOWHERE, Region, Regions, find
 
 
 class _Shell(NamedTuple):
@@ -74,7 +72,7 @@ class Staging:
                     # The copy of one stream may still be read when another stream stages the next entry.
                     layout = (torch.cuda.current_stream(self.device).cuda_stream, *layout)
             except (AttributeError, TypeError):
-                return copied(entry), _NOWHERE
+                return copied(entry), NOWHERE
         shell = self._copies.get(layout)
         if shell is None or not _put_together(shell):
             if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
@@ -89,7 +87,7 @@ class Staging:
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
-        return shell.staged, _NOWHERE
+        return shell.staged, NOWHERE
 
 
 def copied(entry: Any) -> Any:

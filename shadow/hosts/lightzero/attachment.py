@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from shadow.hosts.lightzero.inline import COPY_INIT, COPY_RECUR, ROOTS, SEARCH, InlineStore
@@ -63,8 +64,8 @@ class InlineAttachment:
         wrappers = {
             COPY_INIT: lambda src_kv, env_id: self._copying(src_kv, lambda entry: store.copy_init(entry, env_id)),
             COPY_RECUR: lambda src_kv: self._copying(src_kv, store.copy_recur),
-            SEARCH: self._wrap(getattr(model, SEARCH), self._searched),
-            ROOTS: self._wrap(getattr(model, ROOTS), self._rooted),
+            SEARCH: partial(self._searched, getattr(model, SEARCH)),
+            ROOTS: partial(self._rooted, getattr(model, ROOTS)),
         }
         self._own_names = [name for name in wrappers if name not in model.__dict__]
         for name, wrapper in wrappers.items():
@@ -109,7 +110,7 @@ class InlineAttachment:
         number = self._number(key)
         if number is None:
             return tap.raw.get(key)
-        shadow = self.shadow if self.shadow is not None else self._awake()
+        shadow = self.shadow if self.shadow is not None else self.wake()
         store = self.store
         store.asked = True
         if tap.env_id is None:
@@ -143,7 +144,7 @@ class InlineAttachment:
                 self._fault(f"a slot number came into a dict of {type(self.model).__name__} without a copy before it")
             return
         # That the taps are in their places was made sure of when the copy was put off, a moment ago.
-        shadow = self.shadow if self.shadow is not None else self._awake()
+        shadow = self.shadow if self.shadow is not None else self.wake()
         store = self.store
         store.hosts_copy = pending.make
         try:
@@ -167,11 +168,8 @@ class InlineAttachment:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """Make the shadow now."""
-        self._awake()
-
-    def _awake(self) -> Any:
+    def wake(self) -> Any:
+        """Make the shadow, if there is none yet, and return it."""
         if self.shadow is None:
             self.shadow = self._wake(self.store)
         return self.shadow
@@ -190,9 +188,6 @@ class InlineAttachment:
         if pending is not None:
             pending.make(pending.entry)
             self._fault(f"{type(self.model).__name__} copied an entry into its pool and named no key for it")
-
-    def _wrap(self, method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *args, **kwargs: around(method, *args, **kwargs)
 
     def _searched(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._searching = True
@@ -233,4 +228,4 @@ class InlineAttachment:
         return None
 
     def _fault(self, text: str) -> None:
-        self._on_fault(self._awake(), RuntimeError(text))
+        self._on_fault(self.wake(), RuntimeError(text))

@@ -55,7 +55,7 @@ class InlineStore:
         self._capacities = CacheCapacities(
             init=len(world_model.shared_pool_init_infer[0]),
             recur=len(world_model.shared_pool_recur_infer),
-            wm=env_wm(world_model, self.env_num),
+            wm=len(getattr(world_model, "shared_pool_wm", None) or range(self.env_num)),
         )
 
     # -- lookups ------------------------------------------------------------------------------------------------------
@@ -211,11 +211,6 @@ class _Numbers(Collection[int]):
 
     def __len__(self) -> int:
         return len(self._keys)
-
-
-def env_wm(world_model: Any, env_num: int) -> int:
-    """Return how many batch copies a world model keeps."""
-    return len(getattr(world_model, "shared_pool_wm", None) or range(env_num))
 
 
 def check(world_model: Any) -> None:

@@ -121,8 +121,8 @@ def _hook_engine(installation: Installation) -> None:
             module.compile_config = compiling  # type: ignore[attr-defined]
     policy = import_module("ding.policy.base_policy").Policy
     learner = import_module("ding.worker").BaseLearner
-    _after(policy, "__init__", lambda self, *_, **__: watch_policy(self, installation))
-    _after(learner, "__init__", lambda self, *_, **__: watch_learner(self, installation))
+    after(policy, "__init__", lambda self: watch_policy(self, installation))
+    after(learner, "__init__", lambda self: watch_learner(self, installation))
     train = learner.train
 
     @wraps(train)
@@ -133,7 +133,8 @@ def _hook_engine(installation: Installation) -> None:
     learner.train = training
 
 
-def _after(cls: Any, name: str, then: Callable[..., None]) -> None:
+def after(cls: Any, name: str, then: Callable[[Any], None]) -> None:
+    """Call something with each object of a class once a method of it is through."""
     method = getattr(cls, name)
 
     @wraps(method)

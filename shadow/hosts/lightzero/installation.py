@@ -42,7 +42,6 @@ class Installation:
         validation: The session, None until the first validated world model was built.
         exp_name: The compiled experiment name, empty before a config was compiled.
         about: What is known of the experiment, for the manifest.
-        tb_logger: The host's own TensorBoard writer, None before there is one.
     """
 
     def __init__(self, open_validation: OpenValidation | None, force: bool) -> None:

@@ -8,6 +8,7 @@ from functools import wraps
 from importlib import import_module
 from typing import Any
 
+from shadow.hosts.lightzero.install import after
 from shadow.interface import read_field
 
 _LOSSES = ("weighted_total_loss", "total_loss")
@@ -25,14 +26,7 @@ def listen(on_return: Callable[[float], None], on_loss: Callable[[float], None])
         if inspect.isclass(collector) and callable(getattr(collector, "_output_log", None)):
             _hear_returns(collector, on_return)
     policy = import_module("ding.policy.base_policy").Policy
-    construct = policy.__init__
-
-    @wraps(construct)
-    def constructed(self: Any, *args: Any, **kwargs: Any) -> None:
-        construct(self, *args, **kwargs)
-        _hear_losses(self, on_loss)
-
-    policy.__init__ = constructed
+    after(policy, "__init__", lambda self: _hear_losses(self, on_loss))
 
 
 def _hear_returns(collector: Any, on_return: Callable[[float], None]) -> None:

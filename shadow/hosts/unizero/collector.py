@@ -55,22 +55,19 @@ class _Playing:
     observation: NDArray[np.float32]
     last_action: int | None = None
     score: float = 0.0
-    observations: list[NDArray[np.float32]] = field(default_factory=list)
-    actions: list[int] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
-    policies: list[NDArray[np.float32]] = field(default_factory=list)
+    steps: list[tuple[NDArray[np.float32], int, float, NDArray[np.float32]]] = field(default_factory=list)
 
     def segment(self, terminated: bool) -> Segment:
         """Take what was recorded as a segment and start the next one."""
-        taken = Segment(
-            np.stack([*self.observations, self.observation]),
-            np.array(self.actions, dtype=np.int64),
-            np.array(self.rewards, dtype=np.float32),
-            np.stack(self.policies),
+        observations, actions, rewards, policies = zip(*self.steps, strict=True)
+        self.steps = []
+        return Segment(
+            np.stack([*observations, self.observation]),
+            np.array(actions, dtype=np.int64),
+            np.array(rewards, dtype=np.float32),
+            np.stack(policies),
             terminated,
         )
-        self.observations, self.actions, self.rewards, self.policies = [], [], [], []
-        return taken
 
 
 class Collector:
@@ -119,23 +116,14 @@ class Collector:
             self._reset(env_id)
 
     def _act(self, ready: list[int]) -> None:
-        config, world_model = self.config, self.world_model
+        world_model = self.world_model
         playing = [self._playing[env_id] for env_id in ready]
         roots = world_model.initial_inference(
             ready, np.stack([state.observation for state in playing]), [state.last_action for state in playing]
         )
         world_model.prepare_roots(ready)
         world_model.start_search()
-        found = search(
-            world_model,
-            ready,
-            roots,
-            simulations=config.simulations,
-            discount=config.discount,
-            noise_alpha=config.noise_alpha,
-            noise_share=config.noise_share,
-            rng=self._rng,
-        )
+        found = search(world_model, ready, roots, self.config, self._rng)
         actions = {env_id: self._choose(searched) for env_id, searched in zip(ready, found, strict=True)}
         self.actions_digest.update(bytes(f"{actions};", "ascii"))
         answers = self.envs.step(actions)
@@ -157,14 +145,11 @@ class Collector:
 
     def _record(self, env_id: int, action: int, searched: Searched, answer: Stepped) -> None:
         state = self._playing[env_id]
-        state.observations.append(state.observation)
-        state.actions.append(action)
-        state.rewards.append(answer.reward)
-        state.policies.append(searched.visits / searched.visits.sum())
+        state.steps.append((state.observation, action, answer.reward, searched.visits / searched.visits.sum()))
         state.score += answer.reward
         state.observation, state.last_action = answer.observation, action
         over = answer.terminated or answer.truncated
-        if over or len(state.actions) == self.config.world_model_cfg.game_segment_length:
+        if over or len(state.steps) == self.config.world_model_cfg.game_segment_length:
             self.replay.add(state.segment(answer.terminated))
         if over:
             self.finished.append(EpisodeReturn(self.env_steps, env_id, state.score))

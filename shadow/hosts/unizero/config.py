@@ -59,17 +59,8 @@ class WorldModelConfig:
     cache_validation: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in (
-            "embed_dim",
-            "num_heads",
-            "num_layers",
-            "hidden_dim",
-            "group_size",
-            "value_bound",
-            "num_simulations",
-            "max_cache_size",
-            "game_segment_length",
-        ):
+        widths = ("embed_dim", "num_heads", "num_layers", "hidden_dim", "group_size", "value_bound")
+        for name in (*widths, "num_simulations", "max_cache_size", "game_segment_length"):
             positive(name, getattr(self, name))
         if self.embed_dim % self.num_heads or self.embed_dim % self.group_size:
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,12 @@ class Envs:
     """
 
     def __init__(self, env_id: str, env_num: int, rng: np.random.Generator) -> None:
-        gymnasium = _gymnasium()
+        try:
+            import gymnasium
+        except ImportError:
+            raise ImportError(
+                "training the embedded host needs gymnasium; run: pip install 'kv-lockstep[train]'"
+            ) from None
         self._envs = [gymnasium.make(env_id) for _ in range(env_num)]
         self._seeds: list[int | None] = [int(seed) for seed in rng.integers(0, 2**31, size=env_num)]
         observations, actions = self._envs[0].observation_space, self._envs[0].action_space
@@ -68,11 +73,3 @@ class Envs:
         """Close them all."""
         for env in self._envs:
             env.close()
-
-
-def _gymnasium() -> Any:
-    try:
-        import gymnasium
-    except ImportError:
-        raise ImportError("training the embedded host needs gymnasium; run: pip install 'kv-lockstep[train]'") from None
-    return gymnasium

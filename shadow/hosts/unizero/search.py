@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shadow.hosts.unizero.world_model import Latents, RootOutput, StepOutput
+from shadow.hosts.unizero.config import TrainConfig
+from shadow.hosts.unizero.world_model import Inferred, Latents
 
 C_INIT = 1.25
 C_BASE = 19652.0
@@ -22,7 +23,7 @@ SMALLEST_SPREAD = 0.01  # below this, differences between values are noise and a
 class Model(Protocol):
     """What the search needs of a world model."""
 
-    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> StepOutput: ...
+    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> Inferred: ...
 
 
 class Searched(NamedTuple):
@@ -114,15 +115,7 @@ class Tree:
 
 
 def search(
-    model: Model,
-    env_ids: Sequence[int],
-    roots: RootOutput,
-    *,
-    simulations: int,
-    discount: float,
-    noise_alpha: float,
-    noise_share: float,
-    rng: np.random.Generator,
+    model: Model, env_ids: Sequence[int], roots: Inferred, config: TrainConfig, rng: np.random.Generator
 ) -> list[Searched]:
     """Search from the roots of several envs; each simulation is one batched step of the model.
 
@@ -130,22 +123,21 @@ def search(
         model: World model that holds the roots' entries.
         env_ids: B envs.
         roots: What the model said of the B roots.
-        simulations: Nodes to expand per tree.
-        discount: Discount per step.
-        noise_alpha: Concentration of the Dirichlet noise at the root.
-        noise_share: Share of the noise in the root's prior.
+        config: Simulations, discount, and the noise at the root.
         rng: Where the noise is drawn from.
 
     Returns:
         Visits and value per root.
     """
     num_actions = len(roots.priors[0])
-    noise = rng.dirichlet([noise_alpha] * num_actions, size=len(env_ids))
-    mixed = (1 - noise_share) * np.asarray(roots.priors) + noise_share * noise
-    trees = [Tree(latent, priors, discount) for latent, priors in zip(roots.latents, mixed.tolist(), strict=True)]
+    noise = rng.dirichlet([config.noise_alpha] * num_actions, size=len(env_ids))
+    mixed = (1 - config.noise_share) * np.asarray(roots.priors) + config.noise_share * noise
+    trees = [
+        Tree(latent, priors, config.discount) for latent, priors in zip(roots.latents, mixed.tolist(), strict=True)
+    ]
     for tree, value in zip(trees, roots.values, strict=True):
         tree.back_up([tree.root], value)
-    for _ in range(simulations):
+    for _ in range(config.simulations):
         paths = [tree.descend() for tree in trees]
         parents = [path[-2] for path in paths]
         latents = np.stack([parent.latent for parent in parents if parent.latent is not None])

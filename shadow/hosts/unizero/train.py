@@ -126,9 +126,16 @@ def train(
             collector = Collector(config, world_model, envs, replay, play_rng, on_step)
             learner = Learner(network, config)
             losses = []
-            for burst in _bursts(config, collector, learner, replay, world_model, started):
-                if burst is not None:
-                    losses.append(burst)
+            while collector.env_steps < config.total_env_steps:
+                if config.max_seconds and time.perf_counter() - started > config.max_seconds:
+                    break
+                for _ in range(config.collect_steps):
+                    if built.validation is not None:
+                        built.validation.progress(train_iter=learner.train_iter, env_step=collector.env_steps)
+                    collector.vector_step()
+                if config.updates_per_collect and replay.steps >= config.learning_starts:
+                    losses.append(_learn(config, learner, replay))
+                    world_model.weights_moved()
                 if on_progress is not None:
                     on_progress(_progress(config, collector, learner, losses, started))
         finally:
@@ -162,32 +169,13 @@ def weights_digest(network: Network) -> str:
     return digest.hexdigest()
 
 
-def _bursts(
-    config: TrainConfig,
-    collector: Collector,
-    learner: Learner,
-    replay: Replay,
-    world_model: WorldModel,
-    started: float,
-) -> Iterator[Losses | None]:
-    """Alternate between playing and learning; yield the mean losses of each burst."""
-    validation = world_model.validation
-    while collector.env_steps < config.total_env_steps:
-        if config.max_seconds and time.perf_counter() - started > config.max_seconds:
-            return
-        for _ in range(config.collect_steps):
-            if validation is not None:
-                validation.progress(train_iter=learner.train_iter, env_step=collector.env_steps)
-            collector.vector_step()
-        if not config.updates_per_collect or replay.steps < config.learning_starts:
-            yield None
-            continue
-        burst = [
-            learner.update(replay.sample(config.batch_size, config.unroll, config.device))
-            for _ in range(config.updates_per_collect)
-        ]
-        world_model.weights_moved()
-        yield Losses(*(float(mean) for mean in np.mean(burst, axis=0)))
+def _learn(config: TrainConfig, learner: Learner, replay: Replay) -> Losses:
+    """Make one burst of updates; return their mean losses."""
+    burst = [
+        learner.update(replay.sample(config.batch_size, config.unroll, config.device))
+        for _ in range(config.updates_per_collect)
+    ]
+    return Losses(*(float(mean) for mean in np.mean(burst, axis=0)))
 
 
 def _progress(

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shadow.hosts.unizero.config import WorldModelConfig
 from shadow.hosts.unizero.contexts import Contexts
-from shadow.hosts.unizero.keys import latent_key
 from shadow.hosts.unizero.network import Network
 from shadow.hosts.unizero.scaling import expected
 from shadow.switch import BuiltCache
@@ -24,28 +24,14 @@ from shadow.switch import BuiltCache
 Latents = NDArray[np.float32]
 
 
-class RootOutput(NamedTuple):
-    """What is known of each root.
+class Inferred(NamedTuple):
+    """What is known of B roots, or of what one action from each of B nodes leads to.
 
     Attributes:
         latents: ``(B, embed_dim)``.
+        rewards: ``B`` rewards of the actions that led there; 0 for roots.
         priors: ``B`` lists of ``num_actions`` probabilities.
         values: ``B`` values.
-    """
-
-    latents: Latents
-    priors: list[list[float]]
-    values: list[float]
-
-
-class StepOutput(NamedTuple):
-    """What one action from each node leads to.
-
-    Attributes:
-        latents: ``(B, embed_dim)``, after the action.
-        rewards: ``B`` rewards of the action.
-        priors: ``B`` lists of ``num_actions`` probabilities, after the action.
-        values: ``B`` values, after the action.
     """
 
     latents: Latents
@@ -80,7 +66,7 @@ class WorldModel:
     @torch.no_grad()
     def initial_inference(
         self, env_ids: Sequence[int], observations: NDArray[np.float32], last_actions: Sequence[int | None]
-    ) -> RootOutput:
+    ) -> Inferred:
         """Encode what the envs show and store the context of each as a root.
 
         The context goes on from the root before, if the cache still holds it. On a miss (the weights moved, or the
@@ -111,7 +97,7 @@ class WorldModel:
             self.cache.set_init_cache(env_id, self._key(host_latents[row]), contexts.entry(row))
             self._last_latents[env_id] = host_latents[row]
             self._root_lengths[env_id] = contexts.lengths[row]
-        return RootOutput(host_latents, priors, values)
+        return Inferred(host_latents, [0.0] * len(entries), priors, values)
 
     @torch.no_grad()
     def prepare_roots(self, env_ids: Sequence[int]) -> None:
@@ -142,7 +128,7 @@ class WorldModel:
             self.validation.search_started()
 
     @torch.no_grad()
-    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> StepOutput:
+    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> Inferred:
         """Take one action from one node of each env's tree, and store the context of where it leads.
 
         A node whose entry is gone (the pools are smaller than the search) is stepped from its latent alone.
@@ -172,7 +158,7 @@ class WorldModel:
         host_latents = next_latents.cpu().numpy()
         for row in range(len(entries)):
             self.cache.set_recur_cache(self._key(host_latents[row]), contexts.entry(row))
-        return StepOutput(host_latents, rewards, priors, values)
+        return Inferred(host_latents, rewards, priors, values)
 
     def episode_ended(self, env_id: int) -> None:
         """Forget the roots of an env whose episode is over."""
@@ -181,13 +167,9 @@ class WorldModel:
         if self.validation is not None:
             self.validation.episode_ended(env_id)
 
-    def clear_caches(self) -> None:
-        """Forget every entry."""
-        self.cache.clear_all()
-
     def weights_moved(self) -> None:
         """Forget every entry, because all were computed with weights that are no more, and say so."""
-        self.clear_caches()
+        self.cache.clear_all()
         if self.validation is not None:
             self.validation.weights_updated()
 
@@ -217,3 +199,21 @@ class WorldModel:
         priors = self.network.policy_head(hidden).softmax(-1).tolist()
         values = expected(self.network.value_head(hidden), self.config.value_bound).tolist()
         return priors, values
+
+
+def latent_key(latent: NDArray[np.float32], buckets: int = 0) -> int:
+    """Hash a latent to a cache key.
+
+    Args:
+        latent: Latent ``(embed_dim,)``, components in [0, 1].
+        buckets: 0 hashes the exact bytes; n > 0 rounds each component to n levels first, so that near latents share
+            a key.
+
+    Returns:
+        A whole number of 64 bits, unsigned.
+    """
+    if buckets:
+        # NaN has no level; nan_to_num keeps the cast defined should a broken cache ever produce one.
+        levels = np.minimum(np.nan_to_num(latent) * buckets, buckets - 1)
+        return xxhash.xxh64_intdigest(levels.astype(np.uint8).tobytes())
+    return xxhash.xxh64_intdigest(latent.tobytes())

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shadow.hosts.unizero.config import TrainConfig
 from shadow.hosts.unizero.search import Tree, search
-from shadow.hosts.unizero.world_model import Latents, RootOutput, StepOutput
+from shadow.hosts.unizero.world_model import Inferred, Latents
 
 
 class Corridor:
@@ -21,20 +22,20 @@ class Corridor:
     def __init__(self) -> None:
         self.batches: list[tuple[list[int], list[int]]] = []
 
-    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> StepOutput:
+    def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> Inferred:
         self.batches.append((list(env_ids), list(actions)))
         moved = np.array(latents)
         moved[:, 0] += np.where(np.asarray(actions) == 1, 1, -1)
         rewards = [float(position == (3 if env == 0 else -3)) for position, env in moved]
-        return StepOutput(moved.astype(np.float32), rewards, [[0.5, 0.5]] * len(moved), [0.0] * len(moved))
+        return Inferred(moved.astype(np.float32), rewards, [[0.5, 0.5]] * len(moved), [0.0] * len(moved))
 
 
 def run(model: Any, simulations: int = 60, noise_share: float = 0.0, seed: int = 0, priors: Any = None) -> list[Any]:
-    roots = RootOutput(np.array([[0, 0], [0, 1]], dtype=np.float32), priors or [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0])
-    return search(
-        model, [4, 7], roots, simulations=simulations, discount=0.9, noise_alpha=0.3, noise_share=noise_share,
-        rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    roots = Inferred(
+        np.array([[0, 0], [0, 1]], dtype=np.float32), [0.0] * 2, priors or [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0]
+    )
+    config = TrainConfig(search_simulations=simulations, discount=0.9, noise_share=noise_share)
+    return search(model, [4, 7], roots, config, np.random.default_rng(seed))
 
 
 def test_every_tree_finds_its_own_better_action() -> None:
@@ -84,10 +85,10 @@ def test_broken_values_do_not_stop_a_search() -> None:
     """A cache under test can hand out NaN; the run has to go on, so that it gets reported."""
 
     class Broken(Corridor):
-        def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> StepOutput:
+        def recurrent_inference(self, env_ids: Sequence[int], latents: Latents, actions: Sequence[int]) -> Inferred:
             step = super().recurrent_inference(env_ids, latents, actions)
             nan = float("nan")
-            return StepOutput(step.latents, [nan] * 2, [[nan, nan]] * 2, [nan] * 2)
+            return Inferred(step.latents, [nan] * 2, [[nan, nan]] * 2, [nan] * 2)
 
     for searched in run(Broken(), simulations=8):
         assert searched.visits.sum() == 8

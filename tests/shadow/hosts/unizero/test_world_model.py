@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from shadow.hosts.unizero.keys import latent_key
-from shadow.hosts.unizero.world_model import WorldModel
+from shadow.hosts.unizero.world_model import WorldModel, latent_key
 from shadow.legacy import LegacyKVCache
 from tests.shadow.hosts.unizero.uncached import SMALL, Recorder, make_model, observations
 
@@ -83,7 +82,7 @@ def test_the_first_step_of_an_episode_looks_nothing_up(model: WorldModel, record
 
 def test_a_miss_needs_no_batch_copy(model: WorldModel, recorder: Recorder) -> None:
     model.initial_inference([0], observations(1), [None])
-    model.clear_caches()
+    model.cache.clear_all()
     recorder.calls.clear()
     model.initial_inference([0], observations(1, seed=1), [1])
     assert recorder.names() == ["get_init_cache", "set_init_cache"]

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from shadow.entry import leaves
-from shadow.hosts.unizero.keys import latent_key
+from shadow.hosts.unizero.config import TrainConfig
 from shadow.hosts.unizero.search import Searched, search
-from shadow.hosts.unizero.world_model import RootOutput, WorldModel
+from shadow.hosts.unizero.world_model import Inferred, WorldModel, latent_key
 from tests.shadow.entries import assert_equal_entries, snapshot
 from tests.shadow.hosts.unizero.uncached import CLOSE, History, UncachedModel, assert_step, make_model, observations
 
@@ -32,7 +32,7 @@ class Played:
         self.model = model
         self.histories: dict[int, History] = {}
         self.env_ids: list[int] = []
-        self.roots: RootOutput
+        self.roots: Inferred
 
     def history(self, env_id: int) -> History:
         if env_id not in self.histories:
@@ -264,11 +264,9 @@ def test_after_a_weight_update_contexts_start_anew_with_the_new_weights(new_cach
     played.assert_steps([0, 1])
 
 
-def run_search(model: Any, env_ids: Sequence[int], roots: RootOutput, simulations: int) -> list[Searched]:
-    return search(
-        model, env_ids, roots, simulations=simulations, discount=0.97, noise_alpha=0.3, noise_share=0.25,
-        rng=np.random.default_rng(5),
-    )  # fmt: skip
+def run_search(model: Any, env_ids: Sequence[int], roots: Inferred, simulations: int) -> list[Searched]:
+    config = TrainConfig(search_simulations=simulations, discount=0.97)
+    return search(model, env_ids, roots, config, np.random.default_rng(5))
 
 
 def test_a_search_with_caches_finds_what_one_without_does(new_cache: bool) -> None:

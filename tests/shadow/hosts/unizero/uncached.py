@@ -18,7 +18,7 @@ from torch import Tensor
 from shadow.hosts.unizero.config import WorldModelConfig
 from shadow.hosts.unizero.network import Network, build_network
 from shadow.hosts.unizero.scaling import expected
-from shadow.hosts.unizero.world_model import StepOutput, WorldModel
+from shadow.hosts.unizero.world_model import Inferred, WorldModel
 from shadow.switch import BuiltCache, build_cache
 
 OBSERVATION_DIM, NUM_ACTIONS = 4, 2
@@ -148,17 +148,17 @@ class UncachedModel:
     def __init__(self, histories: dict[int, History], roots: dict[int, Any]) -> None:
         self.nodes = {(env_id, roots[env_id].tobytes()): history for env_id, history in histories.items()}
 
-    def recurrent_inference(self, env_ids: Sequence[int], latents: Any, actions: Sequence[int]) -> StepOutput:
+    def recurrent_inference(self, env_ids: Sequence[int], latents: Any, actions: Sequence[int]) -> Inferred:
         answers = []
         for env_id, latent, action in zip(env_ids, latents, actions, strict=True):
             history = self.nodes[env_id, latent.tobytes()].fork()
             answers.append(history.step(action))
             self.nodes[env_id, answers[-1][0].numpy().tobytes()] = history
         found, rewards, priors, values = zip(*answers, strict=True)
-        return StepOutput(torch.stack(found).numpy(), list(rewards), list(priors), list(values))
+        return Inferred(torch.stack(found).numpy(), list(rewards), list(priors), list(values))
 
 
-def assert_step(output: StepOutput, row: int, expected_step: tuple[Tensor, float, list[float], float]) -> None:
+def assert_step(output: Inferred, row: int, expected_step: tuple[Tensor, float, list[float], float]) -> None:
     """Assert that a row of a cached step answers what the reference does."""
     latent, reward, priors, value = expected_step
     np.testing.assert_allclose(output.latents[row], latent.numpy(), **CLOSE, err_msg="next latent")
