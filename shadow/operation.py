@@ -47,17 +47,8 @@ CLEAR_INIT_ENV: Final = Operation("clear_init_cache", "clear", "init", "clear.in
 CLEAR_RECUR: Final = Operation("clear_recur_cache", "clear", "recur", "clear.recur")
 
 OPERATIONS: Final = (
-    GET_INIT,
-    GET_RECUR,
-    GET_WM,
-    GET_HIERARCHICAL,
-    SET_INIT,
-    SET_RECUR,
-    SET_WM,
-    CLEAR_ALL,
-    CLEAR_INIT,
-    CLEAR_INIT_ENV,
-    CLEAR_RECUR,
+    *(GET_INIT, GET_RECUR, GET_WM, GET_HIERARCHICAL, SET_INIT, SET_RECUR, SET_WM),
+    *(CLEAR_ALL, CLEAR_INIT, CLEAR_INIT_ENV, CLEAR_RECUR),
 )
 
 

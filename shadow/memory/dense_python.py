@@ -71,12 +71,6 @@ def placed(layers: Sequence[Any], tensors: tuple[Any, ...], addresses: tuple[int
     return size if even else -2
 
 
-def _resize(layers: Sequence[Any], size: int) -> None:
-    """Give every buffer of an entry the same valid length."""
-    for layer in layers:
-        layer._k_cache._size = layer._v_cache._size = size
-
-
 def refill(
     layers: Sequence[Any],
     tensors: tuple[Any, ...],
@@ -94,8 +88,11 @@ def refill(
     """
     if placed(layers, tensors, addresses) == -1:
         return False
-    _copy(addresses, source, rows, step, n)
-    _resize(layers, size)
+    for p, q in zip(addresses, source, strict=True):
+        for row in range(rows):
+            ctypes.memmove(p + row * step, q + row * step, n)
+    for layer in layers:
+        layer._k_cache._size = layer._v_cache._size = size
     return True
 
 
@@ -142,13 +139,6 @@ def equal(one: tuple[int, ...], other: tuple[int, ...], rows: int, step: int, n:
     return not any(
         _memcmp(p + row * step, q + row * step, n) for p, q in zip(one, other, strict=True) for row in range(rows)
     )
-
-
-def _copy(to: tuple[int, ...], source: tuple[int, ...], rows: int, step: int, n: int) -> None:
-    """Copy all runs of the buffers at one tuple of addresses to another."""
-    for p, q in zip(to, source, strict=True):
-        for row in range(rows):
-            ctypes.memmove(p + row * step, q + row * step, n)
 
 
 def gather(addresses: tuple[int, ...], rows: int, step: int, n: int) -> memoryview | bytes:
