@@ -24,8 +24,7 @@ from reports.read.consistency import (
     state_of,
     uncounted,
 )
-from reports.read.lines import read_lines
-from reports.read.open_windows import read_open
+from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
 from reports.record.records import Divergence
 from reports.record.run import Run, created
