@@ -24,7 +24,12 @@ class Candidate(NamedTuple):
 
 def candidates(run: Run) -> frozenset[Candidate]:
     """Return what stood on the candidate's side, over all pairs and ranks."""
-    return frozenset(_candidate(line) for line in run.caches)
+    return caches(run, "candidate")
+
+
+def caches(run: Run, side: str) -> frozenset[Candidate]:
+    """Return what stood on one side, over all pairs and ranks."""
+    return frozenset(_cache(line, side) for line in run.caches)
 
 
 def usual_candidate(runs: Sequence[Run], policy: GatePolicy) -> frozenset[Candidate]:
@@ -87,7 +92,7 @@ def _without_paths(config: Any) -> Any:
     return config
 
 
-def _candidate(line: Mapping[str, Any]) -> Candidate:
+def _cache(line: Mapping[str, Any], side: str) -> Candidate:
     sources = line.get("sources")
-    source = sources.get("candidate") if isinstance(sources, Mapping) else ""
-    return Candidate(str(line.get("candidate")), source if isinstance(source, str) else "")
+    source = sources.get(side) if isinstance(sources, Mapping) else ""
+    return Candidate(str(line.get(side)), source if isinstance(source, str) else "")
