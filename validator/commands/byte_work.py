@@ -23,6 +23,7 @@ def tell_if_not_compiled(err: Console) -> None:
     err.print(
         "byte work is done in Python, because nothing compiled it: results are the same, validating takes longer. With "
         f"a C compiler: pip install --no-cache-dir --force-reinstall --no-deps {_installed_from()}",
+        markup=False,
         soft_wrap=True,
     )
 
