@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reports.record.run import Run
@@ -30,6 +30,12 @@ def candidates(run: Run) -> frozenset[Candidate]:
 def caches(run: Run, side: str) -> frozenset[Candidate]:
     """Return what stood on one side, over all pairs and ranks."""
     return frozenset(_cache(line, side) for line in run.caches)
+
+
+def by_rank(run: Run) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what each rank says of itself, after a phrase that names it where it is not the first."""
+    for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
+        yield f" on rank {rank}" if rank else "", about
 
 
 def usual_candidate(runs: Sequence[Run], policy: GatePolicy) -> frozenset[Candidate]:
