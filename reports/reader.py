@@ -6,9 +6,7 @@ and a run whose records disagree with each other says so in ``problems``, with w
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,7 @@ from reports.read.consistency import (
     state_of,
     uncounted,
 )
-from reports.read.lines import read_lines
-from reports.read.open_windows import read_open
+from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
 from reports.record.records import Divergence
 from reports.record.run import Run, created
@@ -64,13 +61,12 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
     problems += schema_problems(RUN_FILE, manifest)
 
     ranks = []
-    with _collector_paused():
-        for rank, file in sorted(files.items()):
-            open_windows = read_open(path, rank, problems, changed)
-            try:
-                ranks.append(read_lines(file, rank, open_windows, most_windows, with_latency))
-            except OSError as fault:
-                problems.append(f"{file.name} can't be opened: {fault.strerror}")
+    for rank, file in sorted(files.items()):
+        open_windows = read_open(path, rank, problems, changed)
+        try:
+            ranks.append(read_lines(file, rank, open_windows, most_windows, with_latency))
+        except OSError as fault:
+            problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
     summary = json_file(path, SUMMARY_FILE, problems, changed)
     state = state_of(manifest, summary, ranks)
@@ -143,18 +139,6 @@ def unread_below(path: Path | str) -> list[str]:
         elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
             said.append(f"{child} holds runs of its own, which were not read")
     return said
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the cycle collector from looking at every record again and again: more than half of the reading time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _no_run(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 from xml.etree import ElementTree
 
@@ -70,12 +71,10 @@ def as_junit(run: Run, judgement: Judgement) -> str:
     properties = ElementTree.SubElement(suite, "properties")
     for key, value in about.items():
         ElementTree.SubElement(properties, "property", name=key, value=_xml(value))
-    counts = {"failure": 0, "error": 0}
 
     def case(group: str, title: str, found: str, kind: str, detail: str) -> None:
         one = ElementTree.SubElement(suite, "testcase", classname=f"kv-lockstep.{group}", name=_xml(title))
         if kind:
-            counts[kind] += 1
             ElementTree.SubElement(one, kind, message=_xml(found)).text = _xml(detail, 4000)
 
     kinds = {Verdict.PASS: "", Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error"}
@@ -84,18 +83,11 @@ def as_junit(run: Run, judgement: Judgement) -> str:
         case("demand", demand.demanded, demand.found, kinds[demand.verdict], detail)
     for group in grouped(run):
         detail = "" if group.first is None else "\n".join((group.first.explanation, *group.first.history))
+        title = f"{group.cause} ({group.dimension}, {group.fault} at fault)"
         # As the gate sees it: a divergence that the policy allows does not fail.
-        kind = "failure" if judgement.verdict is Verdict.FAIL else "" if judgement.verdict is Verdict.PASS else "error"
-        case(
-            "cause",
-            f"{group.cause} ({group.dimension}, {group.fault} at fault)",
-            f"{group.count:,} times",
-            kind,
-            detail,
-        )
-    suite.set("tests", str(len(suite.findall("testcase"))))
-    suite.set("failures", str(counts["failure"]))
-    suite.set("errors", str(counts["error"]))
+        case("cause", title, f"{group.count:,} times", kinds[judgement.verdict], detail)
+    for name, path in (("tests", "testcase"), ("failures", "testcase/failure"), ("errors", "testcase/error")):
+        suite.set(name, str(len(suite.findall(path))))
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
@@ -109,25 +101,20 @@ def workflow_commands(run: Run, judgement: Judgement) -> Iterator[str]:
         judgement: What follows from it.
     """
     kinds = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning"}
-    first = f"{judgement.verdict.value}: {facts.meaning(run, judgement)}"
-    kind = kinds.get(judgement.verdict)
-    lines = [f"::{kind} title=kv-lockstep::{_command(first)}"] if kind else []
-    lines += [
-        f"::error title=kv-lockstep::{_command(f'{g.cause}, {g.fault} at fault, {g.count:,} times: {said}')}"
-        for g in grouped(run)
-        if judgement.verdict is Verdict.FAIL
-        for said in ["" if g.first is None else g.first.explanation]
-    ]
+    yield from (
+        # Escaped is what the runner would take for the end of the command.
+        f"::{kinds[verdict]} title=kv-lockstep::{line(said, 1000).replace('%', '%25')}"
+        for verdict, said in islice((one for one in _annotations(run, judgement) if one[0] in kinds), _MAX_ANNOTATIONS)
+    )
+
+
+def _annotations(run: Run, judgement: Judgement) -> Iterator[tuple[Verdict, str]]:
+    yield judgement.verdict, f"{judgement.verdict.value}: {facts.meaning(run, judgement)}"
+    for group in grouped(run) if judgement.verdict is Verdict.FAIL else ():
+        said = "" if group.first is None else group.first.explanation
+        yield judgement.verdict, f"{group.cause}, {group.fault} at fault, {group.count:,} times: {said}"
     for demand in facts.by_gravity(judgement.demands):
-        if demand.verdict in kinds:
-            said = f"{demand.demanded}, found {demand.found}. {demand.remedy}"
-            lines.append(f"::{kinds[demand.verdict]} title=kv-lockstep::{_command(said)}")
-    yield from lines[:_MAX_ANNOTATIONS]
-
-
-def _command(said: str) -> str:
-    """Escape what the runner would take for the end of the command."""
-    return line(said, 1000).replace("%", "%25")
+        yield demand.verdict, f"{demand.demanded}, found {demand.found}. {demand.remedy}"
 
 
 def _xml(value: object, limit: int = 400) -> str:

@@ -8,8 +8,7 @@ from typing import IO
 from reports.disk.json_file import json_file
 from reports.disk.layout import RANK_FILE, RUN_FILE, SUMMARY_FILE
 from reports.disk.process import alive
-from reports.read.lines import RankLines
-from reports.read.open_windows import read_open
+from reports.read.lines import RankLines, read_open
 from reports.record.records import Divergence
 from reports.record.totals import Totals, fold
 

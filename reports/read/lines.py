@@ -1,4 +1,4 @@
-"""What one rank's file of lines holds, and what in it can't be read."""
+"""What one rank's files hold, of lines and of open windows, and what in them can't be read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.disk.json_file import CHANGED
-from reports.disk.layout import rank_file
+from reports.disk.json_file import CHANGED, json_file
+from reports.disk.layout import open_file, rank_file
 from reports.disk.seal import is_sealed, new_digest
 from reports.read.schema1 import InFull
 from reports.read.window_check import check_window, window_of
@@ -160,6 +160,38 @@ def read_lines(
     with path.open("rb", buffering=1 << 20) as file:
         found.take(file)
     return found
+
+
+def read_open(path: Path, rank: int, problems: list[str], changed: list[str]) -> list[Window]:
+    """Read a rank's open windows. Read them before its lines: what they lack then is in these.
+
+    Args:
+        path: The run directory.
+        rank: Whose they are.
+        problems: Takes a sentence for what can't be read.
+        changed: Takes one if they were changed after they were written.
+
+    Returns:
+        The windows, at most one of each pair; some may be lines by now.
+    """
+    name = open_file(rank)
+    content = json_file(path, name, problems, changed)
+    listed = [] if content is None else content.get("windows")
+    if not isinstance(listed, list):
+        problems.append(f"{name} holds no windows")
+        return []
+    found: dict[str, Window] = {}
+    for place, line in enumerate(listed):
+        try:
+            if type(line) is not dict or "like" in line:
+                raise ValueError("no window in full")
+            check_window(line)
+            if line["cache"] in found:
+                raise ValueError(f"another one of {line['cache']!r:.60}")
+            found[line["cache"]] = window_of(line, rank)
+        except ValueError as fault:
+            problems.append(f"{name}: windows[{place}]: {fault}")
+    return [*found.values()]
 
 
 def _reason(fault: Exception) -> str:

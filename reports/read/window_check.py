@@ -12,9 +12,6 @@ from reports.record.words import Outcome
 
 _BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
 _OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)
-_INT = {int}
-_NONE: dict[str, dict[str, int]] = {}
-_values = dict.values
 _FIELDS = frozenset(Window.__dataclass_fields__)
 _TABLES = (*COUNTS, "bytes_held")
 _NUMBERS = (("seq", 0), ("like", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
@@ -31,7 +28,7 @@ def check_window(line: dict[str, Any]) -> None:
         ValueError: If it can't be added up; says why.
     """
     try:
-        lookups, latency = line.get("lookups", _NONE), line.get("latency_ns", _NONE)
+        lookups, latency = line.get("lookups", {}), line.get("latency_ns", {})
         tables = [line[name] for name in _TABLES if name in line]
         tables += lookups.values()
         tables += latency.values()
@@ -41,8 +38,8 @@ def check_window(line: dict[str, Any]) -> None:
             if tables:
                 raise ValueError("tables beside counts")
             tables.append(dict(enumerate(line["counts"])))
-        counts = list(chain.from_iterable(map(_values, tables)))  # raises TypeError where one is no table
-        if counts and not (set(map(type, counts)) == _INT and min(counts) >= 0 and max(counts) < _TOO_MANY):
+        counts = list(chain.from_iterable(map(dict.values, tables)))  # raises TypeError where one is no table
+        if counts and not (set(map(type, counts)) == {int} and min(counts) >= 0 and max(counts) < _TOO_MANY):
             bad = next(n for n in counts if type(n) is not int or not 0 <= n < _TOO_MANY)
             raise ValueError(f"{bad!r:.40} is no count")
         for outcomes in lookups.values():

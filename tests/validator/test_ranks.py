@@ -87,7 +87,7 @@ def test_ranks_of_one_job_share_a_run_and_a_missing_one_is_missing_evidence(tmp_
     assert "1 of 2 ranks left no file that can be read: rank 1" in str(judgement)
 
 
-@guards("validator/gate/rules/soundness.py", "{0: run.manifest, **run.ranks}", "{0: run.manifest}")
+@guards("validator/gate/rules/identity.py", "{0: run.manifest, **run.ranks}", "{0: run.manifest}")
 def test_a_rank_that_proved_nothing_is_named(tmp_path: Path) -> None:
     """Rank 1 writes what it says of itself into its own file, because only rank 0 writes the manifest."""
     path = write(tmp_path, 1, now=1.0, world_size=2)

@@ -20,11 +20,10 @@ from validator.commands.ab_shown import series_display, show_trainings
 from validator.commands.show import console
 from validator.commands.train_config import read_config
 from validator.errors import ConfigError
-from validator.gate.judgement import Judgement, decide
-from validator.gate.policy import GatePolicy
+from validator.gate.judgement import decide
+from validator.gate.policy import GatePolicy, TrainingPolicy
 from validator.gate.rules.training import whole_and_judged
 from validator.gate.shipped import find_file
-from validator.gate.training_policy import TrainingPolicy
 from validator.provenance import provenance
 from validator.toml import parse_setting
 
@@ -93,7 +92,8 @@ def main(arguments: Namespace) -> int:
     except KeyboardInterrupt:
         trainings.state = "interrupted"
         err.print("interrupted; what was recorded is judged as an incomplete series")
-    judgement = _judged(trainings, policy)
+    demands = tuple(whole_and_judged(trainings, policy))
+    judgement = decide(demands, "training", lambda: iter([f"{d.demanded}: {d.found}" for d in demands[1:]]))
     write_trainings(trainings, {"verdict": judgement.verdict.value, "demands": list(map(to_json, judgement.demands))})
     show_trainings(trainings, policy, judgement, out)
     return judgement.exit_code
@@ -106,11 +106,6 @@ def _policy(arguments: Namespace) -> TrainingPolicy:
     if training is None:
         raise ConfigError(f"{arguments.policy}: no table [training] in it, so there is nothing to judge trainings by")
     return training
-
-
-def _judged(trainings: Trainings, policy: TrainingPolicy) -> Judgement:
-    demands = tuple(whole_and_judged(trainings, policy))
-    return decide(demands, "training", lambda: iter([f"{d.demanded}: {d.found}" for d in demands[1:]]))
 
 
 def _embedded(arguments: Namespace) -> Plan:

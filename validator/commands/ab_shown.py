@@ -14,8 +14,8 @@ from reports.content.text import plural
 from reports.formats.terminal.layout import STYLES, Page
 from reports.record.trainings import SIDES, Training, Trainings
 from validator.gate.judgement import Judgement
+from validator.gate.policy import TrainingPolicy
 from validator.gate.rules.training import METRICS, change, measured
-from validator.gate.training_policy import TrainingPolicy
 
 
 class SeriesDisplay:

@@ -6,7 +6,6 @@ import time
 
 from rich.console import Console
 
-from reports.content.facts import Judgement
 from reports.errors import RunUnreadable
 from reports.formats.terminal.run import first_lines
 from reports.reader import read_run
@@ -42,7 +41,10 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
             return None
         judgement = judge([run])
         first_lines(run, judgement, out)
-        _write_page(run, judgement, out, err)
+        try:
+            out.print(f"report: {write_page(run, judgement)}", soft_wrap=True)
+        except Exception as problem:  # the verdict stands without a page
+            err.print(f"no HTML page was written: {problem}", soft_wrap=True)
         code = judgement.exit_code
     out.print(f"run directory: {lockstep.run_dir}", soft_wrap=True)
     return code
@@ -73,11 +75,3 @@ def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | 
     while (run := read_run(lockstep.run_dir)).state == "in progress" and time.monotonic() < end:
         time.sleep(_EVERY_S)
     return run
-
-
-def _write_page(run: Run, judgement: Judgement, out: Console, err: Console) -> None:
-    """Write the HTML page; nothing that draws is imported while it trains."""
-    try:
-        out.print(f"report: {write_page(run, judgement)}", soft_wrap=True)
-    except Exception as problem:  # the verdict stands without a page
-        err.print(f"no HTML page was written: {problem}", soft_wrap=True)

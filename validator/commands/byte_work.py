@@ -28,7 +28,7 @@ def tell_if_not_compiled(err: Console) -> None:
         why = f"torch {torch.__version__} has no view of tensors for C"
         remedy = "With a newer one: pip install 'torch>=2.10'"
     said = f"byte work is done in Python, because {why}: results are the same, validating takes longer. {remedy}"
-    err.print(said, soft_wrap=True)
+    err.print(said, markup=False, soft_wrap=True)
 
 
 def _installed_from() -> str:

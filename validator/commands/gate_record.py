@@ -149,13 +149,10 @@ def _changes(base: Path, item: Mapping[str, Any]) -> list[str]:
 def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> Iterator[str]:
     """Yield what is wrong if the same evidence does not give the same verdict."""
 
-    def paths(*kinds: str) -> list[Path]:
-        return [
-            _directory(base, item) / (name if item["kind"] not in _WHOLE else "")
-            for item in record["evidence"]
-            if item["kind"] in kinds
-            for name in ([""] if item["kind"] in _WHOLE else item["files"])
-        ]
+    def paths(kind: str) -> list[Path]:
+        items = [item for item in record["evidence"] if item["kind"] == kind]
+        names = ("",) if kind in _WHOLE else ()  # of a whole directory, itself
+        return [_directory(base, item) / name for item in items for name in names or item["files"]]
 
     policy = [GatePolicy.load(path) for path in paths("policy")] or [GatePolicy()]
     waivers = [waiver for path in paths("waivers") for waiver in load_waivers(path)]

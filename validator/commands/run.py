@@ -17,7 +17,7 @@ from validator.commands.at_close import judge_at_close
 from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.show import console
 from validator.config import ValidationConfig
-from validator.errors import ConfigError, LockstepError
+from validator.errors import ConfigError
 from validator.script import Ending, run_script
 from validator.session import Lockstep
 from validator.toml import parse_setting
@@ -41,6 +41,7 @@ def main(arguments: Namespace) -> int:
     if arguments.primary:
         settings["world_model_cfg.use_new_cache_manager"] = arguments.primary == "new"
     sessions: list[Lockstep] = []
+    state = "crashed"
 
     def opened(given: Mapping[str, Any], about: Mapping[str, Any]) -> Lockstep:
         config = ValidationConfig.from_mapping(dict(given))
@@ -58,19 +59,13 @@ def main(arguments: Namespace) -> int:
         install(opened, force=True)
         override(settings, lambda text: err.print(text, soft_wrap=True))
         ending = run_script(arguments.script, arguments.args, passed_on=_REFUSALS)
+        state = {0: "complete", 130: "interrupted"}.get(ending.code, "crashed")
     except (LightZeroMismatch, LightZeroMissing, SettingsError) as refused:
-        _close(sessions, "crashed")
         raise ConfigError(str(refused)) from None
-    except LockstepError:
-        _close(sessions, "crashed")
-        raise
-    _close(sessions, "complete" if ending.code == 0 else "interrupted" if ending.code == 130 else "crashed")
+    finally:
+        for session in sessions:
+            session.close(state)
     return _judged(sessions, ending, arguments.script, out, err)
-
-
-def _close(sessions: list[Lockstep], state: str) -> None:
-    for session in sessions:
-        session.close(state)
 
 
 def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, err: Any) -> int:

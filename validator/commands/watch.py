@@ -6,7 +6,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -40,18 +39,13 @@ def main(arguments: Namespace) -> int:
             with Live(console=out, auto_refresh=False) as live:
                 _follow(follower, arguments.every, lambda text: live.update(text, refresh=True))
         else:
-            _follow(follower, arguments.every, lambda text: _plainly(out, text), arguments.once)
+            _follow(follower, arguments.every, lambda text: out.print(text, end="\n\n", soft_wrap=True), arguments.once)
         out.print(f"in full: kv-lockstep report {path}", soft_wrap=True)
     except KeyboardInterrupt:
         pass  # how one leaves it
     finally:
         follower.close()
     return 0
-
-
-def _plainly(out: Console, text: Text) -> None:
-    out.print(text, soft_wrap=True)
-    out.print()
 
 
 def _follow(follower: Follower, every_s: float, show: Callable[[Text], None], once: bool = False) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 from reports.record.run import Run, created
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, at_least, demand, each
-from validator.gate.rules.identity import Candidate, candidates, is_sound, seed, setting, stage, usual_candidate
+from validator.gate.rules.identity import (
+    Candidate,
+    by_rank,
+    candidates,
+    is_sound,
+    seed,
+    setting,
+    stage,
+    usual_candidate,
+)
 
 _AHEAD_S = 300.0  # by which clocks of two machines may differ
 _DAY_S = 86_400.0
@@ -112,10 +121,8 @@ def committed(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return
 
     def look(run: Run) -> tuple[str, str]:
-        for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
-            problem = commit_problem(about)
-            if problem:
-                on = f" on rank {rank}" if rank else ""
+        for on, about in by_rank(run):
+            if problem := commit_problem(about):
                 return f"{problem}{on}", "commit in a git checkout, and record again"
         return "", ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reports.record.run import Run
@@ -24,7 +24,18 @@ class Candidate(NamedTuple):
 
 def candidates(run: Run) -> frozenset[Candidate]:
     """Return what stood on the candidate's side, over all pairs and ranks."""
-    return frozenset(_candidate(line) for line in run.caches)
+    return caches(run, "candidate")
+
+
+def caches(run: Run, side: str) -> frozenset[Candidate]:
+    """Return what stood on one side, over all pairs and ranks."""
+    return frozenset(_cache(line, side) for line in run.caches)
+
+
+def by_rank(run: Run) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what each rank says of itself, after a phrase that names it where it is not the first."""
+    for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
+        yield f" on rank {rank}" if rank else "", about
 
 
 def usual_candidate(runs: Sequence[Run], policy: GatePolicy) -> frozenset[Candidate]:
@@ -87,7 +98,7 @@ def _without_paths(config: Any) -> Any:
     return config
 
 
-def _candidate(line: Mapping[str, Any]) -> Candidate:
+def _cache(line: Mapping[str, Any], side: str) -> Candidate:
     sources = line.get("sources")
-    source = sources.get("candidate") if isinstance(sources, Mapping) else ""
-    return Candidate(str(line.get("candidate")), source if isinstance(source, str) else "")
+    source = sources.get(side) if isinstance(sources, Mapping) else ""
+    return Candidate(str(line.get(side)), source if isinstance(source, str) else "")

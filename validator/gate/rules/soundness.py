@@ -8,7 +8,7 @@ from reports.record.run import Run, State
 from reports.record.words import Dimension, Outcome
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, demand, each
-from validator.gate.rules.identity import dropped, sampled
+from validator.gate.rules.identity import by_rank, dropped, sampled
 
 _INCOMPLETE: dict[State, str] = {
     "complete": "record it again",
@@ -84,12 +84,11 @@ def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """The harness showed on planted faults, before each run, that it would notice."""
 
     def look(run: Run) -> tuple[str, str]:
-        for rank, about in sorted({0: run.manifest, **run.ranks}.items()):
+        for on, about in by_rank(run):
             told = about.get("selftest")
             done = told if isinstance(told, dict) else {}
             if done.get("passed") is True or not (policy.selftest or told):
                 continue
-            on = f" on rank {rank}" if rank else ""
             if not done:
                 return f"no self-test recorded{on}", "leave selftest on"
             found = "noticed {detected} of {planted}, {cause_right} named, {side_right} charged rightly".format_map(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from reports.record.run import created
 from reports.record.trainings import SIDES, Training, Trainings
 from reports.record.words import Verdict
 from validator.gate.noninferiority import Comparison, compare
-from validator.gate.policy import GatePolicy
+from validator.gate.policy import GatePolicy, TrainingPolicy
 from validator.gate.rules.campaign import age_problem, commit_problem
 from validator.gate.rules.demand import Demand, Evidence, demand
-from validator.gate.rules.identity import Candidate, usual_candidate
-from validator.gate.training_policy import TrainingPolicy
+from validator.gate.rules.identity import Candidate, caches, usual_candidate
 
 _RUN_IT = "kv-lockstep ab --config configs/validate.toml"
 _CALMER = "more seeds, longer trainings or a quieter machine would decide"
@@ -101,7 +100,7 @@ def _same_caches(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -
         return
     control, candidate = ({Candidate(*cache) for cache in trainings.caches(side)} for side in SIDES)
     usual = usual_candidate(evidence.runs, policy)
-    controls = {_control(line) for run in evidence.runs for line in run.caches}
+    controls = {control for run in evidence.runs for control in caches(run, "control")}
     known = all(cache.source for cache in control | candidate)
     same = candidate == usual and bool(control) and control <= controls and control != candidate and known
     yield demand(
@@ -111,12 +110,6 @@ def _same_caches(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -
         str(trainings.path),
         f"the runs compared {_pair(controls, usual)}: train these, with --control and --candidate of kv-lockstep ab",
     )
-
-
-def _control(line: Mapping[str, Any]) -> Candidate:
-    sources = line.get("sources")
-    source = sources.get("control") if isinstance(sources, Mapping) else ""
-    return Candidate(str(line.get("control")), source if isinstance(source, str) else "")
 
 
 def _pair(control: Collection[Candidate], candidate: Collection[Candidate]) -> str:

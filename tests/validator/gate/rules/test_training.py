@@ -16,10 +16,9 @@ from tests.validator.gate.runs import run_of
 from tests.validator.gate.trainings import CANDIDATE, CONTROL, training, trainings_of
 from validator.errors import ConfigError
 from validator.gate.judgement import Evidence, judge
-from validator.gate.policy import GatePolicy
+from validator.gate.policy import GatePolicy, TrainingPolicy
 from validator.gate.rules.demand import Demand
 from validator.gate.rules.training import trains_as_well
-from validator.gate.training_policy import TrainingPolicy
 
 POLICY = GatePolicy(name="strict", training=TrainingPolicy())
 
