@@ -16,7 +16,7 @@ from shadow.manager import KVCacheManager
 from validator.bench.clock import Spread, interleaved, ratio
 from validator.entries.compare import agreement, differences
 
-# Layers, heads, embed_dim, context: ../shared/lightzero.md, production sizes.
+# Layers, heads, embed_dim and context of LightZero's own configurations.
 SIZES = {
     "CartPole": (2, 2, 64, 8),
     "Atari": (2, 8, 768, 8),

@@ -172,37 +172,24 @@ def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict
     exact = one.dtype == other.dtype and one.device == other.device and tolerance is None
     a, b = one.cpu().reshape(-1), other.cpu().reshape(-1)
     counts: Counter[str] = Counter()
-    greatest: dict[str, tuple[float, int] | None] = {"abs": None, "rel": None}
+    greatest: dict[str, tuple[float, int]] = {}
     for start in range(0, a.numel(), _BLOCK):
-        raw_x, raw_y = a[start : start + _BLOCK], b[start : start + _BLOCK]
-        x, y = numbers(raw_x), numbers(raw_y)
-        for side, values in (("control", x), ("candidate", y)):
-            if not _surely_finite(values):
-                counts[f"n_nan_{side}"] += int(values.isnan().sum())
-                counts[f"n_inf_{side}"] += int(values.isinf().sum())
-        unequal = ~same_bits(raw_x, raw_y) if exact else ~_close(_wide(x), _wide(y), tolerance or Tolerance(0.0, 0.0))
-        n = int(unequal.count_nonzero())
-        if not n:
-            continue
-        counts["n_mismatched"] += n
-        # Distances are only taken where there are some; mostly that is a few elements, or all.
-        where = unequal.nonzero()[:, 0] if n < x.numel() else None
-        u, v = (x, y) if where is None else (x[where], y[where])
-        for name, (top, at) in _greatest(u, v).items():
-            best = greatest[name]
-            if top >= 0 and (best is None or top > best[0]):
-                greatest[name] = (top, start + (at if where is None else int(where[at])))
+        x, y = a[start : start + _BLOCK], b[start : start + _BLOCK]
+        u, v = _wide(x), _wide(y)
+        for side, values in (("control", u), ("candidate", v)):
+            counts[f"n_nan_{side}"] += int(values.isnan().sum())
+            counts[f"n_inf_{side}"] += int(values.isinf().sum())
+        unequal = ~same_bits(x, y) if exact else ~_close(u, v, tolerance or Tolerance(0.0, 0.0))
+        where = unequal.nonzero()[:, 0]
+        counts["n_mismatched"] += len(where)
+        for name, (top, at) in _greatest(u[where].numpy(), v[where].numpy()).items():
+            if top > greatest.get(name, (-1.0, 0))[0]:
+                greatest[name] = (top, start + int(where[at]))
     result: dict[str, object] = {"n_elements": a.numel(), "n_mismatched": 0, **counts}
-    for name, best in greatest.items():
-        if best is not None:
-            result[f"max_{name}_diff"] = best[0]
-            result[f"max_{name}_index"] = tuple(map(int, np.unravel_index(best[1], one.shape)))
+    for name, (top, at) in greatest.items():
+        result[f"max_{name}_diff"] = top
+        result[f"max_{name}_index"] = tuple(map(int, np.unravel_index(at, one.shape)))
     return result
-
-
-def _surely_finite(values: Tensor) -> bool:
-    """Tell at the price of one pass that all values are finite; False says nothing, since a sum can overflow."""
-    return not (values.is_floating_point() or values.is_complex()) or bool(values.sum().isfinite())
 
 
 def _close(u: Tensor, v: Tensor, bound: Tolerance) -> Tensor:
@@ -211,40 +198,21 @@ def _close(u: Tensor, v: Tensor, bound: Tolerance) -> Tensor:
     return near | (u == v) | (u.isnan() & v.isnan())
 
 
-def _greatest(x: Tensor, y: Tensor) -> dict[str, tuple[float, int]]:
+def _greatest(u: Any, v: Any) -> dict[str, tuple[float, int]]:
     """Return the greatest finite absolute and relative distance and where it is first met; -1 where there is none."""
-    if x.dtype != torch.float32 or y.dtype != torch.float32:
-        return _greatest_exactly(_wide(x).numpy(), _wide(y).numpy(), np.arange(x.numel()))
-    # Single precision is screened in itself, at a fraction of the cost, and the few candidates are measured exactly.
-    u, v = x.numpy(), y.numpy()
-    found = {}
-    with np.errstate(all="ignore"):
-        distance = np.abs(u - v)
-        for name in ("abs", "rel"):
-            values = distance if name == "abs" else np.divide(distance, np.abs(u), out=distance)
-            top = values.max()
-            if not 1e-30 < top < 1e38:  # rounding says nothing there; so also for NaN
-                return _greatest_exactly(u.astype(np.float64), v.astype(np.float64), np.arange(len(u)))
-            close = np.flatnonzero(values >= top * np.float32(1 - 1e-6))
-            found[name] = _greatest_exactly(u[close].astype(np.float64), v[close].astype(np.float64), close)[name]
-    return found
-
-
-def _greatest_exactly(u: Any, v: Any, positions: Any) -> dict[str, tuple[float, int]]:
     found = {}
     with np.errstate(all="ignore"):
         distance = np.abs(u - v)
         for name, values in (("abs", distance), ("rel", distance / np.abs(u))):
-            at = int(values.argmax())
-            if not np.isfinite(values[at]):  # NaN and Inf are counted apart; the greatest is over what has a distance
-                values = np.where(np.isfinite(values), values, -1.0)
-                at = int(values.argmax())
-            found[name] = (float(values[at]), int(positions[at]))
+            # NaN and Inf are counted apart; the greatest is over what has a distance.
+            finite = np.where(np.isfinite(values), values, -1.0)
+            at = int(finite.argmax()) if len(finite) else -1
+            found[name] = (float(finite[at]) if len(finite) else -1.0, at)
     return found
 
 
 def _wide(values: Tensor) -> Tensor:
-    return values.to(torch.complex128 if values.is_complex() else torch.float64)
+    return numbers(values).to(torch.complex128 if values.is_complex() else torch.float64)
 
 
 def _bits(values: Tensor) -> Tensor:
