@@ -88,4 +88,5 @@ def holds(found: Region, expected: Digest) -> bool:
 def _bytes_of(values: torch.Tensor) -> memoryview:
     """Return the bytes of any tensor, whether NumPy knows its type or not."""
     own = values.cpu().resolve_conj().resolve_neg().contiguous()
-    return own.view(torch.uint8).numpy().data if own.ndim else own.reshape(1).view(torch.uint8).numpy().data
+    # Of one element to a dimension, torch takes any stride for contiguous; as_strided says the one that a view needs.
+    return own.as_strided((own.numel(),), (1,)).view(torch.uint8).numpy().data

@@ -240,3 +240,11 @@ def test_digests_of_two_kinds_are_never_of_the_same_contents() -> None:
     assert not device.same_contents(host)
     assert not host.same_contents(device)
     assert device != host
+
+
+def test_a_contiguous_tensor_of_unusual_strides_is_digested_as_its_copy() -> None:
+    one = torch.rand(2, 2, 3, 8)[:1, :1, :, :1].transpose(2, 3)[:, :, :, :1]
+    assert one.is_contiguous()
+    assert one.stride(-1) != 1
+
+    assert digest([Leaf(one, 1)]).contents == digest([Leaf(one.clone(), 1)]).contents
