@@ -12,7 +12,6 @@ them beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from operator import index
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from shadow.interface import positive
-from shadow.memory.buffers import Leaf, alike, empty_buffers, empty_like, fill, in_one_block, match, ordinary
+from shadow.memory.buffers import Leaf, alike, as_length, empty_buffers, empty_like, fill, in_one_block, match, ordinary
 from shadow.memory.regions import Layout, find
 
 
@@ -38,20 +37,11 @@ def leaves(entry: Any) -> list[Leaf]:
     Raises:
         AttributeError: If the object has another shape.
     """
-    found = []
+    found: list[Leaf] = []
     for layer in entry._keys_values:
         k, v = layer._k_cache, layer._v_cache
-        found.append(Leaf(k._cache, k._size if type(k._size) is int else _length(k._size)))
-        found.append(Leaf(v._cache, v._size if type(v._size) is int else _length(v._size)))
+        found += (Leaf(k._cache, as_length(k._size)), Leaf(v._cache, as_length(v._size)))
     return found
-
-
-def _length(size: Any) -> Any:
-    """Return a length as an int if it is NumPy's or a tensor's whole number, and as it is if it is none."""
-    try:
-        return index(size)
-    except TypeError:
-        return size
 
 
 class Cache:

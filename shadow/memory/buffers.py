@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from operator import index
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,16 @@ class Leaf(NamedTuple):
 
     tensor: Tensor
     size: int
+
+
+def as_length(size: Any) -> Any:
+    """Return a length as an int if it is NumPy's or a tensor's whole number, and as it is if it is none."""
+    if type(size) is int:
+        return size
+    try:
+        return index(size)
+    except TypeError:
+        return size
 
 
 def one_view(source: Sequence[Leaf]) -> Tensor | None:
