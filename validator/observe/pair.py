@@ -88,6 +88,7 @@ class Pair:
         self._session = session
         self.counters = case.counters
         self._times = case.counters.times
+        self._env_num = case.env_num
         self._began_ns = perf_counter_ns()
         self._drained_ns = 0  # of the harness's time, up to the last window
         self._windows = 0
@@ -122,7 +123,7 @@ class Pair:
                 self.counters.sort_in(name)
         if self._handed_out.watched is not None:
             self._handed_out.after_operation(op_index)
-        if env_id is not None and not 0 <= env_id < self.case.env_num:
+        if env_id is not None and not 0 <= env_id < self._env_num:
             self._bad_env(seen)
         elif kind == "get":
             self.lookups.got(seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reports.record.words import Cause, Dimension, Fault
@@ -19,7 +19,7 @@ from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.examination import Examination
 from validator.judge.presence import not_stored
 from validator.judge.side import SideView
-from validator.models.stored import Stored
+from validator.models.stored import PoolModel, Stored
 from validator.observe.audits import Audits
 
 
@@ -29,6 +29,15 @@ class Pending(NamedTuple):
     digest: Digest
     own: Any
     staged: Any
+
+
+@dataclass(slots=True)
+class _Pool:
+    """One pool as it is written to: the models of control and candidate, what it may hold, sets so far."""
+
+    models: tuple[PoolModel, PoolModel]
+    capacity: int
+    writes: int = 0
 
 
 class Sets:
@@ -43,7 +52,7 @@ class Sets:
         self._ledger = case.ledger
         self._in_place = case.in_place
         self._given = case.referee.given[case.secondary.name]
-        self._writes: dict[tuple[Pool, int | None], int] = defaultdict(int)
+        self._pools: dict[tuple[Pool, int | None], _Pool] = {}
 
     def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
@@ -71,7 +80,8 @@ class Sets:
         if pending is None:
             return
         case = self._case
-        models = case.control.model.pool(pool, env_id), case.candidate.model.pool(pool, env_id)
+        written = self._pools.get((pool, env_id)) or self._pool(pool, env_id)
+        models = written.models
         fields = (
             key,
             pool,
@@ -109,11 +119,17 @@ class Sets:
                 charge = self._examination.charge(side, stored, finding, operation.name)
                 if finding.kind.dimension is not Dimension.ISOLATION:
                     case.repair(side, charge, pool, env_id, key, stored)
-        self._writes[pool, env_id] += 1
-        if not self._writes[pool, env_id] % models[0].capacity:
+        written.writes += 1
+        if not written.writes % written.capacity:
             coverage["ring_wraps"] += 1
         if closely:
             self._audits.end_set()
+
+    def _pool(self, pool: Pool, env_id: int | None) -> _Pool:
+        # At the first set and not before: a deep copy of a pair is given its models after it was made.
+        control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
+        written = self._pools[pool, env_id] = _Pool((control, candidate), control.capacity)
+        return written
 
     def _arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
         """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""
