@@ -5,7 +5,6 @@ Everything that looks at the pair stands on this, and this on none of it.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Protocol
 
 from reports.record.records import Divergence
@@ -24,7 +23,6 @@ from validator.judge.side import Digests, SideView
 from validator.judge.words import key_text
 from validator.models.stored import Stored
 
-_MOST_HANDED_OUT = 8192
 _OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)  # after which the sides hold different ones
 
 
@@ -67,8 +65,8 @@ class Case:
         weight_version: Weight updates so far.
         searches: Tree searches begun so far.
         episodes: Episodes ended so far, by env.
+        now: Ordinal of the operation that is under way, or comes next.
         in_place: Whether dense entries of host memory are looked at where they lie.
-        handed_out: Ordinals of the last sets whose stored entry the host had in its own hands.
 
     Raises:
         ValueError: If nothing says how large the caches are.
@@ -101,7 +99,7 @@ class Case:
         self.counters = Counters()
         self.ledger = Ledger(self.counters, config.history)
         self.in_place = config.deferred != "always"
-        self.handed_out: deque[int] = deque(maxlen=_MOST_HANDED_OUT)
+        self.now = 0
         self.weight_version = 0
         self.searches = 0
         self.episodes = [0] * env_num

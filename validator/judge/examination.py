@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.record.words import Cause, Fault
 from shadow.located import region
 from validator.entries.digest import holds
-from validator.entries.readable import entry_leaves, storages
+from validator.entries.readable import entry_leaves, overlap
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Finding, Place, against
+from validator.judge.custody import Custody
 from validator.judge.presence import lost
 from validator.judge.side import SideView, Unreadable
 from validator.judge.values import wrong_value
@@ -20,8 +20,9 @@ from validator.models.stored import Stored
 class Examination:
     """Examines entries of one pair, and charges a side with what it finds."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, custody: Custody) -> None:
         self._case = case
+        self.custody = custody
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> Finding | None:
         """Look closely whether a set arrived as it was given, and as a copy.
@@ -40,7 +41,9 @@ class Examination:
             return Finding(words.INPUT_EDITED, {"op": stored.op_index})
         if isinstance(held, Unreadable) or found is None:
             return None
-        if storages(found) & storages(given_leaves):
+        # A host that was given what is stored may well give that back, to be stored where it lies.
+        given_back = side is self._case.primary and self.custody.primary_lends and stored.was_alive
+        if overlap(found, given_leaves) and not given_back:
             return Finding(words.REFERENCE_STORED, {"op": stored.op_index})
         if _holds(held, stored) or side.digest(found) == stored.digest:
             return None
@@ -68,6 +71,7 @@ class Examination:
         entry = side.read(pool, env_id, key)
         if entry is None:
             return lost(side, stored, referee.suspects(side, just_cleared)) if side.may_ask else None
+        self.custody.was_asked(side, entry, stored)
         if _holds(entry, stored):
             return None
         found = entry_leaves(entry)
@@ -84,16 +88,13 @@ class Examination:
         truth = referee.truth(stored)
         if referee.lossy(truth, found):
             return None
-        if referee.lives_in_input(side, found):
+        if referee.lives_in_input(side, stored, found):
             return Finding(words.REFERENCE_CHANGED)
-        return wrong_value(side, pool, env_id, stored, found, truth)
+        return wrong_value(side, stored.pool, stored.env_id, stored, found, truth)
 
     def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
         """Charge a side with what was found of one entry."""
-        charge = against(side, finding)
-        unclear = finding.kind.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
-        if unclear and side is self._case.primary and stored.op_index in self._case.handed_out:
-            charge = against(side, finding._replace(note=words.PERHAPS_THE_HOST))._replace(fault=Fault.UNKNOWN)
+        charge = self.custody.doubted(against(side, finding), stored)
         self._case.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))
         return charge
 

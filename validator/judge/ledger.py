@@ -49,9 +49,13 @@ class Ledger:
                 break
         return tuple(reversed(found))
 
+    def count(self, charge: Charge) -> None:
+        """Count a charge without writing it."""
+        self._counters.divergences[charge.group] += 1
+
     def is_news(self, charge: Charge, place: Place) -> bool:
         """Count a charge, and tell whether this very fault is not on record yet."""
-        self._counters.divergences[charge.group] += 1
+        self.count(charge)
         key = None if charge.cause is Cause.RAISED else place.key
         mark = (place.pool, place.env_id, key, charge.cause, charge.fault)
         if mark in self._marks:
@@ -72,7 +76,7 @@ class Ledger:
             for side in sides:
                 known = known or self.apart(side, pool, env_id, place.key)
             if known is not None:
-                self._counters.divergences[known.group] += 1
+                self.count(known)
                 return True
         return False
 

@@ -80,8 +80,7 @@ def _kept_too_long(side: SideView, pool: Pool, env_id: int | None, model: PoolMo
 
 def not_stored(side: SideView, stored: Stored) -> Finding:
     """Name why a side does not hold what it was just given."""
-    held = stored.previous and stored.previous[0].alive
-    return Finding(words.NOT_STORED_AGAIN if held else words.NOT_STORED, {"op": stored.op_index})
+    return Finding(words.NOT_STORED_AGAIN if stored.was_alive else words.NOT_STORED, {"op": stored.op_index})
 
 
 def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: Digest) -> Finding:

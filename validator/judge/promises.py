@@ -47,7 +47,9 @@ def policies(control: Any, candidate: Any) -> tuple[CachePolicy, CachePolicy, in
             assumed.append(f"{name} declares no policy; FIFO with {wanted} is assumed")
         elif policy.capacities != wanted:
             assumed.append(f"{name} declares {policy.capacities}, but {wanted} is what both are held to")
-        found.append(CachePolicy("fifo", wanted) if policy is None else replace(policy, capacities=wanted))
+        found.append(
+            CachePolicy("fifo", wanted, live_results=None) if policy is None else replace(policy, capacities=wanted)
+        )
     return found[0], found[1], envs or wanted.wm, assumed
 
 

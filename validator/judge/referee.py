@@ -11,7 +11,7 @@ from reports.record.records import LeafDifference
 from reports.record.words import Fault
 from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
-from shadow.operation import Observation, make
+from shadow.operation import Observation
 from validator.entries.compare import Tolerance, differences
 from validator.entries.digest import Digest
 from validator.entries.readable import Given, entry_leaves, memory_of
@@ -41,20 +41,22 @@ class Referee:
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
         self.given: dict[str, deque[Given]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
 
-    def was_given(self, side: SideView, entry: Any, region: Region | None) -> None:
+    def was_given(self, side: SideView, entry: Any, region: Region | None, op_index: int) -> None:
         """Remember the memory of what a side was given to store, the last few; ``region`` says where it lies, if known.
 
         Most hosts store from one scratch entry, and so does the staging: that is remembered once.
         """
         given = self.given[side.name]
         if region is None:
-            memory = memory_of(entry)
+            memory = memory_of(entry, op_index)
             if memory is not None:
                 given.append(memory)
             return
         first, addresses = region.tensors[0], region.addresses
-        if not given or given[-1].addresses != addresses or given[-1].first() is not first:
-            given.append(make(Given, (weakref.ref(first), addresses, region.layout.leaf_nbytes)))
+        if given and given[-1].addresses == addresses and given[-1].first() is first:
+            given[-1].until = op_index
+        else:
+            given.append(Given(weakref.ref(first), addresses, region.layout.leaf_nbytes, op_index, op_index))
 
     def suspects(self, side: SideView, just_cleared: bool = False) -> tuple[Clear, ...]:
         """Return the clears that may have taken what a side lacks.
@@ -133,29 +135,28 @@ class Referee:
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
-        if self.lives_in_input(side, leaves) or self._copies_input(side, expected, found):
+        if self.lives_in_input(side, expected, leaves) or self._copies_input(side, expected, found):
             return Finding(words.REFERENCE_CHANGED)
         return wrong_value(side, pool, env_id, expected, leaves, truth)
 
     def _copies_input(self, side: SideView, stored: Stored, answered: Digest) -> bool:
         """Tell whether an answer is a copy of what this side was given to store, and only refers to."""
         held = entry_leaves(side.shown(stored.pool, stored.env_id, stored.key))
-        return held is not None and side.digest(held) == answered and self.lives_in_input(side, held)
+        return held is not None and side.digest(held) == answered and self.lives_in_input(side, stored, held)
 
     def lossy(self, truth: Sequence[Leaf] | None, answer: Sequence[Leaf]) -> bool:
         """Tell whether an answer is only as far from what was stored as the tolerance allows."""
         return self.tolerance is not None and truth is not None and not differences(truth, answer, self.tolerance)
 
-    def lives_in_input(self, side: SideView, leaves: Sequence[Leaf]) -> bool:
-        """Tell whether an answer shares memory with something this side was given to store."""
+    def lives_in_input(self, side: SideView, stored: Stored, leaves: Sequence[Leaf]) -> bool:
+        """Tell whether an answer shares memory with what this side was given when it was told to store this."""
         own = [leaf.tensor.data_ptr() for leaf in leaves if leaf.tensor.numel()]
-        return any(
-            start <= address < start + given.nbytes
-            for given in self.given[side.name]
-            if given.first() is not None
-            for start in given.addresses
-            for address in own
-        )
+        return any(given.holds(address, stored.op_index) for given in self.given[side.name] for address in own)
+
+    def was_given_back(self, side: SideView, leaves: Sequence[Leaf]) -> bool:
+        """Tell whether an answer lies in memory that the host gave to store at any time: it had it in its hands."""
+        own = [leaf.tensor.data_ptr() for leaf in leaves if leaf.tensor.numel()]
+        return any(given.covers(address) for given in self.given[side.name] for address in own)
 
     def truth(self, stored: Stored) -> list[Leaf] | None:
         """Return the leaves of an entry that is still what was stored, from whichever side keeps one."""

@@ -147,6 +147,16 @@ REFERENCE_CHANGED = _isolation(
 HOST_WROTE = _isolation(
     Cause.ALIASED_ON_GET, "hands out what it stores, and the host wrote into the entry of operation {op}"
 )
+HANDS_OUT_STORED = _isolation(
+    Cause.ALIASED_ON_GET,
+    "answers with what it stores, or with the same memory twice, although it declares that it does not: what it "
+    "answers is not the host's alone",
+)
+HOST_WOULD_WRITE = _isolation(
+    Cause.ALIASED_ON_GET,
+    "hands out what it stores, and the host writes into what it is given, as into the entry of operation {op}: in this "
+    "side's place that would have been the store",
+)
 RESULT_CHANGED = _isolation(
     Cause.ALIASED_ON_GET,
     "changed a result that it had handed out while it was held: a later operation reused its memory",
@@ -220,6 +230,7 @@ ANSWERS_DIFFER = _value(Cause.UNKNOWN, "Both sides answered this lookup and thei
 # -- what is said beside it --------------------------------------------------------------------------------------------
 
 PERHAPS_THE_HOST = "it hands out what it stores, so the host may have done it"
+SEEN_BEFORE = "it was seen to do so before"
 TENSORS_GONE = "the result came from the device after the operation, and its tensors are gone"
 LEFT_AS_IT_IS = "it was left as it is, as it would be without validation"
 PUT_BACK = "it was put back; until the first such change only some calls are looked at"

@@ -47,25 +47,25 @@ class Audits:
 
     def audit_all(self) -> None:
         """Audit every live entry of both sides, and every result still held."""
-        self._handed_out.check(keep=0)
         for side in self._case.sides:
             for pool, env_id, model in side.model.pools():
                 self._audit_pool(side, pool, env_id, model)
+        self._handed_out.check(keep=0)
         self._look_for_sharing()
         self._case.counters.coverage["audits_full"] += 1
 
     def before_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Audit what is about to be cleared, the last chance to see it."""
-        self._handed_out.check(keep=0)
         if cleared == "recur":
             self._recur_clears += 1
-            if self._recur_clears % self._every:
-                self._case.counters.coverage["audits_left_out_for_budget"] += 1
-                return
-        for side in self._case.sides:
-            for pool, env, model in side.model.pools():
-                if covers(cleared, env_id, pool, env):
-                    self._audit_pool(side, pool, env, model)
+        if cleared == "recur" and self._recur_clears % self._every:
+            self._case.counters.coverage["audits_left_out_for_budget"] += 1
+        else:
+            for side in self._case.sides:
+                for pool, env, model in side.model.pools():
+                    if covers(cleared, env_id, pool, env):
+                        self._audit_pool(side, pool, env, model)
+        self._handed_out.check(keep=0)
 
     def after_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Look whether what should be gone is gone, and nothing else is."""

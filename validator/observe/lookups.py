@@ -19,6 +19,7 @@ from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
 from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
+from validator.judge.custody import Custody
 from validator.models.pools import pools_of
 from validator.models.stored import Stored
 from validator.observe.handed_out import HandedOut
@@ -34,9 +35,10 @@ class Lookups:
         compare_each: Lookup of which one is compared.
     """
 
-    def __init__(self, case: Case, looks: DeviceLooks, handed_out: HandedOut) -> None:
+    def __init__(self, case: Case, custody: Custody, looks: DeviceLooks, handed_out: HandedOut) -> None:
         self.compare_each = 1
         self._case = case
+        self._custody = custody
         self._looks = looks
         self._handed_out = handed_out
         self._control = case.control
@@ -134,7 +136,9 @@ class Lookups:
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
         place = Place.of(seen, outcome)
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
-        for charge in self._case.referee.judge(seen, expected):
+        own = 0 if self._case.primary is self._control else 1
+        for found in self._case.referee.judge(seen, expected):
+            charge = self._custody.doubted_answer(found, answers[own], expected[own])
             if self._ledger.repeats(charge, place):
                 continue
             self._case.charge(charge, place, answers, errors)
