@@ -29,7 +29,7 @@ from validator.judge.charge import Finding, Place, of_nobody
 from validator.judge.counters import BATCH, DIFFER, EQUAL
 from validator.judge.examination import Examination
 from validator.judge.side import SideView
-from validator.judge.values import remembered, wrong_value
+from validator.judge.values import remembered
 from validator.models.stored import Stored
 
 _AT_ONCE = 8  # first audited entries of a side that are waited for: they show whether its peek may be believed
@@ -224,7 +224,7 @@ class DeviceLooks:
         if now is not None and side.digest(now) == found:
             if referee.lives_in_input(side, stored, now):
                 return Finding(words.REFERENCE_CHANGED)
-            return wrong_value(side, asked, env_id, stored, now, referee.truth(stored))
+            return referee.wrong_value(side, asked, env_id, stored, now, referee.truth(stored))
         unknown = Finding(words.NEVER_STORED, note=words.TENSORS_GONE)
         return remembered(side, asked, env_id, stored, found) or unknown
 

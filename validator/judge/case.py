@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from reports.record.records import Divergence
-from reports.record.words import ONLY_COUNTED, Dimension
+from reports.record.words import ONLY_COUNTED, Cause, Dimension
 from shadow.entry import KeysValues
 from shadow.operation import Pool
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
 from validator.entries.compare import Tolerance
+from validator.judge import words
 from validator.judge.charge import Charge, Place
 from validator.judge.counters import OUTCOMES, Counters
 from validator.judge.ledger import Ledger
@@ -65,6 +66,7 @@ class Case:
         weight_version: Weight updates so far.
         searches: Tree searches begun so far.
         episodes: Episodes ended so far, by env.
+        one_store: Sides and pools that are known to be kept in one store with another pool, and the charge for it.
         now: Ordinal of the operation that is under way, or comes next.
         in_place: Whether dense entries of host memory are looked at where they lie.
 
@@ -95,10 +97,11 @@ class Case:
         self.primary = self.control if primary == "control" else self.candidate
         self.secondary = self.other(self.primary)
         tolerance = None if config.rtol is None or config.atol is None else Tolerance(config.rtol, config.atol)
-        self.referee = Referee(self.control, self.candidate, tolerance)
         self.counters = Counters()
         self.ledger = Ledger(self.counters, config.history)
+        self.referee = Referee(self.control, self.candidate, tolerance, self.ledger)
         self.in_place = config.deferred != "always"
+        self.one_store: dict[tuple[str, Pool, int | None], Charge] = {}
         self.now = 0
         self.weight_version = 0
         self.searches = 0
@@ -116,7 +119,9 @@ class Case:
         errors: tuple[Exception | None, Exception | None] = (None, None),
     ) -> None:
         """Count a divergence, and record it in full unless this very fault is on record already."""
-        if not self.ledger.is_news(charge, place):
+        is_news = self.ledger.is_news(charge, place)
+        self._part(charge, place)
+        if not is_news:
             return
         env_id, key = place.env_id, place.key
         divergence = Divergence(
@@ -161,10 +166,28 @@ class Case:
             key: Key.
             expected: What the side should hold there, or None.
         """
+        if charge.cause is Cause.ONE_STORE:
+            return
         if charge.dimension in _OTHER_KEYS:
             self.ledger.set_keys_apart(pool, env_id, charge)
         if expected is None or side is self.primary or not self._repaired(side, expected):
             self.ledger.set_apart(side.name, pool, env_id, key, charge)
+
+    def _part(self, charge: Charge, place: Place) -> None:
+        """Note what follows from a charge beyond the key that it was raised at."""
+        side = next((side for side in self.sides if side.fault is charge.fault), None)
+        facts = charge.finding.facts
+        if side is None:
+            return
+        if charge.finding.kind is words.ONE_STORE:
+            for pool, env_id in (facts["pool"], facts["other_pool"]):
+                self.ledger.keys_part(side.name, pool, env_id, None, charge)
+        elif charge.finding.kind is words.CLEARED_TOO_MUCH:
+            pool, env_id = facts["pool"]
+            model = side.model.pool(pool, env_id)
+            for stored in [each for each in model.live() if each.op_index < facts["op"] and each.key != place.key]:
+                if side.read(pool, env_id, stored.key) is None:
+                    model.rebase(stored.key, None)  # it went with that clear: no defect of its own
 
     def _repaired(self, side: SideView, expected: Stored) -> bool:
         """Give a side the entry that the other one holds, and tell whether it then holds what it should."""

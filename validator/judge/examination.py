@@ -12,8 +12,8 @@ from validator.judge.case import Case
 from validator.judge.charge import Charge, Finding, Place, against
 from validator.judge.custody import Custody
 from validator.judge.presence import lost
+from validator.judge.roots import rooted
 from validator.judge.side import SideView, Unreadable
-from validator.judge.values import wrong_value
 from validator.models.stored import Stored
 
 
@@ -49,7 +49,7 @@ class Examination:
             return None
         if self._case.referee.lossy(given_leaves, found):
             return None
-        return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
+        return self._case.referee.wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
 
     def of_live(self, side: SideView, stored: Stored, just_cleared: bool = False) -> Finding | None:
         """Hold what a side keeps under a live key against what was stored there.
@@ -70,7 +70,7 @@ class Examination:
         case.counters.coverage["entries_audited"] += 1
         entry = side.read(pool, env_id, key)
         if entry is None:
-            return lost(side, stored, referee.suspects(side, just_cleared)) if side.may_ask else None
+            return lost(side, stored, referee.suspects(side, stored, just_cleared)) if side.may_ask else None
         self.custody.was_asked(side, entry, stored)
         if _holds(entry, stored):
             return None
@@ -90,12 +90,13 @@ class Examination:
             return None
         if referee.lives_in_input(side, stored, found):
             return Finding(words.REFERENCE_CHANGED)
-        return wrong_value(side, stored.pool, stored.env_id, stored, found, truth)
+        return referee.wrong_value(side, stored.pool, stored.env_id, stored, found, truth)
 
     def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
         """Charge a side with what was found of one entry."""
-        charge = self.custody.doubted(against(side, finding), stored)
-        self._case.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))
+        place = Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key)
+        charge = rooted(self._case, self.custody.doubted(against(side, finding), stored), place)
+        self._case.charge(charge, place)
         return charge
 
     def charge_and_repair(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> None:

@@ -19,6 +19,7 @@ from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.examination import Examination
 from validator.judge.presence import uncalled
+from validator.judge.roots import rooted
 from validator.judge.side import SideView
 from validator.models.pools import covers
 from validator.models.stored import PoolModel, Stored
@@ -152,8 +153,11 @@ class Audits:
             found = entry_leaves(side.read(pool, env_id, key))
             if found is None:
                 continue
-            charge = against(side, uncalled(side, pool, env_id, key, side.digest(found)))
-            self._case.charge(charge, Place(-1, "audit", pool, env_id, key))
+            place = Place(-1, "audit", pool, env_id, key)
+            charge = rooted(self._case, against(side, uncalled(side, pool, env_id, key, side.digest(found))), place)
+            if ledger.repeats(charge, place):
+                continue
+            self._case.charge(charge, place)
             ledger.keys_part(side.name, pool, env_id, key, charge)
 
     def _look_for_sharing(self) -> None:
@@ -177,7 +181,8 @@ class Audits:
             if one is other
             else of_nobody(words.MEMORY_OF_BOTH, {"key": second.key})
         )
-        self._case.charge(charge, Place(second.op_index, "audit", second.pool, second.env_id, second.key))
+        place = Place(second.op_index, "audit", second.pool, second.env_id, second.key)
+        self._case.charge(rooted(self._case, charge, place), place)
 
     def _audit_next(self) -> None:
         for _ in range(2):

@@ -20,6 +20,7 @@ from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
 from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
 from validator.judge.custody import Custody
+from validator.judge.roots import rooted
 from validator.models.pools import pools_of
 from validator.models.stored import Stored
 from validator.observe.handed_out import HandedOut
@@ -138,7 +139,7 @@ class Lookups:
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
         own = 0 if self._case.primary is self._control else 1
         for found in self._case.referee.judge(seen, expected):
-            charge = self._custody.doubted_answer(found, answers[own], expected[own])
+            charge = rooted(self._case, self._custody.doubted_answer(found, answers[own], expected[own]), place)
             if self._ledger.repeats(charge, place):
                 continue
             self._case.charge(charge, place, answers, errors)
