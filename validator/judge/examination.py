@@ -96,7 +96,8 @@ class Examination:
         """Charge a side with what was found of one entry."""
         place = Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key)
         charge = rooted(self._case, self.custody.doubted(against(side, finding), stored), place)
-        self._case.charge(charge, place)
+        if not self._case.ledger.repeats(charge, place):
+            self._case.charge(charge, place)
         return charge
 
     def charge_and_repair(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> None:

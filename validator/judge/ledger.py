@@ -62,6 +62,10 @@ class Ledger:
                 return op_index
         return -1
 
+    def last_set(self) -> int:
+        """Return the last set of any key, as far back as is remembered, else -1."""
+        return next((op_index for op_index, name, *_ in reversed(self.recent) if name.startswith("set.")), -1)
+
     def count(self, charge: Charge) -> None:
         """Count a charge without writing it."""
         self._counters.divergences[charge.group] += 1

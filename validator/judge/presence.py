@@ -32,10 +32,12 @@ class Suspects(NamedTuple):
     Attributes:
         clears: Clears of that time, oldest first.
         answered: The last operation that answered the key, or -1: what came before did not take it.
+        last_set: The last set of any key, or -1.
     """
 
     clears: Sequence[Clear]
     answered: int = -1
+    last_set: int = -1
 
 
 def unanswered(side: SideView, seen: Observation, expected: Stored, suspects: Suspects) -> Finding:
@@ -76,7 +78,10 @@ def lost(side: SideView, expected: Stored, suspects: Suspects) -> Finding:
     after = max(expected.op_index, suspects.answered)
     later = [clear for clear in suspects.clears if clear.op_index > after]
     took = [clear for clear in later if not any(s.key in held and s.op_index < clear.op_index for s in live)]
-    if took and not (oldest_gone and sum(gone) == 1):  # one entry less of a full pool is nobody's clear
+    if sum(gone) == 1:  # of a single one, a set may as well have taken it
+        likely = [clear for clear in took if clear.pool == pool and not oldest_gone]
+        took = likely or [clear for clear in took if clear.op_index > suspects.last_set]
+    if took:
         clear = max(took, key=lambda clear: (clear.pool == pool, clear.op_index))
         cleared = (clear.pool, clear.env_id)
         return Finding(words.CLEARED_TOO_MUCH, {"pool": (pool, env_id), "op": clear.op_index, "cleared": cleared})
@@ -84,11 +89,9 @@ def lost(side: SideView, expected: Stored, suspects: Suspects) -> Finding:
         return Finding(words.DROPPED_TOO_EARLY, {"held": len(held), "capacity": model.capacity})
     if full:
         return Finding(words.EVICTED_A_YOUNGER)
-    return (
-        Finding(words.LOST_LATER, {"op": suspects.answered})
-        if suspects.answered > expected.op_index
-        else Finding(words.LOST)
-    )
+    if suspects.answered > expected.op_index:
+        return Finding(words.LOST_LATER, {"op": suspects.answered})
+    return Finding(words.LOST)
 
 
 def _kept_too_long(side: SideView, pool: Pool, env_id: int | None, model: PoolModel) -> int | None:

@@ -71,8 +71,10 @@ class Referee:
         """
         answered = self._ledger.last_answered(lacked.pool, lacked.env_id, lacked.key)
         if not side.lists_keys:
-            return Suspects(tuple(self.clears), answered)
-        return Suspects((self.clears[-1],) if just_cleared else (), answered)
+            clears = tuple(self.clears)
+        else:
+            clears = (self.clears[-1],) if just_cleared else ()
+        return Suspects(clears, answered, self._ledger.last_set())
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.

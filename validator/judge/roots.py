@@ -40,19 +40,21 @@ def rooted(case: Case, charge: Charge, place: Place) -> Charge:
 
 
 def _one_store(side: SideView, pool: Pool, env_id: int | None) -> tuple[Pool, int | None] | None:
-    """Name another pool whose keys this one answers, and the other way round; two keys at least must show it."""
+    """Name another pool whose entries this one answers, and the other way round: each must show it."""
     model = side.model.pool(pool, env_id)
     for other_pool, other_env, other in side.model.pools():
         if other is model:
             continue
-        here = _answered(side, pool, env_id, model, other)
-        there = _answered(side, other_pool, other_env, other, model)
-        if sum(here) + sum(there) >= 2 and all(any(found) for found in (here, there) if found):
+        if _answers(side, pool, env_id, model, other) and _answers(side, other_pool, other_env, other, model):
             return other_pool, other_env
     return None
 
 
-def _answered(side: SideView, pool: Pool, env_id: int | None, model: PoolModel, other: PoolModel) -> list[bool]:
-    """Tell of the youngest keys that only another pool should hold whether a pool answers them, as they were stored."""
-    keys = [stored for stored in other.live() if model.peek(stored.key) is None and any(stored.digest.contents)]
-    return [side.intact(stored._replace(pool=pool, env_id=env_id)) is not None for stored in keys[-_ASKED:]]
+def _answers(side: SideView, pool: Pool, env_id: int | None, model: PoolModel, other: PoolModel) -> bool:
+    """Tell whether a pool answers what was stored in another one, of its youngest keys, since it was stored here."""
+    keys = [
+        stored
+        for stored in other.live()
+        if any(stored.digest.contents) and ((own := model.peek(stored.key)) is None or own.op_index < stored.op_index)
+    ]
+    return any(side.intact(each._replace(pool=pool, env_id=env_id)) is not None for each in keys[-_ASKED:])

@@ -14,7 +14,7 @@ from validator.judge import words
 from validator.judge.charge import Finding
 from validator.models.stored import Stored
 
-_BYTES = torch.uint8
+_LEAST_BYTES = 16
 _Rows = list[list[bytes]]  # by tensor, in order of sample, head and token
 
 
@@ -45,8 +45,9 @@ def named_rows(
     facts: dict[str, Any] = {"wrong": len(wrong), "n": sum(map(len, found))}
     if not any(map(any, wanted)):
         return Finding(words.ROWS_NOT_COPIED, facts)
-    if not all(map(any, wanted)):
-        return None  # a row of zeros may be anybody's
+    # A row of zeros may be anybody's, and a few bytes may be alike by chance.
+    if not all(map(any, wanted)) or sum(map(len, wanted)) < _LEAST_BYTES:
+        return None
     sources: dict[bytes, _Source] = {}
     for stored, leaves in ((None, truth), *others):
         for index, rows in enumerate(_rows(leaves)):
@@ -76,5 +77,5 @@ def _rows_of(leaf: Leaf) -> list[bytes]:
     values = valid(leaf).cpu().resolve_conj().resolve_neg().contiguous()
     if not values.numel():
         return []
-    raw = values.reshape(-1, values.shape[-1]).view(dtype=_BYTES).numpy()
+    raw = values.reshape(-1, values.shape[-1]).view(dtype=torch.uint8).numpy()
     return [row.tobytes() for row in raw]

@@ -14,6 +14,7 @@ from tests.guards import guards
 from tests.validator.trials import (
     CONFIG,
     DictCache,
+    Open,
     charged,
     config,
     counted,
@@ -410,8 +411,14 @@ def test_a_side_within_the_tolerance_is_not_charged_where_the_other_is_beyond_it
 
 
 @guards("validator/judge/referee.py", "return uncalled(side, pool, env_id, key, found)", "return None")
-@guards("validator/judge/referee.py", "return unanswered(side, seen, expected, self.suspects(side))", "return None")
-@guards("validator/judge/presence.py", "if full and gone == sorted(gone, reverse=True):", "if False:")
+@guards(
+    "validator/judge/referee.py",
+    "return unanswered(side, seen, expected, self.suspects(side, expected))",
+    "return None",
+)
+@guards(
+    "validator/judge/presence.py", "oldest_gone = full and gone == sorted(gone, reverse=True)", "oldest_gone = False"
+)
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("size", [3, 5])
 def test_a_pool_of_another_size_than_agreed_is_off(size: int, primary: str) -> None:
@@ -526,7 +533,7 @@ def test_without_anything_that_says_how_large_the_caches_are_the_pair_is_refused
         trial(DictCache(), DictCache())
 
 
-@guards("validator/judge/presence.py", "if later and not any(", "if False and not any(")
+@guards("validator/judge/presence.py", "    if took:\n", "    if False:\n")
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_an_entry_dropped_by_a_clear_of_another_pool_is_charged_as_too_wide(primary: str) -> None:
     class Wide(DictCache):
@@ -659,8 +666,10 @@ def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(prim
     lossy.init_pools[0]._lent.clear()
     run.cache.get_init_cache(0, 1)
     charge = only(run)
-    assert (charge.cause, charge.fault) == (Cause.SET_IGNORED, Fault.CANDIDATE)
-    assert charge.explanation.endswith("lost this entry although nothing evicted or cleared it.")
+    assert (charge.cause, charge.fault) == (Cause.WRONG_EVICTION, Fault.CANDIDATE)
+    assert charge.explanation.endswith(
+        "dropped this entry, which it answered at operation 2, although nothing evicted or cleared it."
+    )
 
 
 @guards("validator/judge/referee.py", "if self.lives_in_input(side, expected, leaves) or self", "if self")
@@ -680,3 +689,24 @@ def test_a_reference_that_no_look_at_a_set_saw_is_named_at_the_lookup() -> None:
         run.cache.set_init_cache(0, number, entry(number))
     run.cache.get_init_cache(0, 70)
     assert [cause for cause, fault in charged(run) if fault is Fault.CANDIDATE] == [Cause.ALIASED_ON_SET]
+
+
+class ForgetsTheClear(Open):
+    """A recurrent clear does nothing."""
+
+    def clear_recur_cache(self) -> None:
+        return
+
+
+@guards("validator/judge/ledger.py", "charge.by_policy or _follows(charge, known)", "charge.by_policy")
+def test_whom_a_side_evicts_that_holds_too_many_keys_already_is_counted_under_that() -> None:
+    run = trial(manager(), ForgetsTheClear())
+    for key in range(1, 5):
+        run.cache.set_recur_cache(key, entry(key))
+    run.cache.clear_recur_cache()
+    for key in (5, 2, 6):  # one that should be gone is updated in place, and is the next to give way
+        run.cache.set_recur_cache(key, entry(10 + key))
+    assert run.cache.get_recur_cache(2) is not None
+    run.finish()
+    assert set(charged(run)) == {(Cause.CLEAR_FORGOTTEN, Fault.CANDIDATE)}
+    assert counted(run) > len(run.divergences)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from reports.record.words import Fault
+from reports.record.words import Cause, Fault
 from shadow.legacy import LegacyKVCache
 from tests.guards import guards
 from tests.validator.proof.unlisted_faults import CASES, SMALL
@@ -41,6 +41,14 @@ def _process_state_is_put_back() -> Any:
     'if owner.pool == "init" and env_id is not None and owner.env_id != env_id:',
     "if False:",
 )
+@guards(
+    "validator/judge/referee.py", "lambda: named_rows(expected, answer, truth, self._others(expected))", "lambda: None"
+)
+@guards("validator/judge/presence.py", "return _outlived(side, *went[0])._replace(note=words.CHANGED_SINCE)", "pass")
+@guards("validator/judge/values.py", "(*before, *elsewhere)", "elsewhere")
+@guards("validator/judge/values.py", "if all(not bool(a.any()) for a, _ in wrong):", "if False:")
+@guards("validator/judge/roots.py", "if other is not None:", "if False:")
+@guards("validator/judge/presence.py", "after = max(expected.op_index, suspects.answered)", "after = expected.op_index")
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: str) -> None:
@@ -60,3 +68,27 @@ def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: st
     assert found[0][1] is Fault.CANDIDATE
     most = run.causes().most_common(1)[0][0][0]
     assert found[0][0] in case.causes or most in case.causes, run.causes()
+
+
+@guards("validator/judge/roots.py", "if known is not None:", "if False:")
+@guards("validator/judge/case.py", "model.rebase(stored.key, None)", "pass")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recur and wm are one dict",
+        "env pools are one object",
+        "recur shares env 0's pool",
+        "a clear leaves zeros",
+        "the next env is cleared too",
+        "never evicts",
+        "wm is never cleared",
+    ],
+)
+def test_one_defect_has_one_name_and_what_follows_is_counted_under_it(name: str) -> None:
+    case = CASES[name]
+    run = trial(manager(), case.make())
+    run.play(steps(1, 900, case.terrain))
+    run.finish()
+    counts = run.pair.case.counters.divergences
+    named = {group: n for group, n in counts.items() if Cause(group.split("|")[1]) in case.causes}
+    assert sum(named.values()) >= 0.9 * sum(counts.values()), counts
