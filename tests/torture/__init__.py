@@ -1,0 +1,1 @@
+"""Long forms of what the suite tries shortly; ``make torture`` runs them all."""
