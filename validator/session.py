@@ -114,7 +114,7 @@ class Lockstep:
             The cache to use in their place.
 
         Raises:
-            ValueError: If both are one object, ``primary`` is neither, or nothing says how large the caches are.
+            ValueError: If both are one object, or ``primary`` is neither.
         """
         with self._lock:
             pair = self._register(name or "cache", control, candidate, primary, promises)

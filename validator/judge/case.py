@@ -5,7 +5,7 @@ Everything that looks at the pair stands on this, and this on none of it.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any, Protocol
 
 from reports.record.records import Divergence
@@ -70,8 +70,6 @@ class Case:
         in_place: Whether dense entries of host memory are looked at where they lie.
         handed_out: Ordinals of the last sets whose stored entry the host had in its own hands.
 
-    Raises:
-        ValueError: If nothing says how large the caches are.
     """
 
     def __init__(
@@ -104,7 +102,7 @@ class Case:
         self.handed_out: deque[int] = deque(maxlen=_MOST_HANDED_OUT)
         self.weight_version = 0
         self.searches = 0
-        self.episodes = [0] * env_num
+        self.episodes: dict[int, int] = defaultdict(int)
 
     def other(self, side: SideView) -> SideView:
         """Return the other side."""
@@ -140,11 +138,17 @@ class Case:
             candidate_error=_error_text(errors[1]),
             train_iter=self.sink.train_iter,
             env_step=self.sink.env_step,
-            episode=self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1,
+            episode=-1 if env_id is None else self.episodes.get(env_id, 0),
             weight_version=self.weight_version,
         )
         if not self.sink.diverged(divergence, answers):
             self.counters.dropped[ONLY_COUNTED] += 1
+
+    def evicted(self, side: SideView) -> None:
+        """Count an entry that gave way."""
+        self.counters.coverage[side.evictions] += 1
+        if side is self.candidate:
+            self.counters.coverage["evictions"] += 1
 
     def repair(
         self, side: SideView, charge: Charge, pool: Pool, env_id: int | None, key: int, expected: Stored | None

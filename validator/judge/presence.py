@@ -84,7 +84,7 @@ def not_stored(side: SideView, stored: Stored) -> Finding:
     return Finding(words.NOT_STORED_AGAIN if held else words.NOT_STORED, {"op": stored.op_index})
 
 
-def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: Digest) -> Finding:
+def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: Digest) -> Finding | None:
     """Name why a side answers a key that its model does not hold.
 
     Args:
@@ -93,10 +93,16 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
         env_id: Environment that was asked, if any.
         key: Key that was asked.
         answer: Digest of what it answers.
+
+    Returns:
+        None if it need not be a fault: where evictions are its own business it may hold this still, or since before.
     """
     for pool in pools_of(asked):
         env = env_id if pool == "init" else None
         model = side.model.pool(pool, env)
+        held = model.may_hold(key)
+        if not model.told_all or (held is not None and held.digest == answer):
+            return None
         gone = model.gone.get(key)
         if gone is None or not gone.stored.digest.same_contents(answer):
             continue

@@ -79,9 +79,15 @@ class Referee:
         answers = (seen.control, seen.candidate)
         leaves = tuple(None if answer is None else entry_leaves(answer) for answer in answers)
         errors = (seen.control_error, seen.candidate_error)
+        pool, key = seen.operation.pool, seen.key
+        assert key is not None
         findings: list[Finding | None] = []
         for index, side in enumerate((self.control, self.candidate)):
-            findings.append(self._finding(side, seen, answers[index], leaves[index], errors[index], expected[index]))
+            own, found = leaves[index], expected[index]
+            if errors[index] is None and (own is not None or answers[index] is None):
+                answer = None if own is None else side.digest(own)
+                found = side.model.owed(pool, seen.env_id, key, found, answer, seen.op_index)
+            findings.append(self._finding(side, seen, answers[index], own, errors[index], found))
         leaf_differences: tuple[LeafDifference, ...] = ()
         if leaves[0] is not None and leaves[1] is not None:
             leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
@@ -182,9 +188,16 @@ class Referee:
                 if gone is not None and gone.reason in words.QUIRKS and (not hits[index] or leaves):
                     return against(side, Finding(words.QUIRKS[gone.reason], {"op": gone.op_index}), leaves)
             own, other = expected[index], expected[1 - index]
+            if (self.control, self.candidate)[1 - index].model.evicts_as_it_likes(seen.operation.pool, env_id):
+                continue
             if own is not None and (other is None or (own.pool, other.pool) == ("init", "recur")):
                 return against(side, Finding(words.STILL_HELD), leaves)
         if hits[0] and hits[1]:
             return of_nobody(words.KNOWN_TO_DIFFER)._replace(leaves=leaves)
+        for side in (self.control, self.candidate):
+            if side.model.evicts_as_it_likes(seen.operation.pool, env_id):
+                answered, missed = ("control", "candidate") if hits[0] else ("candidate", "control")
+                facts = {"answered": answered, "missed": missed, "unknown": side.name}
+                return of_nobody(words.NOBODY_KNOWS, facts)._replace(leaves=leaves)
         kinds = {side.name: side.model.policy.kind for side in (self.control, self.candidate)}
         return of_nobody(words.POLICIES_DIFFER, kinds)._replace(leaves=leaves)

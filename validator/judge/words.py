@@ -214,6 +214,11 @@ POLICIES_DIFFER = _presence(
     Cause.POLICY_DIFFERS,
     "Both sides do what they declare, and {control} (control) and {candidate} (candidate) keep different keys alive",
 )
+NOBODY_KNOWS = _presence(
+    Cause.POLICY_DIFFERS,
+    "The {answered} answers this key and the {missed} does not; nobody knows whom the {unknown} evicts there, so it "
+    "can't be told which of them is right",
+)
 KNOWN_TO_DIFFER = _value(Cause.UNKNOWN, "Both sides answer what they were last found to hold, and that differs")
 ANSWERS_DIFFER = _value(Cause.UNKNOWN, "Both sides answered this lookup and their answers differ")
 

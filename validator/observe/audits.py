@@ -105,7 +105,7 @@ class Audits:
 
     def episode_ended(self, env_id: int, last_clear: tuple[str, int | None, list[int]] | None) -> None:
         """Look whether the host cleared this env and no other."""
-        if not 0 <= env_id < self._case.env_num:
+        if not 0 <= env_id < (self._case.env_num or env_id + 1):
             return
         left = min(len(side.model.init[env_id]) for side in self._case.sides)
         if left:
@@ -150,9 +150,10 @@ class Audits:
             if model.peek(key) is not None or ledger.apart(side.name, pool, env_id, key):
                 continue
             found = entry_leaves(side.read(pool, env_id, key))
-            if found is None:
+            finding = None if found is None else uncalled(side, pool, env_id, key, side.digest(found))
+            if finding is None:
                 continue
-            charge = against(side, uncalled(side, pool, env_id, key, side.digest(found)))
+            charge = against(side, finding)
             self._case.charge(charge, Place(-1, "audit", pool, env_id, key))
             ledger.keys_part(side.name, pool, env_id, key, charge)
 

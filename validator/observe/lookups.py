@@ -139,6 +139,9 @@ class Lookups:
                 continue
             self._case.charge(charge, place, answers, errors)
             self._follow(seen, expected, charge)
+        for side, own in zip(self._case.sides, expected, strict=True):
+            if own is not None and not side.holds(own):
+                self._case.evicted(side)  # as it likes: seen by its absence
 
     def _follow(self, seen: Observation, expected: tuple[Stored | None, Stored | None], charge: Charge) -> None:
         """Note or repair what follows from a charge."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -59,8 +60,6 @@ class Pair:
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
 
-    Raises:
-        ValueError: If nothing says how large the caches are.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Pair:
         self._session = session
         self.counters = case.counters
         self._times = case.counters.times
-        self._env_num = case.env_num
+        self._env_num = case.env_num or sys.maxsize  # not said: any that comes
         self._began_ns = perf_counter_ns()
         self._drained_ns = 0  # of the harness's time, up to the last window
         self._windows = 0
@@ -168,7 +167,8 @@ class Pair:
             copied.model = copy.deepcopy(side.model)
         if self.looks.begun:
             fork.looks.begin()
-        theirs.weight_version, theirs.searches, theirs.episodes = own.weight_version, own.searches, [*own.episodes]
+        theirs.weight_version, theirs.searches = own.weight_version, own.searches
+        theirs.episodes.update(own.episodes)
         return fork
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Pair:
         if case.promises.episode_end_clears:
             self.audits.episode_ended(env_id, self._last_clear)
         self._last_clear = None
-        if 0 <= env_id < case.env_num:
+        if 0 <= env_id < self._env_num:
             case.episodes[env_id] += 1
         self.counters.coverage["episodes"] += 1
 
@@ -228,7 +228,7 @@ class Pair:
         self.counters.coverage[operation.name.replace("clear.", "clears_")] += 1
         case.referee.clears.append(Clear(seen.op_index, pool, env_id))
         if pool in ("all", "init"):
-            wiped = [each for each, model in enumerate(case.control.model.init) if len(model)]
+            wiped = [each for each, model in case.control.model.init.items() if len(model)]
             self._last_clear = (operation.name, env_id, wiped)
         errors = (seen.control_error, seen.candidate_error)
         if errors == (None, None):

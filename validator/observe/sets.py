@@ -112,9 +112,7 @@ class Sets:
                 self._ledger.keys_part(side.name, pool, env_id, key, charge)
                 continue
             if model.set(key, stored) is not None:
-                coverage[side.evictions] += 1
-                if side is case.candidate:
-                    coverage["evictions"] += 1
+                case.evicted(side)
             if finding is not None:
                 charge = self._examination.charge(side, stored, finding, operation.name)
                 if finding.kind.dimension is not Dimension.ISOLATION:
@@ -135,6 +133,8 @@ class Sets:
         """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""
         held = side.read(stored.pool, stored.env_id, stored.key)
         if held is None:
+            if side.model.pool(stored.pool, stored.env_id).evicts_as_it_likes:
+                return None
             return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
         if self._looks.arrived(side, stored, given, held):
             return None
