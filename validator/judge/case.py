@@ -6,6 +6,7 @@ Everything that looks at the pair stands on this, and this on none of it.
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from reports.record.records import Divergence
@@ -68,6 +69,8 @@ class Case:
         searches: Tree searches begun so far.
         episodes: Episodes ended so far, by env.
         in_place: Whether dense entries of host memory are looked at where they lie.
+        agreed: Whether a pool of a side that declares something was ever judged by agreement.
+        models_replaced: Called where the models of pools may have become others; of ``Sets``.
         handed_out: Ordinals of the last sets whose stored entry the host had in its own hands.
 
     """
@@ -100,6 +103,8 @@ class Case:
         self.ledger = Ledger(self.counters, config.history)
         self.in_place = config.deferred != "always"
         self.handed_out: deque[int] = deque(maxlen=_MOST_HANDED_OUT)
+        self.agreed = False
+        self.models_replaced: Callable[[], None] = lambda: None
         self.weight_version = 0
         self.searches = 0
         self.episodes: dict[int, int] = defaultdict(int)
@@ -149,6 +154,20 @@ class Case:
         self.counters.coverage[side.evictions] += 1
         if side is self.candidate:
             self.counters.coverage["evictions"] += 1
+
+    def agree(self, pool: Pool, env_id: int | None) -> None:
+        """Judge a pool of both sides by agreement until it is cleared: it may hold what no set explains."""
+        for side in self.sides:
+            side.model.agree(pool, env_id, keep=True)
+        self.agreed = True
+        self.models_replaced()
+
+    def lose_track(self, side: SideView) -> None:
+        """Take it that nobody knows what a side holds, of any pool, until it is set again or cleared."""
+        for pool, env_id, _ in side.model.pools():
+            side.model.agree(pool, env_id, keep=False)
+        self.agreed = True
+        self.models_replaced()
 
     def repair(
         self, side: SideView, charge: Charge, pool: Pool, env_id: int | None, key: int, expected: Stored | None

@@ -117,11 +117,39 @@ class SideModel:
 
     def clear(self, pool: Pool, env_id: int | None, op_index: int) -> None:
         """Forget what an operation clears: ``all``, ``init`` (of one env, or of all for None) or ``recur``."""
+        sizes = self.policy.capacities
         if pool in ("all", "init"):
             for each, model in self.init.items():
                 if env_id is None or each == env_id:
-                    model.clear(op_index)
+                    self.init[each] = self._cleared(model, sizes.init, op_index)
         if pool in ("all", "recur"):
-            self.recur.clear(op_index)
+            self.recur = self._cleared(self.recur, sizes.recur, op_index)
         if pool == "all":
-            self.wm.clear(op_index)
+            self.wm = self._cleared(self.wm, sizes.wm, op_index)
+
+    def _cleared(self, model: PoolModel, capacity: int, op_index: int) -> PoolModel:
+        """Clear a pool; one that was judged by agreement for a while is held to what is declared again."""
+        model.clear(op_index)
+        if not model.evicts_as_it_likes or self.policy.kind in ("undeclared", "legacy_ring", "legacy_dict"):
+            return model  # the write index of a ring outlives a clear
+        fresh = self._pool(capacity)
+        fresh.gone = model.gone
+        return fresh
+
+    def agree(self, pool: Pool, env_id: int | None, keep: bool) -> None:
+        """Judge a pool by agreement until it is cleared: it may hold what was never told of, of whatever age.
+
+        Args:
+            pool: Pool.
+            env_id: Environment of an init pool, else None.
+            keep: Whether what it held so far is still held against what was stored.
+        """
+        old, model = self.pool(pool, env_id), AgreedModel()
+        for stored in old.live() if keep else ():
+            model.set(stored.key, stored)
+        model.gone.update(old.gone if keep else {})
+        model.told_all = False
+        if env_id is not None:
+            self.init[env_id] = model
+        else:
+            setattr(self, pool, model)

@@ -134,7 +134,10 @@ class Lookups:
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
         place = Place.of(seen, outcome)
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
-        for charge in self._case.referee.judge(seen, expected):
+        charges = self._case.referee.judge(seen, expected)
+        if outcome == EQUAL and not charges and None in expected:
+            self._take_over(seen, expected)
+        for charge in charges:
             if self._ledger.repeats(charge, place):
                 continue
             self._case.charge(charge, place, answers, errors)
@@ -142,6 +145,22 @@ class Lookups:
         for side, own in zip(self._case.sides, expected, strict=True):
             if own is not None and not side.holds(own):
                 self._case.evicted(side)  # as it likes: seen by its absence
+
+    def _take_over(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> None:
+        """Remember what both sides agree on under a key that one of them, or both, was never seen to be given."""
+        pool, key, case = pools_of(seen.operation.pool)[-1], seen.key, self._case
+        assert key is not None
+        env_id = seen.env_id if pool == "init" else None
+        stored = expected[0] or expected[1]
+        if stored is None:
+            digest = self._control.digest(leaves(readable(seen.control)))
+            now = (case.episodes[env_id] if env_id is not None else 0, case.searches, case.sink.env_step)
+            stored = Stored(key, pool, env_id, digest, seen.op_index, *now, case.weight_version)
+            self._counters.coverage["entries from before that both sides agree on"] += 1
+        for side in case.sides:
+            model = side.model.pool(stored.pool, stored.env_id)
+            if model.evicts_as_it_likes and model.peek(key) is None:
+                model.set(key, stored)
 
     def _follow(self, seen: Observation, expected: tuple[Stored | None, Stored | None], charge: Charge) -> None:
         """Note or repair what follows from a charge."""

@@ -29,6 +29,7 @@ from validator.observe.handed_out import HandedOut
 from validator.observe.lookups import Lookups
 from validator.observe.sets import Pending, Sets
 
+_NO_ENTRY = "sets of what is no entry"
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
 
@@ -92,6 +93,7 @@ class Pair:
         self._drained_ns = 0  # of the harness's time, up to the last window
         self._windows = 0
         self._torn = False
+        self._unobserved: set[str] = set()
         self._last_clear: tuple[str, int | None, list[int]] | None = None
         if not case.in_place:
             self.looks.begin()
@@ -146,6 +148,22 @@ class Pair:
     def harness_failed(self, step: str, error: Exception) -> None:
         """Count a failure of the harness itself; such a run can't pass."""
         self.case.harness_failed(step, error)
+
+    def passed_over(self, why: str) -> None:
+        """Note that something was stored that can't be compared; such a run can't pass."""
+        if not self.counters.dropped[_NO_ENTRY]:
+            self.case.sink.event("no_entry", f"a set was not looked at: {why}")
+        self.counters.dropped[_NO_ENTRY] += 1
+
+    def unobserved(self, method: str) -> None:
+        """Note that the host called a method of the primary that is no operation; what it holds is not known after."""
+        self.looks.flush()
+        if method not in self._unobserved:
+            self._unobserved.add(method)
+            told = "the primary alone was called, and what it held by then is judged by agreement until it is cleared"
+            self.case.sink.event("unobserved_call", f"{method}: {told}")
+        self.counters.coverage["calls that were not observed"] += 1
+        self.case.lose_track(self.case.primary)
 
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
@@ -236,6 +254,8 @@ class Pair:
         for side, error in zip(case.sides, errors, strict=True):
             if error is None:
                 side.model.clear(pool, env_id, seen.op_index)
+                if case.agreed:
+                    case.models_replaced()
                 continue
             charge = against(side, Finding(words.RAISED_ON_CLEAR, {"error": type(error).__name__}))
             case.charge(charge, Place.of(seen), errors=errors)

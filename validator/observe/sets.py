@@ -53,6 +53,7 @@ class Sets:
         self._in_place = case.in_place
         self._given = case.referee.given[case.secondary.name]
         self._pools: dict[tuple[Pool, int | None], _Pool] = {}
+        case.models_replaced = self._models_replaced
 
     def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
@@ -77,9 +78,12 @@ class Sets:
         self._ledger.was_set(pool, env_id, key)
         if failed:
             self._set_raised(seen)
-        if pending is None:
-            return
         case = self._case
+        if pending is None:  # nobody knows what lies there now
+            case.agree(pool, env_id)
+            for side in case.sides:
+                side.model.pool(pool, env_id).rebase(key, None)
+            return
         written = self._pools.get((pool, env_id)) or self._pool(pool, env_id)
         models = written.models
         fields = (
@@ -128,6 +132,11 @@ class Sets:
         control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
         written = self._pools[pool, env_id] = _Pool((control, candidate), control.capacity)
         return written
+
+    def _models_replaced(self) -> None:
+        for (pool, env_id), written in self._pools.items():
+            control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
+            written.models = control, candidate
 
     def _arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
         """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""
