@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from itertools import count
 from operator import index
 from time import perf_counter_ns
 from typing import Any
@@ -74,14 +73,10 @@ class ShadowCache(Likeness):
         self._primary = control if self._control_is_primary else candidate
         self._secondary = candidate if self._control_is_primary else control
         self._seed = seed
-        self._draw = random.Random(seed).random
-        self._staging = Staging()
-        self._call = called  # from the first entry on a CUDA device on: by events
-        self._meddled = False  # from the first change of the process's state on, every operation is looked at
-        self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = observer.lock
-        self._accepted = False  # whether the host was seen to store what can be compared
-        self._next_index = count().__next__
+        # What is hot is in a plain object: looking up attributes of one that passes them on is slow.
+        self._both = Both(self._primary, self._secondary, observer, self._control_is_primary, seed)
+        self._run = self._both.run
         self._made = True  # from here on what the host sets is the primary's
 
     def get_init_cache(self, env_id: int, cache_key: int, *more: Any, **named: Any) -> Any:
@@ -158,7 +153,25 @@ class ShadowCache(Likeness):
         names = (type(self._control).__name__, type(self._candidate).__name__)
         return f"ShadowCache(control={names[0]}, candidate={names[1]}, primary={type(self._primary).__name__})"
 
-    def _run(
+
+class Both:
+    """Does one operation on both sides; arguments as for ``ShadowCache``."""
+
+    def __init__(self, primary: Any, secondary: Any, observer: Observer, control_is_primary: bool, seed: int) -> None:
+        self._primary = primary
+        self._secondary = secondary
+        self._observer = observer
+        self._control_is_primary = control_is_primary
+        self._draw = random.Random(seed).random
+        self._staging = Staging()
+        self._call = called  # from the first entry on a CUDA device on: by events
+        self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
+        self._lock = observer.lock
+        self._accepted = False  # whether the host was seen to store what can be compared
+        self._index = 0
+
+    def run(
         self,
         operation: Operation,
         env_id: int | None,
@@ -167,6 +180,7 @@ class ShadowCache(Likeness):
         more: tuple[Any, ...],
         named: dict[str, Any],
     ) -> Any:
+        """Do one operation; ``more`` and ``named`` are arguments beyond those that the interface asks for."""
         if type(env_id) is not int and env_id is not None:
             env_id = _whole(env_id)
         if not self._accepted and operation.kind == "set":
@@ -177,7 +191,8 @@ class ShadowCache(Likeness):
             began = perf_counter_ns()
             try:
                 theirs, token = self._prepare(operation, env_id, key, args)
-                op_index = self._next_index()
+                op_index = self._index
+                self._index = op_index + 1
                 primary, secondary = self._call_both(op_index, operation.method, args, theirs)
                 (value, error, ns), (other, other_error, other_ns) = primary, secondary
                 seen = (

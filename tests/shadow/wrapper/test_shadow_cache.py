@@ -243,7 +243,7 @@ def test_what_cannot_be_staged_is_copied_for_the_secondary_and_the_step_is_named
 ) -> None:
     secondary, entry = Scripted(), make_entry(1)
     cache, observer = shadowed(Scripted(), secondary)
-    monkeypatch.setattr(cache._staging, "stage", lambda entry: 1 / 0)
+    monkeypatch.setattr(cache._both._staging, "stage", lambda entry: 1 / 0)
 
     cache.set_recur_cache(7, entry)
 
@@ -322,7 +322,7 @@ def mix_layers(entry: Any) -> None:
     entry._keys_values[0]._v_cache = entry._keys_values[0]._k_cache
 
 
-@guards("shadow/wrapper/shadow_cache.py", "theirs = (*args[:-1], staged)", "pass")
+@guards("shadow/wrapper/shadow_cache.py", "theirs = for_secondary(args, staged)", "pass")
 @pytest.mark.parametrize("stage", PRIMARIES)
 @pytest.mark.parametrize(
     "damage", [delete, shorten, replace_tensors, empty, fill, mix_layers], ids=lambda damage: damage.__name__
