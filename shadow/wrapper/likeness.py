@@ -77,7 +77,7 @@ def _told(like: Likeness, name: str, method: Callable[..., Any]) -> Callable[...
 
 
 @lru_cache(maxsize=64)
-def _like(cls: type, primary: type) -> type:
+def _like(cls: type, primary: Any) -> type:
     """Return a subclass of the wrapper with the special methods of a primary's class."""
 
     def passed_on(name: str) -> Callable[..., Any]:
