@@ -224,6 +224,8 @@ class Both:
                 theirs = for_secondary(args, staged)
                 if self._staging.device is not None and self._call is called:
                     self._call = DeviceClock(self._staging.device).called
+                if type(args) is not tuple:
+                    self._observer.advised(operation, env_id)
             step = "before"
             return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)
         except Exception as error:

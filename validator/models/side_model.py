@@ -81,6 +81,10 @@ class SideModel:
         """Tell whether what a lookup misses may be the side's own business."""
         return any(model.evicts_as_it_likes for model in self._asked(asked, env_id))
 
+    def told_all(self, asked: Pool, env_id: int | None) -> bool:
+        """Tell whether all that a lookup may find was told of."""
+        return all(model.told_all for model in self._asked(asked, env_id))
+
     def owed(
         self, asked: Pool, env_id: int | None, key: int, expected: Stored | None, answer: Digest | None, op_index: int
     ) -> Stored | None:
@@ -130,10 +134,11 @@ class SideModel:
     def _cleared(self, model: PoolModel, capacity: int, op_index: int) -> PoolModel:
         """Clear a pool; one that was judged by agreement for a while is held to what is declared again."""
         model.clear(op_index)
+        model.ever_cleared = True
         if not model.evicts_as_it_likes or self.policy.kind in ("undeclared", "legacy_ring", "legacy_dict"):
             return model  # the write index of a ring outlives a clear
         fresh = self._pool(capacity)
-        fresh.gone = model.gone
+        fresh.gone, fresh.ever_cleared = model.gone, True
         return fresh
 
     def agree(self, pool: Pool, env_id: int | None, keep: bool) -> None:
@@ -148,7 +153,7 @@ class SideModel:
         for stored in old.live() if keep else ():
             model.set(stored.key, stored)
         model.gone.update(old.gone if keep else {})
-        model.told_all = False
+        model.told_all, model.ever_cleared = False, old.ever_cleared
         if env_id is not None:
             self.init[env_id] = model
         else:

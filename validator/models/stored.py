@@ -84,10 +84,12 @@ class PoolModel(ABC):
         gone: What is no longer alive, longest gone first, as far as it is remembered.
         evicts_as_it_likes: Whether nothing is known of whom it evicts, so that what it lacks is its own business.
         told_all: Whether all that it may hold was told of; else it may answer what no set explains.
+        ever_cleared: Whether it was cleared before our eyes.
     """
 
     evicts_as_it_likes: ClassVar[bool] = False
     told_all = True
+    ever_cleared = False
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -121,6 +123,10 @@ class PoolModel(ABC):
     def may_hold(self, key: int) -> Stored | None:
         """Look up what may be answered for a key without being a fault."""
         return self.peek(key)
+
+    def may_be_from_before(self, key: int) -> bool:
+        """Tell whether an entry that was never stored here may have been there from the beginning."""
+        return not self.ever_cleared and key not in self.gone and len(self.gone) < self._most_gone
 
     @abstractmethod
     def live(self) -> Iterable[Stored]:

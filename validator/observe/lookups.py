@@ -95,7 +95,7 @@ class Lookups:
             if one is None:
                 if outcome == MISS:
                     return
-            elif outcome == EQUAL and one.key == key and not self._suspect:
+            elif outcome == EQUAL and (one.key is key or one.key == key) and not self._suspect:
                 self._handed_out.answered(control, candidate, one, op_index)
                 if one.weight_version != case.weight_version or one.env_id is not None:
                     self._look_for_staleness(seen, one)
@@ -134,9 +134,14 @@ class Lookups:
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
         place = Place.of(seen, outcome)
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
+        if outcome == EQUAL and expected == (None, None):
+            self._look_for_older(seen)
         charges = self._case.referee.judge(seen, expected)
         if outcome == EQUAL and not charges and None in expected:
             self._take_over(seen, expected)
+        elif outcome == DIFFER and not charges:
+            self._counters.lookups[seen.operation.pool][DIFFER] -= 1
+            self._counters.dropped["lookups of what is no entry"] += 1
         for charge in charges:
             if self._ledger.repeats(charge, place):
                 continue
@@ -145,6 +150,17 @@ class Lookups:
         for side, own in zip(self._case.sides, expected, strict=True):
             if own is not None and not side.holds(own):
                 self._case.evicted(side)  # as it likes: seen by its absence
+
+    def _look_for_older(self, seen: Observation) -> None:
+        """Judge pools by agreement in which an answer that nobody stored may have been from the beginning."""
+        case, key = self._case, seen.key
+        assert key is not None
+        if case.env_num is not None and (self._control.lists_keys or self._candidate.lists_keys):
+            return  # it would have been read in
+        places = [(pool, seen.env_id if pool == "init" else None) for pool in pools_of(seen.operation.pool)]
+        if all(side.model.pool(*place).may_be_from_before(key) for place in places for side in case.sides):
+            for place in places:
+                case.agree(*place)
 
     def _take_over(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> None:
         """Remember what both sides agree on under a key that one of them, or both, was never seen to be given."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from reports.record import histogram
 from reports.record.records import Window
 from reports.record.words import Fault
+from shadow.interface import offered
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
@@ -23,12 +24,14 @@ from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.counters import BATCH, ERROR
 from validator.judge.examination import Examination
 from validator.judge.presence import Clear
+from validator.judge.words import can_be_told_apart
 from validator.models.pools import covers
 from validator.observe.audits import Audits
 from validator.observe.handed_out import HandedOut
 from validator.observe.lookups import Lookups
 from validator.observe.sets import Pending, Sets
 
+_BAD_KEY = "operations under keys that can't be told apart"
 _NO_ENTRY = "sets of what is no entry"
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
@@ -115,7 +118,7 @@ class Pair:
 
     def observed(self, seen: Observation, pending: Pending | None) -> None:
         """Count and judge one operation; ``pending`` is what ``before`` returned."""
-        op_index, operation, env_id, _, _, _, _, _, control_ns, candidate_ns = seen
+        op_index, operation, env_id, key, _, _, _, _, control_ns, candidate_ns = seen
         _, kind, _, name = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
             times = self._times[name]
@@ -124,8 +127,10 @@ class Pair:
                 self.counters.sort_in(name)
         if self._handed_out.watched is not None:
             self._handed_out.after_operation(op_index)
-        if env_id is not None and not 0 <= env_id < self._env_num:
+        if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)
+        elif type(key) is not int and kind != "clear" and not can_be_told_apart(key):
+            self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)
         elif kind == "set":
@@ -148,6 +153,18 @@ class Pair:
     def harness_failed(self, step: str, error: Exception) -> None:
         """Count a failure of the harness itself; such a run can't pass."""
         self.case.harness_failed(step, error)
+
+    def advised(self, operation: Operation, env_id: int | None) -> None:
+        """Judge a pool whose side goes by priorities by agreement, once the host passes some."""
+        if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
+            return  # it is judged as such
+        for side in self.case.sides:
+            model = side.model
+            if model.policy.kind == "priority" and not model.evicts_as_it_likes(operation.pool, env_id):
+                model.agree(operation.pool, env_id, keep=True)
+                model.pool(operation.pool, env_id).told_all = True
+                self.case.agreed = True
+                self.case.models_replaced()
 
     def passed_over(self, why: str) -> None:
         """Note that something was stored that can't be compared; such a run can't pass."""
@@ -227,7 +244,7 @@ class Pair:
         self.looks.flush()
         held = {}
         for side in self.case.sides:
-            size = getattr(side.cache, "nbytes", None)
+            size = offered(side.cache, "nbytes")
             if isinstance(size, int):
                 held[side.name] = size
         seq = self._windows
@@ -270,14 +287,23 @@ class Pair:
         case = self.case
         if seen.operation.kind == "get":
             self.counters.lookups[seen.operation.pool][ERROR] += 1
+        self._charge_host(words.ENV_OUT_OF_RANGE, {"env_id": seen.env_id, "env_num": case.env_num or "any"}, seen)
+
+    def _bad_key(self, seen: Observation) -> None:
+        """Pass over an operation whose key no model can follow; where it did something, the run can't pass."""
+        case, pool = self.case, seen.operation.pool
         errors = (seen.control_error, seen.candidate_error)
-        facts = {
-            "env_id": seen.env_id,
-            "env_num": case.env_num,
-            "control": _did(errors[0]),
-            "candidate": _did(errors[1]),
-        }
-        case.charge(of_nobody(words.ENV_OUT_OF_RANGE, facts, Fault.HOST), Place.of(seen), errors=errors)
+        if errors != (None, None):
+            self._charge_host(words.KEY_NOT_TOLD_APART, {"type": type(seen.key).__name__}, seen._replace(key=None))
+        if None in errors:
+            self.counters.dropped[_BAD_KEY] += 1
+            if seen.operation.kind == "set":
+                case.agree(pool, seen.env_id)
+
+    def _charge_host(self, kind: words.Kind, facts: dict[str, Any], seen: Observation) -> None:
+        errors = (seen.control_error, seen.candidate_error)
+        facts |= {"control": _did(errors[0]), "candidate": _did(errors[1])}
+        self.case.charge(of_nobody(kind, facts, Fault.HOST), Place.of(seen), errors=errors)
 
 
 def _did(error: Exception | None) -> str:

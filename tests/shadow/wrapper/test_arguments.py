@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from shadow.entry import Cache, KeysValues
+from shadow.entry import Cache, KeysValues, leaves
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.wrapper.shadow_cache import ShadowCache
@@ -39,6 +39,19 @@ class Noting(KVCacheManager):
     def clear_all(self, *more: Any, **named: Any) -> None:
         self.noted.append((more, named))
         super().clear_all()
+
+
+class Scratch:
+    """Stores whatever it is given."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, Any] = {}
+
+    def set_recur_cache(self, cache_key: int, kv_cache: Any) -> None:
+        self.held[cache_key] = kv_cache
+
+    def get_recur_cache(self, cache_key: int) -> Any:
+        return self.held.get(cache_key)
 
 
 def wrapped(primary: Any, secondary: Any) -> tuple[Any, Recorder]:
@@ -127,6 +140,18 @@ def test_what_is_no_entry_is_refused_at_the_first_set_before_anything_is_counted
     assert "\n" not in str(refused.value)
     assert (observer.befores, observer.seen, observer.failed_steps) == ([], [], [])
     assert one.noted == other.noted == []
+
+
+def test_what_is_no_entry_after_the_first_is_passed_on_and_told() -> None:
+    cache, observer = wrapped(Scratch(), Scratch())
+    cache.set_recur_cache(1, make_entry(1))
+    observer.before = lambda *args: leaves(args[3])  # type: ignore[method-assign]
+    cache.set_recur_cache(1, {"k": X})
+    assert observer.passed == [
+        "an object of type dict is no entry (AttributeError: 'dict' object has no attribute '_keys_values')"
+    ]
+    assert observer.failed_steps == []
+    assert cache.get_recur_cache(1) == {"k": X}
 
 
 def test_what_can_be_compared_is_accepted() -> None:
