@@ -9,7 +9,11 @@ from typing import Any
 
 _READS = ("__len__", "__bool__", "__contains__", "__iter__", "__reversed__")
 _CHANGES = ("__getitem__", "__setitem__", "__delitem__", "__call__", "__enter__", "__exit__")
-_KNOWN = ("policy", "live_keys", "peek")  # methods of the interface that change nothing
+_KNOWN = (  # methods that change nothing of what is held
+    *("policy", "live_keys", "peek"),
+    *("state_dict", "train", "eval", "parameters", "named_parameters", "buffers", "named_buffers"),  # of a module
+    *("modules", "named_modules", "children", "named_children"),
+)
 
 
 class Likeness:
