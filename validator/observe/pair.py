@@ -287,23 +287,23 @@ class Pair:
         case = self.case
         if seen.operation.kind == "get":
             self.counters.lookups[seen.operation.pool][ERROR] += 1
-        self._charge_host(words.ENV_OUT_OF_RANGE, {"env_id": seen.env_id, "env_num": case.env_num or "any"}, seen)
+        env_id, errors = seen.env_id, (seen.control_error, seen.candidate_error)
+        control, candidate = map(_did, errors)
+        facts = {"env_id": env_id, "env_num": case.env_num or "inf", "control": control, "candidate": candidate}
+        place = Place.of(seen if type(env_id) is int else seen._replace(env_id=None))
+        case.charge(of_nobody(words.ENV_OUT_OF_RANGE, facts, Fault.HOST), place, errors=errors)
 
     def _bad_key(self, seen: Observation) -> None:
         """Pass over an operation whose key no model can follow; where it did something, the run can't pass."""
-        case, pool = self.case, seen.operation.pool
-        errors = (seen.control_error, seen.candidate_error)
-        if errors != (None, None):
-            self._charge_host(words.KEY_NOT_TOLD_APART, {"type": type(seen.key).__name__}, seen._replace(key=None))
-        if None in errors:
+        case, kind, control, candidate = self.case, type(seen.key).__name__, seen.control_error, seen.candidate_error
+        if control is not None or candidate is not None:
+            facts = {"type": kind, "control": _did(control), "candidate": _did(candidate)}
+            charge = of_nobody(words.KEY_NOT_TOLD_APART, facts, Fault.HOST)
+            case.charge(charge, Place.of(seen._replace(key=None)), errors=(control, candidate))
+        if control is None or candidate is None:
             self.counters.dropped[_BAD_KEY] += 1
             if seen.operation.kind == "set":
-                case.agree(pool, seen.env_id)
-
-    def _charge_host(self, kind: words.Kind, facts: dict[str, Any], seen: Observation) -> None:
-        errors = (seen.control_error, seen.candidate_error)
-        facts |= {"control": _did(errors[0]), "candidate": _did(errors[1])}
-        self.case.charge(of_nobody(kind, facts, Fault.HOST), Place.of(seen), errors=errors)
+                case.agree(seen.operation.pool, seen.env_id)
 
 
 def _did(error: Exception | None) -> str:

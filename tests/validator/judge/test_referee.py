@@ -299,8 +299,8 @@ VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
 
 @guards(
     "validator/judge/referee.py",
-    "if leaves is None:\n            return Finding(",
-    "if leaves is None:\n            return None\n            return Finding(",
+    'return Finding(words.NO_ENTRY_ANSWERED, {"type": type(answer).__name__})',
+    "return None",
 )
 @guards("validator/judge/values.py", "if found.contents != wanted.contents and all(", "if False and all(")
 @guards("validator/judge/values.py", "if structure is not None:", "if False:")
