@@ -39,7 +39,8 @@ class AgreedModel(PoolModel):
         return None
 
     def clear(self, op_index: int) -> None:
-        self._remember(self._entries.values(), Reason.CLEARED, op_index)
+        missed = [gone.stored for gone in self.gone.values() if gone.reason is Reason.EVICTED]  # and may be there still
+        self._remember([*missed, *self._entries.values()], Reason.CLEARED, op_index)
         self._entries.clear()
         self.told_all = True
 

@@ -477,11 +477,6 @@ def test_what_an_undeclared_side_keeps_beyond_the_other_is_charged_to_nobody(pri
 
 
 @guards("validator/models/agreed.py", "    evicts_as_it_likes = True\n", "")
-@guards(
-    "validator/models/side_model.py",
-    "            if model.peek(key) is None:\n                model.set(key, held)\n",
-    "",
-)
 @pytest.mark.parametrize("made", [Undeclared, Lru])
 def test_two_sides_that_declare_nothing_agree_and_reading_changes_no_age(made: type[DictCache]) -> None:
     run = trial(made(), made(), audit_share=1.0)
@@ -500,6 +495,41 @@ def test_two_sides_that_declare_nothing_agree_and_reading_changes_no_age(made: t
     run.finish()
     assert charged(run) == []
     assert run.pair.counters.coverage["evictions"] > 0, "seen by their absence"
+
+
+class Tiered(Undeclared):
+    """Misses now and then what it answers a moment later, and clears nothing."""
+
+    asked = 0
+
+    def _get(self, place: tuple[Any, ...], key: int) -> Any:
+        self.asked += 1
+        return None if self.asked % 2 else super()._get(place, key)
+
+    def clear_recur_cache(self) -> None:
+        return
+
+
+@guards("validator/models/agreed.py", "[*missed, *self._entries.values()]", "self._entries.values()")
+def test_what_an_undeclared_side_missed_it_may_answer_again_until_it_is_cleared() -> None:
+    run = trial(Tiered(), Tiered())
+    run.cache.set_recur_cache(1, entry(1))
+    for answered in (False, True, False, True, False):
+        assert (run.cache.get_recur_cache(1) is not None) is answered
+    assert charged(run) == []
+    run.cache.clear_recur_cache()
+    assert run.cache.get_recur_cache(1) is not None
+    assert charged(run) == [(Cause.CLEAR_FORGOTTEN, Fault.BOTH)]
+
+
+@guards("validator/models/side_model.py", "(answer is not None and held.digest != answer)", "True")
+def test_what_an_undeclared_init_pool_evicted_the_recurrent_one_may_answer() -> None:
+    run = trial(Undeclared(), Undeclared())
+    run.cache.set_recur_cache(0, entry(100))
+    for key in range(5):
+        run.cache.set_init_cache(0, key, entry(key))
+    assert leaves(run.cache.hierarchical_get(0, 0))[0].tensor[0, 0, 0, 0] == leaves(entry(100))[0].tensor[0, 0, 0, 0]
+    assert charged(run) == []
 
 
 def test_a_side_that_declares_is_judged_by_its_model_beside_one_that_does_not() -> None:
