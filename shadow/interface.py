@@ -91,13 +91,13 @@ class CachePolicy:
             business, and no capacity is held against it).
         capacities: Entries per pool.
         live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
-            and which changes when its slot is reused.
+            and which changes when its slot is reused; None where nothing is said about it.
         fixed_slots: Whether slots keep the dtype and batch size of their first entry, whatever is stored later.
     """
 
     kind: PolicyKind
     capacities: CacheCapacities
-    live_results: bool = False
+    live_results: bool | None = False
     fixed_slots: bool = False
 
 

@@ -64,6 +64,7 @@ class Cause(str, Enum):
     RESET_IGNORED = "re-set ignored"
     PHANTOM = "answers a key that was never stored"
     WRONG_POOL_ORDER = "wrong pool order"
+    ONE_STORE = "one store behind two pools"
     CLEAR_FORGOTTEN = "clear forgotten"
     CLEAR_TOO_WIDE = "clear too wide"
     # which value a key answers

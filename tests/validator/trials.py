@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.record.words import Cause, Fault
-from shadow.entry import KeysValues
+from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities, CachePolicy
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
@@ -145,3 +145,21 @@ class Undeclared(DictCache):
 
 def declared(kind: Any = "fifo", init: int = 4, recur: int = 4, wm: int = 2, **more: Any) -> CachePolicy:
     return CachePolicy(kind, CacheCapacities(init, recur, wm), **more)
+
+
+class Open(DictCache):
+    """A dict cache that lets itself be looked into."""
+
+    def policy(self) -> Any:
+        return declared()
+
+    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
+        return list(self._pool(*((pool,) if env_id is None else (pool, env_id))))
+
+    def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
+        return self._pool(*((pool,) if env_id is None else (pool, env_id))).get(cache_key)
+
+
+def damage(held: Any) -> None:
+    for leaf in leaves(held):
+        leaf.tensor.add_(0.5)

@@ -22,14 +22,14 @@ from validator.device.fingerprint import like
 from validator.device.queue import DeferredQueue
 from validator.device.results import Check, Result
 from validator.entries.digest import Digest
-from validator.entries.readable import entry_leaves, storages
+from validator.entries.readable import entry_leaves, overlap
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, of_nobody
 from validator.judge.counters import BATCH, DIFFER, EQUAL
 from validator.judge.examination import Examination
 from validator.judge.side import SideView
-from validator.judge.values import remembered, wrong_value
+from validator.judge.values import remembered
 from validator.models.stored import Stored
 
 _AT_ONCE = 8  # first audited entries of a side that are waited for: they show whether its peek may be believed
@@ -96,7 +96,7 @@ class DeviceLooks:
         mine, theirs, layout = entry_leaves(given), entry_leaves(held), stored.digest.layout
         if mine is None or theirs is None or not (like(mine, layout) and like(theirs, layout)):
             return False
-        if storages(mine) & storages(theirs):
+        if overlap(mine, theirs):
             return False
         hashes = self._queue.hashes([mine, theirs])
         self._when(partial(self._looked_at_set, side, stored, *hashes), *hashes)
@@ -183,7 +183,8 @@ class DeviceLooks:
         differences = _differences(stored, counts)
         nobody = of_nobody(words.ANSWERS_DIFFER)
         nobody = nobody._replace(finding=nobody.finding._replace(note=words.TENSORS_GONE), leaves=differences)
-        for charge in case.referee.charges(findings, differences) or [nobody]:
+        for found_wrong in case.referee.charges(findings, differences) or [nobody]:
+            charge = self._examination.custody.doubted(found_wrong, stored)
             if case.ledger.repeats(charge, place):
                 continue
             case.charge(charge, place)
@@ -221,9 +222,9 @@ class DeviceLooks:
         found = Digest(hashes, stored.digest.layout, None)
         now = side.held(stored) if side.holds(stored) else None
         if now is not None and side.digest(now) == found:
-            if referee.lives_in_input(side, now):
+            if referee.lives_in_input(side, stored, now):
                 return Finding(words.REFERENCE_CHANGED)
-            return wrong_value(side, asked, env_id, stored, now, referee.truth(stored))
+            return referee.wrong_value(side, asked, env_id, stored, now, referee.truth(stored))
         unknown = Finding(words.NEVER_STORED, note=words.TENSORS_GONE)
         return remembered(side, asked, env_id, stored, found) or unknown
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -24,12 +25,28 @@ def entry_leaves(entry: Any) -> list[Leaf] | None:
     return found
 
 
-def storages(entry: Sequence[Leaf]) -> set[int]:
-    """Return the addresses of the storages behind an entry's buffers."""
-    return {leaf.tensor.untyped_storage().data_ptr() for leaf in entry if leaf.tensor.numel()}
+def overlap(one: Sequence[Leaf], other: Sequence[Leaf]) -> bool:
+    """Tell whether buffers of two entries lie in one memory."""
+    theirs = [_span(leaf.tensor) for leaf in other if leaf.tensor.numel()]
+    own = [_span(leaf.tensor) for leaf in one if leaf.tensor.numel()]
+    return any(begin < after and start < end for begin, end in own for start, after in theirs)
 
 
-class Given(NamedTuple):
+def in_one_memory(one: Any, other: Any) -> bool:
+    """Tell whether two objects are entries whose buffers lie in one memory."""
+    own, theirs = entry_leaves(one), entry_leaves(other)
+    return own is not None and theirs is not None and overlap(own, theirs)
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """Return the address of the first byte of a tensor, and the one after its last."""
+    last = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    begin = tensor.data_ptr()
+    return begin, begin + (last + 1) * tensor.element_size()
+
+
+@dataclass(slots=True)
+class Given:
     """The memory of one entry that a side was given to store.
 
     Attributes:
@@ -37,19 +54,30 @@ class Given(NamedTuple):
             addresses may be somebody else's.
         addresses: Where its buffers begin.
         nbytes: Bytes of each, at most.
+        since: Operation that gave it first.
+        until: Operation that gave it last, of an unbroken row of sets.
     """
 
     first: weakref.ref[Tensor]
     addresses: tuple[int, ...]
     nbytes: int
+    since: int
+    until: int
+
+    def holds(self, address: int, op_index: int) -> bool:
+        """Tell whether an address lies in this memory, and an operation gave just that."""
+        return self.since <= op_index <= self.until and self.covers(address)
+
+    def covers(self, address: int) -> bool:
+        """Tell whether an address lies in this memory, as long as it is its owner's."""
+        return self.first() is not None and any(0 <= address - start < self.nbytes for start in self.addresses)
 
 
-def memory_of(entry: Any) -> Given | None:
+def memory_of(entry: Any, op_index: int) -> Given | None:
     """Return where the memory of an entry that is not dense lies; None for one without any."""
     buffers = [leaf.tensor for leaf in leaves(readable(entry)) if leaf.tensor.numel()]
     if not buffers:
         return None
     stores = [buffer.untyped_storage() for buffer in buffers]
-    return Given(
-        weakref.ref(buffers[0]), tuple(store.data_ptr() for store in stores), max(store.nbytes() for store in stores)
-    )
+    addresses = tuple(store.data_ptr() for store in stores)
+    return Given(weakref.ref(buffers[0]), addresses, max(store.nbytes() for store in stores), op_index, op_index)

@@ -5,17 +5,18 @@ Everything that looks at the pair stands on this, and this on none of it.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from reports.record.records import Divergence
-from reports.record.words import ONLY_COUNTED, Dimension
+from reports.record.words import ONLY_COUNTED, Cause, Dimension
 from shadow.entry import KeysValues
 from shadow.operation import Pool
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
 from validator.entries.compare import Tolerance
+from validator.judge import words
 from validator.judge.charge import Charge, Place
 from validator.judge.counters import OUTCOMES, Counters
 from validator.judge.ledger import Ledger
@@ -25,7 +26,6 @@ from validator.judge.side import Digests, SideView
 from validator.judge.words import key_text
 from validator.models.stored import Stored
 
-_MOST_HANDED_OUT = 8192
 _OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)  # after which the sides hold different ones
 
 
@@ -68,10 +68,11 @@ class Case:
         weight_version: Weight updates so far.
         searches: Tree searches begun so far.
         episodes: Episodes ended so far, by env.
+        one_store: Sides and pools that are known to be kept in one store with another pool, and the charge for it.
+        now: Ordinal of the operation that is under way, or comes next.
         in_place: Whether dense entries of host memory are looked at where they lie.
         agreed: Whether a pool of a side that declares something was ever judged by agreement.
         models_replaced: Called where the models of pools may have become others; of ``Sets``.
-        handed_out: Ordinals of the last sets whose stored entry the host had in its own hands.
 
     """
 
@@ -98,13 +99,14 @@ class Case:
         self.primary = self.control if primary == "control" else self.candidate
         self.secondary = self.other(self.primary)
         tolerance = None if config.rtol is None or config.atol is None else Tolerance(config.rtol, config.atol)
-        self.referee = Referee(self.control, self.candidate, tolerance)
         self.counters = Counters()
         self.ledger = Ledger(self.counters, config.history)
+        self.referee = Referee(self.control, self.candidate, tolerance, self.ledger)
         self.in_place = config.deferred != "always"
-        self.handed_out: deque[int] = deque(maxlen=_MOST_HANDED_OUT)
         self.agreed = False
         self.models_replaced: Callable[[], None] = lambda: None
+        self.one_store: dict[tuple[str, Pool, int | None], Charge] = {}
+        self.now = 0
         self.weight_version = 0
         self.searches = 0
         self.episodes: dict[int, int] = defaultdict(int)
@@ -121,7 +123,9 @@ class Case:
         errors: tuple[Exception | None, Exception | None] = (None, None),
     ) -> None:
         """Count a divergence, and record it in full unless this very fault is on record already."""
-        if not self.ledger.is_news(charge, place):
+        is_news = self.ledger.is_news(charge, place)
+        self._part(charge, place)
+        if not is_news:
             return
         env_id, key = place.env_id, place.key
         divergence = Divergence(
@@ -186,10 +190,28 @@ class Case:
             key: Key.
             expected: What the side should hold there, or None.
         """
+        if charge.cause is Cause.ONE_STORE:
+            return
         if charge.dimension in _OTHER_KEYS:
             self.ledger.set_keys_apart(pool, env_id, charge)
         if expected is None or side is self.primary or not self._repaired(side, expected):
             self.ledger.set_apart(side.name, pool, env_id, key, charge)
+
+    def _part(self, charge: Charge, place: Place) -> None:
+        """Note what follows from a charge beyond the key that it was raised at."""
+        side = next((side for side in self.sides if side.fault is charge.fault), None)
+        facts = charge.finding.facts
+        if side is None:
+            return
+        if charge.finding.kind is words.ONE_STORE:
+            for pool, env_id in (facts["pool"], facts["other_pool"]):
+                self.ledger.keys_part(side.name, pool, env_id, None, charge)
+        elif charge.finding.kind is words.CLEARED_TOO_MUCH:
+            pool, env_id = facts["pool"]
+            model = side.model.pool(pool, env_id)
+            for stored in [each for each in model.live() if each.op_index < facts["op"] and each.key != place.key]:
+                if side.read(pool, env_id, stored.key) is None:
+                    model.rebase(stored.key, None)  # it went with that clear: no defect of its own
 
     def _repaired(self, side: SideView, expected: Stored) -> bool:
         """Give a side the entry that the other one holds, and tell whether it then holds what it should."""

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.record.words import Cause, Fault
 from shadow.located import region
 from validator.entries.digest import holds
-from validator.entries.readable import entry_leaves, storages
+from validator.entries.readable import entry_leaves, overlap
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Finding, Place, against
+from validator.judge.custody import Custody
 from validator.judge.presence import lost
+from validator.judge.roots import rooted
 from validator.judge.side import SideView, Unreadable
-from validator.judge.values import wrong_value
 from validator.models.stored import Stored
 
 
 class Examination:
     """Examines entries of one pair, and charges a side with what it finds."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, custody: Custody) -> None:
         self._case = case
+        self.custody = custody
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> Finding | None:
         """Look closely whether a set arrived as it was given, and as a copy.
@@ -40,13 +41,15 @@ class Examination:
             return Finding(words.INPUT_EDITED, {"op": stored.op_index})
         if isinstance(held, Unreadable) or found is None:
             return None
-        if storages(found) & storages(given_leaves):
+        # A host that was given what is stored may well give that back, to be stored where it lies.
+        given_back = side is self._case.primary and self.custody.primary_lends and stored.was_alive
+        if overlap(found, given_leaves) and not given_back:
             return Finding(words.REFERENCE_STORED, {"op": stored.op_index})
         if _holds(held, stored) or side.digest(found) == stored.digest:
             return None
         if self._case.referee.lossy(given_leaves, found):
             return None
-        return wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
+        return self._case.referee.wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
 
     def of_live(self, side: SideView, stored: Stored, just_cleared: bool = False) -> Finding | None:
         """Hold what a side keeps under a live key against what was stored there.
@@ -69,7 +72,8 @@ class Examination:
         if entry is None:
             if not side.may_ask or side.model.pool(pool, env_id).lets_go(key, stored.op_index):
                 return None
-            return lost(side, stored, referee.suspects(side, just_cleared))
+            return lost(side, stored, referee.suspects(side, stored, just_cleared))
+        self.custody.was_asked(side, entry, stored)
         if _holds(entry, stored):
             return None
         found = entry_leaves(entry)
@@ -86,17 +90,15 @@ class Examination:
         truth = referee.truth(stored)
         if referee.lossy(truth, found):
             return None
-        if referee.lives_in_input(side, found):
+        if referee.lives_in_input(side, stored, found):
             return Finding(words.REFERENCE_CHANGED)
-        return wrong_value(side, pool, env_id, stored, found, truth)
+        return referee.wrong_value(side, stored.pool, stored.env_id, stored, found, truth)
 
     def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
         """Charge a side with what was found of one entry."""
-        charge = against(side, finding)
-        unclear = finding.kind.cause in (Cause.CORRUPTED, Cause.UNKNOWN)
-        if unclear and side is self._case.primary and stored.op_index in self._case.handed_out:
-            charge = against(side, finding._replace(note=words.PERHAPS_THE_HOST))._replace(fault=Fault.UNKNOWN)
-        self._case.charge(charge, Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key))
+        place = Place(stored.op_index, operation, stored.pool, stored.env_id, stored.key)
+        charge = rooted(self._case, self.custody.doubted(against(side, finding), stored), place)
+        self._case.charge(charge, place)
         return charge
 
     def charge_and_repair(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Any
 
-from reports.record.words import Cause, Fault
+from reports.record.words import Cause, Fault, Outcome
 from shadow.operation import Pool
+from validator.judge import words
 from validator.judge.charge import Charge, Place
 from validator.judge.counters import Counters
 from validator.judge.words import key_text
 from validator.models.pools import covers, pools_of
 
+_ANSWERED = (Outcome.BOTH_HIT_EQUAL.value, "both_hit")
+_WHO_GAVE_WAY = (  # follow, once a side holds other keys than it should
+    *(words.KEPT_ANOTHER, words.DROPPED_TOO_EARLY, words.EVICTED_A_YOUNGER, words.LOST, words.LOST_LATER),
+    *(words.BEYOND_CAPACITY, words.NOT_EVICTED, words.PHANTOM),
+)
 _MOST = 8192  # places and marks remembered; beyond, a repeat may be written once more
 
 
@@ -49,10 +55,21 @@ class Ledger:
                 break
         return tuple(reversed(found))
 
+    def last_answered(self, pool: Pool, env_id: int | None, key: int) -> int:
+        """Return the last operation at which both sides answered a key alike, as far back as is remembered, else -1."""
+        for op_index, name, env, each, result in reversed(self.recent):
+            if each == key and result in _ANSWERED and name[4:] in (pool, "hierarchical") and env in (env_id, None):
+                return op_index
+        return -1
+
+    def count(self, charge: Charge) -> None:
+        """Count a charge without writing it."""
+        self._counters.divergences[charge.group] += 1
+
     def is_news(self, charge: Charge, place: Place) -> bool:
         """Count a charge, and tell whether this very fault is not on record yet."""
-        self._counters.divergences[charge.group] += 1
-        key = None if charge.cause is Cause.RAISED else place.key
+        self.count(charge)
+        key = None if charge.cause in (Cause.RAISED, Cause.ONE_STORE) else place.key
         mark = (place.pool, place.env_id, key, charge.cause, charge.fault)
         if mark in self._marks:
             return False
@@ -68,11 +85,13 @@ class Ledger:
         sides = (charge.fault.value,) if charge.fault in (Fault.CONTROL, Fault.CANDIDATE) else ("control", "candidate")
         for pool in pools_of(place.pool):
             env_id = place.env_id if pool == "init" else None
-            known = self._keys_apart.get((pool, env_id)) if charge.by_policy else None
+            known = self._keys_apart.get((pool, env_id))
+            if known is not None and not (charge.by_policy or _follows(charge, known)):
+                known = None
             for side in sides:
                 known = known or self.apart(side, pool, env_id, place.key)
             if known is not None:
-                self._counters.divergences[known.group] += 1
+                self.count(known)
                 return True
         return False
 
@@ -112,3 +131,8 @@ class Ledger:
             del self._apart[place]
         for pool_apart in [f for f in self._keys_apart if covers(pool, env_id, f[0], f[1])]:
             del self._keys_apart[pool_apart]
+
+
+def _follows(charge: Charge, known: Charge) -> bool:
+    """Tell whether a side that is charged with other keys in a pool already does only what follows from them."""
+    return charge.finding.kind in _WHO_GAVE_WAY and charge.fault is known.fault and charge.cause is not known.cause

@@ -17,7 +17,7 @@ from validator.judge.charge import Finding
 from validator.judge.side import SideView
 from validator.judge.values import foreign, owner_of
 from validator.models.pools import pools_of
-from validator.models.stored import PoolModel, Reason, Stored
+from validator.models.stored import Gone, PoolModel, Reason, Stored
 
 
 class Clear(NamedTuple):
@@ -28,29 +28,41 @@ class Clear(NamedTuple):
     env_id: int | None
 
 
-def unanswered(side: SideView, seen: Observation, expected: Stored, clears: Sequence[Clear]) -> Finding:
+class Suspects(NamedTuple):
+    """What may have taken an entry.
+
+    Attributes:
+        clears: Clears of that time, oldest first.
+        answered: The last operation that answered the key, or -1: what came before did not take it.
+    """
+
+    clears: Sequence[Clear]
+    answered: int = -1
+
+
+def unanswered(side: SideView, seen: Observation, expected: Stored, suspects: Suspects) -> Finding:
     """Name why a side answered None although its model holds the entry.
 
     Args:
         side: The side.
         seen: The lookup.
         expected: What it should have answered.
-        clears: Clears that may have taken it, oldest first.
+        suspects: What may have taken it.
     """
     if side.intact(expected) is not None:
         if seen.operation.pool == "hierarchical" and side.cache.hierarchical_get(seen.env_id, seen.key) is None:
             return Finding(words.NOT_FOUND_BY_BOTH_POOLS, {"pool": (expected.pool, expected.env_id)})
         return Finding(words.MISSED)
-    return lost(side, expected, clears)
+    return lost(side, expected, suspects)
 
 
-def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
+def lost(side: SideView, expected: Stored, suspects: Suspects) -> Finding:
     """Name why a side does not hold an entry that its model holds; it was there after the set.
 
     Args:
         side: The side.
         expected: What should be there.
-        clears: Clears that may have taken it, oldest first.
+        suspects: What may have taken it.
     """
     pool, env_id = expected.pool, expected.env_id
     model = side.model.pool(pool, env_id)
@@ -59,16 +71,26 @@ def lost(side: SideView, expected: Stored, clears: Sequence[Clear]) -> Finding:
     extra = _kept_too_long(side, pool, env_id, model)
     if extra is not None:
         return Finding(words.KEPT_ANOTHER, {"kept": extra})
-    later = [clear for clear in clears if clear.op_index > expected.op_index]
-    if later and not any(stored.key in held and stored.op_index < later[-1].op_index for stored in live):
-        clear = later[-1]
-        cleared = (clear.pool, clear.env_id)
-        return Finding(words.CLEARED_TOO_MUCH, {"pool": (pool, env_id), "op": clear.op_index, "cleared": cleared})
     full = len(live) >= model.capacity
     gone = [stored.key not in held for stored in live]
-    if full and gone == sorted(gone, reverse=True):
+    oldest_gone = full and gone == sorted(gone, reverse=True)
+    # A clear took all that it found: nothing older is held. Of several such, one of the same pool, the last of them.
+    after = max(expected.op_index, suspects.answered)
+    later = [clear for clear in suspects.clears if clear.op_index > after]
+    took = [clear for clear in later if not any(s.key in held and s.op_index < clear.op_index for s in live)]
+    if took and not (oldest_gone and sum(gone) == 1):  # one entry less of a full pool is nobody's clear
+        clear = max(took, key=lambda clear: (clear.pool == pool, clear.op_index))
+        cleared = (clear.pool, clear.env_id)
+        return Finding(words.CLEARED_TOO_MUCH, {"pool": (pool, env_id), "op": clear.op_index, "cleared": cleared})
+    if oldest_gone:
         return Finding(words.DROPPED_TOO_EARLY, {"held": len(held), "capacity": model.capacity})
-    return Finding(words.EVICTED_A_YOUNGER if full else words.LOST)
+    if full:
+        return Finding(words.EVICTED_A_YOUNGER)
+    return (
+        Finding(words.LOST_LATER, {"op": suspects.answered})
+        if suspects.answered > expected.op_index
+        else Finding(words.LOST)
+    )
 
 
 def _kept_too_long(side: SideView, pool: Pool, env_id: int | None, model: PoolModel) -> int | None:
@@ -82,8 +104,7 @@ def _kept_too_long(side: SideView, pool: Pool, env_id: int | None, model: PoolMo
 
 def not_stored(side: SideView, stored: Stored) -> Finding:
     """Name why a side does not hold what it was just given."""
-    held = stored.previous and stored.previous[0].alive
-    return Finding(words.NOT_STORED_AGAIN if held else words.NOT_STORED, {"op": stored.op_index})
+    return Finding(words.NOT_STORED_AGAIN if stored.was_alive else words.NOT_STORED, {"op": stored.op_index})
 
 
 def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: Digest) -> Finding | None:
@@ -101,22 +122,28 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
     """
     if issubclass(type(key), Tensor):  # told apart by identity here, and by their values perhaps there
         return None
-    for pool in pools_of(asked):
-        env = env_id if pool == "init" else None
+    places = [(pool, env_id if pool == "init" else None) for pool in pools_of(asked)]
+    for pool, env in places:
         model = side.model.pool(pool, env)
         held = model.may_hold(key)
         if not model.told_all or (held is not None and held.digest == answer):
             return None
-        gone = model.gone.get(key)
-        if gone is None or not gone.stored.digest.same_contents(answer):
-            continue
-        if gone.reason is Reason.CLEARED:
-            return Finding(words.NOT_CLEARED, {"pool": (pool, env), "op": gone.op_index})
-        return _not_evicted(side, pool, env, model, gone.op_index)
+    went = [(pool, env, gone) for pool, env in places if (gone := side.model.pool(pool, env).gone.get(key)) is not None]
+    for pool, env, gone in went:
+        if gone.stored.digest.same_contents(answer):
+            return _outlived(side, pool, env, gone)
     owner = owner_of(side, answer)
     if owner is not None:
         return foreign(owner, asked, env_id, key)
+    if went:
+        return _outlived(side, *went[0])._replace(note=words.CHANGED_SINCE)
     return Finding(words.PHANTOM)
+
+
+def _outlived(side: SideView, pool: Pool, env_id: int | None, gone: Gone) -> Finding:
+    if gone.reason is Reason.CLEARED:
+        return Finding(words.NOT_CLEARED, {"pool": (pool, env_id), "op": gone.op_index})
+    return _not_evicted(side, pool, env_id, side.model.pool(pool, env_id), gone.op_index)
 
 
 def _not_evicted(side: SideView, pool: Pool, env_id: int | None, model: PoolModel, op_index: int) -> Finding:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from shadow.interface import CacheCapacities, CachePolicy, PolicyKind, offered, read_field
 
-_UNDECLARED = CachePolicy("undeclared", CacheCapacities(0, 0, 0))
+_UNDECLARED = CachePolicy("undeclared", CacheCapacities(0, 0, 0), live_results=None)
 _SIZES = ("num_simulations", "max_cache_size", "game_segment_length", "cache_capacity_rule")
 
 
@@ -41,7 +41,7 @@ def policies(control: Any, candidate: Any) -> tuple[CachePolicy, CachePolicy, in
     for name, policy in declared.items():
         if policy is None and asked[name] is not None and wanted is not None:
             assumed.append(f"{name} declares no policy; FIFO with {wanted} is assumed")
-            policy = CachePolicy("fifo", wanted)
+            policy = CachePolicy("fifo", wanted, live_results=None)
         elif policy is None or policy.kind == "undeclared":
             assumed.append(
                 f"presence is judged by agreement only: {name} ({type(sides[name]).__name__}) declares no policy(), so "

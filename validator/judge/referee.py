@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reports.record.records import LeafDifference
 from reports.record.words import Fault
 from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
-from shadow.operation import Observation, make
+from shadow.operation import Observation, Pool
 from validator.entries.compare import Tolerance, differences
 from validator.entries.digest import Digest
 from validator.entries.readable import Given, entry_leaves, memory_of
 from validator.judge import words
 from validator.judge.charge import Charge, Finding, against, of_nobody
-from validator.judge.presence import Clear, unanswered, uncalled
+from validator.judge.ledger import Ledger
+from validator.judge.presence import Clear, Suspects, lost, unanswered, uncalled
+from validator.judge.rows import named_rows
 from validator.judge.side import SideView
-from validator.judge.values import wrong_value
+from validator.judge.values import against_truth, not_copied, remembered
 from validator.models.pools import pools_of
 from validator.models.stored import Stored
+
+_ROWS_SOUGHT_IN = 64  # entries of each side
 
 
 class Referee:
@@ -31,9 +35,11 @@ class Referee:
         control: The trusted side.
         candidate: The new side.
         tolerance: When unequal bits still count as equal; None for never.
+        ledger: What was answered lately.
     """
 
-    def __init__(self, control: SideView, candidate: SideView, tolerance: Tolerance | None) -> None:
+    def __init__(self, control: SideView, candidate: SideView, tolerance: Tolerance | None, ledger: Ledger) -> None:
+        self._ledger = ledger
         self.control = control
         self.candidate = candidate
         self.tolerance = tolerance
@@ -41,29 +47,32 @@ class Referee:
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
         self.given: dict[str, deque[Given]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
 
-    def was_given(self, side: SideView, entry: Any, region: Region | None) -> None:
+    def was_given(self, side: SideView, entry: Any, region: Region | None, op_index: int) -> None:
         """Remember the memory of what a side was given to store, the last few; ``region`` says where it lies, if known.
 
         Most hosts store from one scratch entry, and so does the staging: that is remembered once.
         """
         given = self.given[side.name]
         if region is None:
-            memory = memory_of(entry)
+            memory = memory_of(entry, op_index)
             if memory is not None:
                 given.append(memory)
             return
         first, addresses = region.tensors[0], region.addresses
-        if not given or given[-1].addresses != addresses or given[-1].first() is not first:
-            given.append(make(Given, (weakref.ref(first), addresses, region.layout.leaf_nbytes)))
+        if given and given[-1].addresses == addresses and given[-1].first() is first:
+            given[-1].until = op_index
+        else:
+            given.append(Given(weakref.ref(first), addresses, region.layout.leaf_nbytes, op_index, op_index))
 
-    def suspects(self, side: SideView, just_cleared: bool = False) -> tuple[Clear, ...]:
-        """Return the clears that may have taken what a side lacks.
+    def suspects(self, side: SideView, lacked: Stored, just_cleared: bool = False) -> Suspects:
+        """Return what may have taken what a side lacks.
 
         Keys are counted after each clear, so of a side that lists them it can only be one that was just played.
         """
+        answered = self._ledger.last_answered(lacked.pool, lacked.env_id, lacked.key)
         if not side.lists_keys:
-            return tuple(self.clears)
-        return (self.clears[-1],) if just_cleared else ()
+            return Suspects(tuple(self.clears), answered)
+        return Suspects((self.clears[-1],) if just_cleared else (), answered)
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
         """Name everything that is wrong with one lookup.
@@ -125,7 +134,7 @@ class Referee:
         if answer is None:
             if expected is None:
                 return None
-            return unanswered(side, seen, expected, self.suspects(side))
+            return unanswered(side, seen, expected, self.suspects(side, expected))
         if leaves is None:
             if expected is None and not side.model.told_all(pool, env_id):
                 return None
@@ -138,32 +147,75 @@ class Referee:
                 return None
             # A dict without a reverse map does this by itself: its model says so, and it is wrong all the same.
             return Finding(words.OUTLIVED, {"other_key": expected.key, "op": expected.op_index})
+        if pool == "hierarchical" and side.may_ask and side.read(expected.pool, expected.env_id, expected.key) is None:
+            return lost(side, expected, self.suspects(side, expected))  # what it answers is out of the other pool
+        if pool == "hierarchical" and expected.pool == "recur":
+            gone = side.model.pool("init", env_id).gone.get(key)
+            if gone is not None and gone.stored.digest.same_contents(found):
+                return uncalled(side, "init", env_id, key, found)  # and what it answers should be gone from init
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
-        if self.lives_in_input(side, leaves) or self._copies_input(side, expected, found):
+        if self.lives_in_input(side, expected, leaves) or self._copies_input(side, expected, found):
             return Finding(words.REFERENCE_CHANGED)
-        return wrong_value(side, pool, env_id, expected, leaves, truth)
+        return self.wrong_value(side, pool, env_id, expected, leaves, truth)
+
+    def wrong_value(
+        self,
+        side: SideView,
+        asked: Pool,
+        env_id: int | None,
+        expected: Stored,
+        answer: Sequence[Leaf],
+        truth: Sequence[Leaf] | None,
+    ) -> Finding:
+        """Name why a side answers a key with something else than was stored.
+
+        Where what it answers was stored once, as a whole, tensor by tensor or row by row, the name says where and when;
+        then structure, then values are held against the truth.
+
+        Args:
+            side: The side.
+            asked: Pool that was asked.
+            env_id: Environment that was asked, if any.
+            expected: What was stored.
+            answer: Leaves of what it answers.
+            truth: Leaves of an entry that is what was stored, if the other side has one.
+        """
+        known = remembered(side, asked, env_id, expected, side.digest(answer))
+        if known is not None:
+            return known
+        if truth is None:
+            return not_copied(expected.digest, side.digest(answer), answer) or Finding(words.CORRUPTED)
+        return against_truth(answer, truth, lambda: named_rows(expected, answer, truth, self._others(expected)))
+
+    def _others(self, expected: Stored) -> Iterator[tuple[Stored, Sequence[Leaf]]]:
+        """Go through entries that are what was stored, from whichever side keeps one, those stored last first."""
+        for side in (self.control, self.candidate):
+            live = [stored for _, _, model in side.model.pools() for stored in model.live() if stored is not expected]
+            for stored in sorted(live, key=lambda stored: -stored.op_index)[:_ROWS_SOUGHT_IN]:
+                found = side.intact(stored)
+                if found is not None:
+                    yield stored, found
 
     def _copies_input(self, side: SideView, stored: Stored, answered: Digest) -> bool:
         """Tell whether an answer is a copy of what this side was given to store, and only refers to."""
         held = entry_leaves(side.shown(stored.pool, stored.env_id, stored.key))
-        return held is not None and side.digest(held) == answered and self.lives_in_input(side, held)
+        return held is not None and side.digest(held) == answered and self.lives_in_input(side, stored, held)
 
     def lossy(self, truth: Sequence[Leaf] | None, answer: Sequence[Leaf]) -> bool:
         """Tell whether an answer is only as far from what was stored as the tolerance allows."""
         return self.tolerance is not None and truth is not None and not differences(truth, answer, self.tolerance)
 
-    def lives_in_input(self, side: SideView, leaves: Sequence[Leaf]) -> bool:
-        """Tell whether an answer shares memory with something this side was given to store."""
+    def lives_in_input(self, side: SideView, stored: Stored, leaves: Sequence[Leaf]) -> bool:
+        """Tell whether an answer shares memory with what this side was given when it was told to store this."""
         own = [leaf.tensor.data_ptr() for leaf in leaves if leaf.tensor.numel()]
-        return any(
-            start <= address < start + given.nbytes
-            for given in self.given[side.name]
-            if given.first() is not None
-            for start in given.addresses
-            for address in own
-        )
+        return any(given.holds(address, stored.op_index) for given in self.given[side.name] for address in own)
+
+    def was_given_back(self, side: SideView, leaves: Sequence[Leaf]) -> bool:
+        """Tell whether an answer lies in memory that the host gave to store at any time: it had it in its hands."""
+        own = [leaf.tensor.data_ptr() for leaf in leaves if leaf.tensor.numel()]
+        return any(given.covers(address) for given in self.given[side.name] for address in own)
 
     def truth(self, stored: Stored) -> list[Leaf] | None:
         """Return the leaves of an entry that is still what was stored, from whichever side keeps one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,33 +18,6 @@ from validator.models.stored import Stored
 
 # Where in a layout what lies, in the order in which it is looked at.
 _STRUCTURE = ((1, words.OTHER_DTYPE), (2, words.OTHER_DEVICE), (0, words.OTHER_SHAPE))
-
-
-def wrong_value(
-    side: SideView,
-    asked: Pool,
-    env_id: int | None,
-    expected: Stored,
-    answer: Sequence[Leaf],
-    truth: Sequence[Leaf] | None,
-) -> Finding:
-    """Name why a side answers a key with something else than was stored.
-
-    Where what it answers was stored once, the name says where and when; then structure, then values are held against
-    the truth.
-
-    Args:
-        side: The side.
-        asked: Pool that was asked.
-        env_id: Environment that was asked, if any.
-        expected: What was stored.
-        answer: Leaves of what it answers.
-        truth: Leaves of an entry that is what was stored, if the other side has one.
-    """
-    known = remembered(side, asked, env_id, expected, side.digest(answer))
-    if known is None and truth is not None:
-        known = _against_truth(answer, truth)
-    return known or Finding(words.CORRUPTED)
 
 
 def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored, found: Digest) -> Finding | None:
@@ -75,7 +48,7 @@ def remembered(side: SideView, asked: Pool, env_id: int | None, expected: Stored
     known = set(wanted.contents)
     if found.contents != wanted.contents and all(content in known for content in found.contents):
         return Finding(words.MIXED_UP)
-    return _leaves_left_over(side, wanted, found)
+    return _leaves_left_over(side, expected, found)
 
 
 def owner_of(side: SideView, answer: Digest) -> Stored | None:
@@ -124,20 +97,38 @@ def _changed(kind: words.Kind, index: int, old: object, new: object) -> Finding:
     return Finding(kind, {"layer": index // 2, "part": "KV"[index % 2], "old": old, "new": new})
 
 
-def _leaves_left_over(side: SideView, wanted: Digest, found: Digest) -> Finding | None:
+def _leaves_left_over(side: SideView, expected: Stored, found: Digest) -> Finding | None:
     """Tell whether some tensors are right and the others are those of one other entry: a copy that stopped."""
-    wrong = [i for i, (a, b) in enumerate(zip(wanted.contents, found.contents, strict=True)) if a != b]
-    if not wrong or len(wrong) == len(wanted.contents):
+    wrong = [i for i, (a, b) in enumerate(zip(expected.digest.contents, found.contents, strict=True)) if a != b]
+    if not wrong or len(wrong) == len(found.contents):
         return None
-    for stored in _all_stored(side):
-        contents = stored.digest.contents
+    before = [(words.SOME_OF_BEFORE, version.digest, version.op_index) for version in expected.previous]
+    elsewhere = ((words.SOME_NOT_COPIED, stored.digest, stored.op_index) for stored in _all_stored(side))
+    for kind, digest, op_index in (*before, *elsewhere):
+        contents = digest.contents
         if len(contents) == len(found.contents) and all(contents[i] == found.contents[i] != 0 for i in wrong):
             right, n = len(contents) - len(wrong), len(contents)
-            return Finding(words.SOME_NOT_COPIED, {"right": right, "n": n, "op": stored.op_index})
+            return Finding(kind, {"right": right, "n": n, "op": op_index})
     return None
 
 
-def _against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf]) -> Finding:
+def not_copied(wanted: Digest, found: Digest, answer: Sequence[Leaf]) -> Finding | None:
+    """Tell whether all tensors that differ from what was stored are zero."""
+    pairs = zip(wanted.contents, found.contents, answer, strict=True)
+    wrong = [valid(leaf) for stored, held, leaf in pairs if stored != held]
+    if not wrong or any(bool(numbers(tensor).any()) for tensor in wrong):
+        return None
+    return Finding(words.NOT_COPIED, {"wrong": len(wrong), "n": len(answer)})
+
+
+def against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf], sources: Callable[[], Finding | None]) -> Finding:
+    """Name how the values of an answer differ from those that were stored.
+
+    Args:
+        answer: Leaves of what was answered.
+        truth: Leaves of what was stored, of the same structure.
+        sources: Names the answer by where its wrong rows were stored, if they were.
+    """
     wrong = []
     for one, other in zip(answer, truth, strict=True):
         a, b = valid(one).cpu(), valid(other).cpu()
@@ -149,9 +140,16 @@ def _against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf]) -> Finding:
         return Finding(words.PERMUTED)
     if all(_is_rounding(a, b) for a, b in wrong):
         return Finding(words.ROUNDED)
+    if all(not bool(a.any()) for a, _ in wrong):
+        return Finding(words.NOT_COPIED, {"wrong": len(wrong), "n": len(answer)})
+    rows = sources()
+    if rows is not None and rows.kind is not words.ROWS_NOT_COPIED:
+        return rows
     tails = [_tail(a, b) for a, b in wrong]
     if all(tails):
         return Finding(words.END_NOT_COPIED, {"tokens": max(tails), "wrong": len(wrong), "n": len(answer)})
+    if rows is not None:
+        return rows
     return Finding(words.CORRUPTED_IN_PART, {"wrong": len(wrong), "n": len(answer)})
 
 

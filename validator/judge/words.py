@@ -75,7 +75,7 @@ def can_be_told_apart(key: object) -> bool:
 
 _WRITTEN: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("key", "kept", "other_key"), key_text),
-    **dict.fromkeys(("pool", "cleared"), lambda place: where(*place)),
+    **dict.fromkeys(("pool", "other_pool", "cleared"), lambda place: where(*place)),
     **dict.fromkeys(("old", "new"), lambda value: str(value).removeprefix("torch.")),
 }
 
@@ -103,6 +103,13 @@ DROPPED_TOO_EARLY = _live_keys(
 )
 EVICTED_A_YOUNGER = _live_keys(Cause.WRONG_EVICTION, "evicted this key although an older one should go")
 LOST = _presence(Cause.SET_IGNORED, "lost this entry although nothing evicted or cleared it")
+LOST_LATER = _live_keys(
+    Cause.WRONG_EVICTION,
+    "dropped this entry, which it answered at operation {op}, although nothing evicted or cleared it",
+)
+ONE_STORE = _live_keys(
+    Cause.ONE_STORE, "keeps {pool} and {other_pool} in one store: each answers what was stored in the other alone"
+)
 NOT_STORED = _presence(Cause.SET_IGNORED, "does not hold what operation {op} gave it to store")
 NOT_STORED_AGAIN = _presence(Cause.RESET_IGNORED, "does not hold what operation {op} gave it to store")
 NOT_CLEARED = _live_keys(Cause.CLEAR_FORGOTTEN, "still holds an entry of {pool} that operation {op} cleared")
@@ -132,6 +139,22 @@ END_NOT_COPIED = _value(Cause.PARTIAL_COPY, "did not copy the last {tokens} toke
 SOME_NOT_COPIED = _value(
     Cause.PARTIAL_COPY, "copied {right} of {n} tensors; the others are those that operation {op} stored"
 )
+SOME_OF_BEFORE = _value(
+    Cause.PARTIAL_COPY,
+    "copied {right} of {n} tensors; the others are those that operation {op} stored under this key before",
+)
+NOT_COPIED = _value(Cause.PARTIAL_COPY, "did not copy {wrong} of {n} tensors: they are zero")
+ROWS_NOT_COPIED = _value(Cause.PARTIAL_COPY, "did not copy {wrong} of {n} rows: they are zero")
+ROWS_MIXED_UP = _value(
+    Cause.LAYER_MIXED, "has {wrong} of {n} rows in another tensor's place: keys, values or layers of this entry"
+)
+ROWS_PERMUTED = _value(Cause.TOKENS_PERMUTED, "has {wrong} of {n} rows in the place of others of the same tensor")
+ROWS_OF_OTHER_KEY = _value(Cause.OTHER_KEY, "answers {wrong} of {n} rows out of the entry of key {other_key} of {pool}")
+ROWS_OF_OTHER_ENV = _value(Cause.OTHER_ENV, "answers {wrong} of {n} rows out of the entry of key {other_key} of {pool}")
+ROWS_OF_OTHERS = _value(
+    Cause.OTHER_KEY,
+    "answers {wrong} of {n} rows out of {entries} other entries, most of them that of key {other_key} of {pool}",
+)
 CORRUPTED_IN_PART = _value(Cause.CORRUPTED, "answers values that were never stored, in {wrong} of {n} tensors")
 CORRUPTED = _value(Cause.CORRUPTED, "answers values that were never stored")
 NEVER_STORED = _value(Cause.UNKNOWN, "answers values that were never stored")
@@ -159,6 +182,16 @@ REFERENCE_CHANGED = _isolation(
 )
 HOST_WROTE = _isolation(
     Cause.ALIASED_ON_GET, "hands out what it stores, and the host wrote into the entry of operation {op}"
+)
+HANDS_OUT_STORED = _isolation(
+    Cause.ALIASED_ON_GET,
+    "answers with what it stores, or with the same memory twice, although it declares that it does not: what it "
+    "answers is not the host's alone",
+)
+HOST_WOULD_WRITE = _isolation(
+    Cause.ALIASED_ON_GET,
+    "hands out what it stores, and the host writes into what it is given, as into the entry of operation {op}: in this "
+    "side's place that would have been the store",
 )
 RESULT_CHANGED = _isolation(
     Cause.ALIASED_ON_GET,
@@ -248,6 +281,8 @@ ANSWERS_DIFFER = _value(Cause.UNKNOWN, "Both sides answered this lookup and thei
 # -- what is said beside it --------------------------------------------------------------------------------------------
 
 PERHAPS_THE_HOST = "it hands out what it stores, so the host may have done it"
+SEEN_BEFORE = "it was seen to do so before"
+CHANGED_SINCE = "what it answers is not what was stored there either"
 TENSORS_GONE = "the result came from the device after the operation, and its tensors are gone"
 LEFT_AS_IT_IS = "it was left as it is, as it would be without validation"
 PUT_BACK = "it was put back; until the first such change only some calls are looked at"

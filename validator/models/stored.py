@@ -51,6 +51,11 @@ class Stored(NamedTuple):
     weight_version: int
     previous: tuple[Version, ...] = ()
 
+    @property
+    def was_alive(self) -> bool:
+        """Whether its key was alive when it was set."""
+        return bool(self.previous) and self.previous[0].alive
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Stored:
         return self  # models that are copied go on to share it: 'is' compares what two of them hold
 

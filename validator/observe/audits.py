@@ -19,6 +19,7 @@ from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.examination import Examination
 from validator.judge.presence import uncalled
+from validator.judge.roots import rooted
 from validator.judge.side import SideView
 from validator.models.pools import covers
 from validator.models.stored import PoolModel, Stored
@@ -47,25 +48,25 @@ class Audits:
 
     def audit_all(self) -> None:
         """Audit every live entry of both sides, and every result still held."""
-        self._handed_out.check(keep=0)
         for side in self._case.sides:
             for pool, env_id, model in side.model.pools():
                 self._audit_pool(side, pool, env_id, model)
+        self._handed_out.check(keep=0)
         self._look_for_sharing()
         self._case.counters.coverage["audits_full"] += 1
 
     def before_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Audit what is about to be cleared, the last chance to see it."""
-        self._handed_out.check(keep=0)
         if cleared == "recur":
             self._recur_clears += 1
-            if self._recur_clears % self._every:
-                self._case.counters.coverage["audits_left_out_for_budget"] += 1
-                return
-        for side in self._case.sides:
-            for pool, env, model in side.model.pools():
-                if covers(cleared, env_id, pool, env):
-                    self._audit_pool(side, pool, env, model)
+        if cleared == "recur" and self._recur_clears % self._every:
+            self._case.counters.coverage["audits_left_out_for_budget"] += 1
+        else:
+            for side in self._case.sides:
+                for pool, env, model in side.model.pools():
+                    if covers(cleared, env_id, pool, env):
+                        self._audit_pool(side, pool, env, model)
+        self._handed_out.check(keep=0)
 
     def after_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Look whether what should be gone is gone, and nothing else is."""
@@ -153,8 +154,11 @@ class Audits:
             finding = None if found is None else uncalled(side, pool, env_id, key, side.digest(found))
             if finding is None:
                 continue
-            charge = against(side, finding)
-            self._case.charge(charge, Place(-1, "audit", pool, env_id, key))
+            place = Place(-1, "audit", pool, env_id, key)
+            charge = rooted(self._case, against(side, finding), place)
+            if ledger.repeats(charge, place):
+                continue
+            self._case.charge(charge, place)
             ledger.keys_part(side.name, pool, env_id, key, charge)
 
     def _look_for_sharing(self) -> None:
@@ -178,7 +182,8 @@ class Audits:
             if one is other
             else of_nobody(words.MEMORY_OF_BOTH, {"key": second.key})
         )
-        self._case.charge(charge, Place(second.op_index, "audit", second.pool, second.env_id, second.key))
+        place = Place(second.op_index, "audit", second.pool, second.env_id, second.key)
+        self._case.charge(rooted(self._case, charge, place), place)
 
     def _audit_next(self) -> None:
         for _ in range(2):

@@ -1,57 +1,33 @@
-"""Results that a side handed out: whether they change while they are held, and who changed them."""
+"""Results that a side handed out: whether they change while they are held, who changed them, and whose memory it is."""
 
 from __future__ import annotations
 
-from collections import deque
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any
 
 from reports.record.words import Fault
-from shadow.lent import readable
 from shadow.located import region
-from shadow.memory.buffers import Leaf
-from shadow.memory.regions import Region
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region, holds
-from validator.entries.readable import entry_leaves, storages
+from validator.entries.readable import entry_leaves, in_one_memory
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against
+from validator.judge.custody import Answer, Custody
 from validator.judge.side import SideView
 from validator.models.stored import Stored
 
-_EACH = 16  # answers of the secondary of which one is held, after the first ones; divides _WATCH_EACH
+_EACH = 16  # answers of which about one is looked at, after the first ones
 _MOST_HELD = 16
-_WATCH_FIRST = 64  # answers that are all looked at, one after the other
+_MOST_WATCHED = 4
+_WATCH_FIRST = 64  # answers that are all looked at, as far as so many can be at once
 _WATCH_EACH = 64
-_WATCH_FOR = 4  # operations; of the first ones, until memory may well have been reused:
+_WATCH_FOR = 4  # operations at most; of the first ones, until memory may well have been reused:
 _WATCH_FIRST_FOR = 32
-
-
-class Snapshot(NamedTuple):
-    """The tensors and lengths of one answer at one moment.
-
-    Attributes:
-        leaves: Its leaves.
-        origin: What a lent answer reads from, held so that the cache leaves it as it is; None for any other.
-        region: Where it lies, if it is dense.
-    """
-
-    leaves: list[Leaf]
-    origin: Any
-    region: Region | None
-
-    def digest(self, side: SideView) -> Digest:
-        """Digest what these tensors hold now."""
-        region = self.region
-        return side.digest(self.leaves) if region is None or not region.steady else digest_region(region)
-
-    def holds(self, side: SideView, before: Digest) -> bool:
-        """Tell whether these tensors still hold what they did."""
-        region = self.region
-        return side.digest(self.leaves) == before if region is None or not region.steady else holds(region, before)
 
 
 @dataclass(slots=True)
@@ -59,17 +35,13 @@ class Watch:
     """An answer of the primary that is looked at before and after each of the next operations.
 
     Attributes:
-        found: The answer.
-        before: What it held when it was given.
-        stored: What was looked up.
+        answer: The answer.
         until: Ordinal of the operation after which it is let go.
         thread: Who was given it. In the hands of one thread while another one operates, nobody can tell who changed it.
         over: Whether it is known to have changed; what it holds later is no news.
     """
 
-    found: Snapshot
-    before: Digest
-    stored: Stored
+    answer: Answer
     until: int
     thread: int
     over: bool = False
@@ -79,94 +51,116 @@ class HandedOut:
     """Holds some answers of both sides and looks at them again.
 
     Nobody but the secondary itself can change what the secondary answered. What the primary answered is in the host's
-    hands: a change between two operations is the host's, a change during one is the cache's.
+    hands: a change between two operations is the host's, a change during one is the cache's. A side that hands out
+    the memory it stores is at the mercy of its host: that is charged where it declares not to, and wherever the host
+    is seen to write into what it was given. A host may do that under a primary that hands out copies, and would have
+    written into the store of such a secondary.
     """
 
-    def __init__(self, case: Case, looks: DeviceLooks) -> None:
+    def __init__(self, case: Case, custody: Custody, looks: DeviceLooks) -> None:
         self._case = case
+        self._custody = custody
         self._looks = looks
-        self._live = case.primary.model.policy.live_results
         self._answers = 0
-        self._held: deque[tuple[Snapshot, Digest, Stored]] = deque()
-        self.watched: Watch | None = None
+        # Drawn, since hosts look up in patterns that any fixed step could keep pace with.
+        self._draw = random.Random(case.config.seed).random
+        self.watched: list[Watch] = []
 
     def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
         """See a right answer of both sides."""
-        case = self._case
+        case, custody = self._case, self._custody
         self._answers += 1
-        if self._live:
-            case.handed_out.append(stored.op_index)
+        if custody.primary_lends:
+            custody.in_hands.append(stored.op_index)
         early = self._answers <= _WATCH_FIRST
-        if not early and self._answers % _EACH:
+        if not early and self._draw() * _EACH >= 1:
             return
         primary, secondary = (control, candidate) if case.primary is case.control else (candidate, control)
-        if not case.secondary.model.policy.live_results:
-            found = _snapshot(secondary, case.in_place)
-            # What was not held against the digest to the bit may differ from it without having changed since.
-            exact = case.referee.tolerance is None and case.config.digest_share >= 1 and not self._looks.begun
-            self._held.append((found, stored.digest if exact else found.digest(case.secondary), stored))
-            self.check(keep=_MOST_HELD)
-        if self.watched is None and (early or self._answers % _WATCH_EACH == 0):
-            found = _snapshot(primary, case.in_place)
-            until = op_index + (_WATCH_FIRST_FOR if early else _WATCH_FOR)
-            self.watched = Watch(found, found.digest(case.primary), stored, until, get_ident())
+        if early or not custody.primary_lends:
+            custody.look(case.primary, primary, stored, op_index)
+        watches = len(self.watched) < _MOST_WATCHED and (early or self._draw() * _WATCH_EACH < _EACH)
+        live = case.secondary.model.policy.live_results
+        if watches or not live:
+            custody.look(case.secondary, secondary, stored, op_index)
+        # What was not held against the digest to the bit may differ from it without having changed since.
+        exact = live or (case.referee.tolerance is None and case.config.digest_share >= 1 and not self._looks.begun)
+        custody.held.append(
+            Answer(secondary, stored.digest if exact else self._digest(case.secondary, secondary), stored)
+        )
+        self.check(keep=_MOST_HELD)
+        if watches:
+            until = op_index + 1 + int(self._draw() * (_WATCH_FIRST_FOR if early else _WATCH_FOR))
+            answer = Answer(primary, self._digest(case.primary, primary), stored)
+            self.watched.append(Watch(answer, until, get_ident()))
 
     def before_operation(self) -> None:
         """Look whether the host wrote into what it was given; only while there is something ``watched``."""
-        watch = self.watched
-        assert watch is not None
-        looks, side, found = self._looks, self._case.primary, watch.found
-        if looks.active:
-            wrote = partial(self._host_wrote, watch, self._is_stored(watch))
-            if looks.holds(found.leaves, watch.before, wrote):
-                return
-        if not found.holds(side, watch.before):
-            self._host_wrote(watch, self._is_stored(watch))
+        for watch in self.watched[:]:
+            # By the time that a device says so, what the side stores may be something else.
+            is_stored = self._looks.active and self._is_the_store(watch.answer)
+            if not self._holds(self._case.primary, watch.answer, partial(self._host_wrote, watch, is_stored)):
+                self._host_wrote(watch, self._is_the_store(watch.answer))
 
     def after_operation(self, op_index: int) -> None:
         """Look whether the operation itself changed what the primary had handed out; only while ``watched``."""
-        watch = self.watched
-        assert watch is not None
-        side, found = self._case.primary, watch.found
-        taken = self._looks.holds(found.leaves, watch.before, partial(self._cache_wrote, watch))
-        if not taken and not found.holds(side, watch.before):
-            self._cache_wrote(watch)
-        if watch.over or op_index >= watch.until:
-            self.watched = None
+        for watch in self.watched:
+            changed = partial(self._cache_wrote, watch)
+            if not self._holds(self._case.primary, watch.answer, changed):
+                changed()
+        self.watched = [watch for watch in self.watched if not watch.over and op_index < watch.until]
 
     def check(self, keep: int) -> None:
         """Look at the answers of the secondary held longest, until only so many are left."""
-        looks, side = self._looks, self._case.secondary
-        while len(self._held) > keep:
-            found, before, stored = self._held.popleft()
-            if looks.holds(found.leaves, before, partial(self._charge_change, side, stored)):
+        side, held = self._case.secondary, self._custody.held
+        while len(held) > keep:
+            answer = held.popleft()
+            if side.model.policy.live_results:
                 continue
-            if not found.holds(side, before):
-                self._charge_change(side, stored)
+            changed = partial(self._charge_change, side, answer.stored)
+            if not self._holds(side, answer, changed):
+                changed()
 
-    def _is_stored(self, watch: Watch) -> bool:
-        """Tell whether what was handed out is the memory that the primary stores."""
-        primary, stored = self._case.primary, watch.stored
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def _digest(self, side: SideView, found: Any) -> Digest:
+        dense = region(found) if self._case.in_place else None
+        return side.digest(entry_leaves(found) or []) if dense is None else digest_region(dense)
+
+    def _holds(self, side: SideView, answer: Answer, changed: Callable[[], None]) -> bool:
+        """Tell whether an answer holds what it did; True too where a device will call ``changed`` if it does not."""
+        dense = region(answer.found) if self._case.in_place else None
+        if dense is not None and answer.before.whole is not None:
+            return holds(dense, answer.before)
+        now = entry_leaves(answer.found) or []
+        return self._looks.holds(now, answer.before, changed) or side.digest(now) == answer.before
+
+    def _is_the_store(self, answer: Answer) -> bool:
+        """Tell whether what the primary handed out is the memory that it stores."""
+        primary, stored = self._case.primary, answer.stored
         # One that can be looked into is not asked as well: this is between a host's question and the answer.
         if primary.shows_nothing(stored.pool, stored.env_id, stored.key):
             return False
-        held = primary.held(stored)
-        return held is not None and bool(storages(held) & storages(watch.found.leaves))
+        return in_one_memory(answer.found, primary.read(stored.pool, stored.env_id, stored.key))
+
+    # -- charging -----------------------------------------------------------------------------------------------------
 
     def _host_wrote(self, watch: Watch, is_stored: bool) -> None:
         if watch.over:
             return
         watch.over = True
-        if self.watched is watch:
-            self.watched = None
-        if not is_stored:
-            return  # it was the host's own copy
-        case, stored = self._case, watch.stored
-        side = case.primary
-        charge = against(side, Finding(words.HOST_WROTE, {"op": stored.op_index}))
-        if self._live:
+        case, stored = self._case, watch.answer.stored
+        place = Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key)
+        if not is_stored:  # it was the host's own copy
+            if self._custody.secondary_lends:
+                self._custody.charge(
+                    against(case.secondary, Finding(words.HOST_WOULD_WRITE, {"op": stored.op_index})), place
+                )
+            return
+        side, finding = case.primary, Finding(words.HOST_WROTE, {"op": stored.op_index})
+        charge = against(side, finding)
+        if side.model.policy.live_results:
             charge = charge._replace(fault=Fault.HOST)
-        case.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
+        self._custody.host_wrote = charge = self._custody.charge(charge, place)
         if side.holds(stored):
             case.ledger.set_apart(side.name, stored.pool, stored.env_id, stored.key, charge)
 
@@ -176,17 +170,9 @@ class HandedOut:
         watch.over = True
         if watch.thread != get_ident():
             self._case.counters.coverage["changes of answers that another thread may have made"] += 1
-        elif not self._live:
-            self._charge_change(self._case.primary, watch.stored)
+        elif not self._case.primary.model.policy.live_results:
+            self._charge_change(self._case.primary, watch.answer.stored)
 
     def _charge_change(self, side: SideView, stored: Stored) -> None:
-        charge = against(side, Finding(words.RESULT_CHANGED))
-        self._case.charge(charge, Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key))
-
-
-def _snapshot(answer: Any, in_place: bool) -> Snapshot:
-    found = region(answer) if in_place else None
-    origin = readable(answer)
-    return Snapshot(
-        entry_leaves(answer) or [], None if origin is answer else origin, None if found is None else found.copy()
-    )
+        place = Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key)
+        self._custody.charge(against(side, Finding(words.RESULT_CHANGED)), place)

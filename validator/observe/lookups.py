@@ -19,6 +19,8 @@ from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
 from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
+from validator.judge.custody import Custody
+from validator.judge.roots import rooted
 from validator.models.pools import pools_of
 from validator.models.stored import Stored
 from validator.observe.handed_out import HandedOut
@@ -34,9 +36,10 @@ class Lookups:
         compare_each: Lookup of which one is compared.
     """
 
-    def __init__(self, case: Case, looks: DeviceLooks, handed_out: HandedOut) -> None:
+    def __init__(self, case: Case, custody: Custody, looks: DeviceLooks, handed_out: HandedOut) -> None:
         self.compare_each = 1
         self._case = case
+        self._custody = custody
         self._looks = looks
         self._handed_out = handed_out
         self._control = case.control
@@ -136,19 +139,21 @@ class Lookups:
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
         if outcome == EQUAL and expected == (None, None):
             self._look_for_older(seen)
+        own = 0 if self._case.primary is self._control else 1
         charges = self._case.referee.judge(seen, expected)
         if outcome == EQUAL and not charges and None in expected:
             self._take_over(seen, expected)
         elif outcome == DIFFER and not charges:
             self._counters.lookups[seen.operation.pool][DIFFER] -= 1
             self._counters.dropped["lookups of what is no entry"] += 1
-        for charge in charges:
+        for found in charges:
+            charge = rooted(self._case, self._custody.doubted_answer(found, answers[own], expected[own]), place)
             if self._ledger.repeats(charge, place):
                 continue
             self._case.charge(charge, place, answers, errors)
             self._follow(seen, expected, charge)
-        for side, own in zip(self._case.sides, expected, strict=True):
-            if own is not None and not side.holds(own):
+        for side, held in zip(self._case.sides, expected, strict=True):
+            if held is not None and not side.holds(held):
                 self._case.evicted(side)  # as it likes: seen by its absence
 
     def _look_for_older(self, seen: Observation) -> None:

@@ -22,9 +22,9 @@ from validator.judge import words
 from validator.judge.case import Case, Sink
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.counters import BATCH, ERROR
+from validator.judge.custody import Custody
 from validator.judge.examination import Examination
 from validator.judge.presence import Clear
-from validator.judge.words import can_be_told_apart
 from validator.models.pools import covers
 from validator.observe.audits import Audits
 from validator.observe.handed_out import HandedOut
@@ -80,12 +80,13 @@ class Pair:
         self.name = name
         self.case = case = Case(name, control, candidate, primary, config, session, queue.digest, promises)
         # Each knows only those before it.
-        examination = Examination(case)
+        custody = Custody(case)
+        examination = Examination(case, custody)
         self.looks = DeviceLooks(case, examination, queue)
-        self._handed_out = HandedOut(case, self.looks)
+        self._handed_out = HandedOut(case, custody, self.looks)
         self.audits = Audits(case, examination, self.looks, self._handed_out)
         self.sets = Sets(case, examination, self.looks, self.audits)
-        self.lookups = Lookups(case, self.looks, self._handed_out)
+        self.lookups = Lookups(case, custody, self.looks, self._handed_out)
         self.lock: Any = threading.RLock()
         self.harness_ns = 0
         self._session = session
@@ -108,7 +109,7 @@ class Pair:
     ) -> Pending | None:
         """Digest what is about to be stored, and return it for ``observed``; audit what is about to be cleared."""
         kind = operation.kind
-        if self._handed_out.watched is not None:
+        if self._handed_out.watched:
             self._handed_out.before_operation()
         if kind == "set":
             return self.sets.begin(entry, staged, regions)
@@ -119,17 +120,18 @@ class Pair:
     def observed(self, seen: Observation, pending: Pending | None) -> None:
         """Count and judge one operation; ``pending`` is what ``before`` returned."""
         op_index, operation, env_id, key, _, _, _, _, control_ns, candidate_ns = seen
+        self.case.now = op_index + 1
         _, kind, _, name = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
             times = self._times[name]
             times += (control_ns, candidate_ns)
             if len(times) >= BATCH:
                 self.counters.sort_in(name)
-        if self._handed_out.watched is not None:
+        if self._handed_out.watched:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)
-        elif type(key) is not int and kind != "clear" and not can_be_told_apart(key):
+        elif type(key) is not int and kind != "clear" and not words.can_be_told_apart(key):
             self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)

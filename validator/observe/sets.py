@@ -61,10 +61,12 @@ class Sets:
         own, copy = regions if self._in_place else (None, None)
         digest = self._digest(staged) if copy is None else digest_region(copy)
         # One staged copy after the other lies in the same memory: mostly that is known.
-        if copy is None or not self._given or self._given[-1].addresses is not copy.addresses:
-            case.referee.was_given(case.secondary, staged, copy)
+        if copy is not None and self._given and self._given[-1].addresses is copy.addresses:
+            self._given[-1].until = case.now
+        else:
+            case.referee.was_given(case.secondary, staged, copy, case.now)
         if readable(entry) is entry:  # a lent one lives in the cache's own memory, and is told from it by no address
-            case.referee.was_given(case.primary, entry, own)
+            case.referee.was_given(case.primary, entry, own, case.now)
         pending: Pending = make(Pending, (digest, entry, staged))
         return pending
 
@@ -100,7 +102,7 @@ class Sets:
         )
         stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
-        if stored.previous and stored.previous[0].alive:
+        if stored.was_alive:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
         closely = self._audits.begin_set()

@@ -372,7 +372,11 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
     assert leaf.max_abs_index == (0, 1, 2, 1)
 
 
-@guards("validator/observe/handed_out.py", "stored.digest if exact else found.digest(case.secondary)", "stored.digest")
+@guards(
+    "validator/observe/handed_out.py",
+    "stored.digest if exact else self._digest(case.secondary, secondary)",
+    "stored.digest",
+)
 def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
     run = trial(manager(), Answering(rounded), rtol=1e-3, atol=1e-3)
     run.cache.set_recur_cache(1, entry(1))
@@ -749,7 +753,7 @@ def test_a_negative_env_that_the_legacy_store_takes_is_still_the_hosts_fault() -
 # Memory that went to somebody else
 
 
-@guards("validator/judge/referee.py", " or given[-1].first() is not first", "")
+@guards("validator/judge/referee.py", " and given[-1].first() is first", "")
 def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_reference() -> None:
     run = trial(manager(config(4)), manager(config(4)))
     memory = torch.arange(64.0)
@@ -766,14 +770,21 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
                 cache._cache = buffer.copy_(cache._cache)
         return made
 
+    def blamed(key: int, answer: KeysValues) -> bool:
+        primary = run.pair.case.primary
+        stored = primary.model.pool("init", 0).peek(key)
+        assert stored is not None
+        return run.pair.case.referee.lives_in_input(primary, stored, leaves(answer))
+
     given = over(1)
     run.cache.set_init_cache(0, 1, given)
-    assert run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(given))
+    assert blamed(1, given)
     del given
     again = over(2)
-    assert not run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(again))
+    assert not blamed(1, again)
     run.cache.set_init_cache(0, 2, again)
-    assert run.pair.case.referee.lives_in_input(run.pair.case.primary, leaves(again))
+    assert blamed(2, again)
+    assert not blamed(1, again), "what another set was given says nothing about this one"
 
 
 @guards("validator/judge/referee.py", "if not side.lists_keys:", "if True:")
@@ -792,7 +803,7 @@ def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(prim
     assert charge.explanation.endswith("lost this entry although nothing evicted or cleared it.")
 
 
-@guards("validator/judge/referee.py", "if self.lives_in_input(side, leaves) or self", "if self")
+@guards("validator/judge/referee.py", "if self.lives_in_input(side, expected, leaves) or self", "if self")
 def test_a_reference_that_no_look_at_a_set_saw_is_named_at_the_lookup() -> None:
     class RefersLater(DictCache):
         n_stored = 0

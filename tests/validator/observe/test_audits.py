@@ -1,4 +1,4 @@
-"""What nobody asked for: live keys, contents, shared memory, results that are held, and the host's life cycle."""
+"""What nobody asked for: live keys, contents, shared memory, and the host's life cycle."""
 
 from __future__ import annotations
 
@@ -11,28 +11,10 @@ import torch
 from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
 from tests.guards import guards
-from tests.validator.trials import DictCache, charged, declared, entry, legacy, manager, only, trial
+from tests.validator.trials import DictCache, Open, charged, damage, entry, legacy, manager, only, trial
 from validator.proof.trial import Trial
 
 PRIMARIES = ("control", "candidate")
-
-
-class Open(DictCache):
-    """A dict cache that lets itself be looked into."""
-
-    def policy(self) -> Any:
-        return declared()
-
-    def live_keys(self, pool: str, env_id: int | None = None) -> list[int]:
-        return list(self._pool(*((pool,) if env_id is None else (pool, env_id))))
-
-    def peek(self, pool: str, env_id: int | None, cache_key: int) -> Any:
-        return self._pool(*((pool,) if env_id is None else (pool, env_id))).get(cache_key)
-
-
-def damage(held: Any) -> None:
-    for leaf in leaves(held):
-        leaf.tensor.add_(0.5)
 
 
 # Entries that nobody reads again
@@ -47,8 +29,8 @@ def damage(held: Any) -> None:
 )
 @guards(
     "validator/observe/audits.py",
-    "self._audit_pool(side, pool, env_id, model)\n        self._look",
-    "pass\n        self._look",
+    "self._audit_pool(side, pool, env_id, model)\n        self._handed",
+    "pass\n        self._handed",
 )
 @guards(
     "validator/judge/values.py", "return not (_is_constant(error) or _is_constant(error / y[wrong]))", "return True"
@@ -343,7 +325,7 @@ class SharedKeys(Open):
         return own
 
 
-@guards("validator/judge/examination.py", "if storages(found) & storages(given_leaves):", "if False:")
+@guards("validator/judge/examination.py", "if overlap(found, given_leaves) and not given_back:", "if False:")
 @pytest.mark.parametrize("make", [ByReference, SharedKeys])
 @pytest.mark.parametrize("wrong", PRIMARIES)
 @pytest.mark.parametrize("primary", PRIMARIES)
@@ -456,100 +438,6 @@ def test_an_input_that_a_side_edits_is_charged_to_it(make: Any, wrong: str, prim
         run.cache.set_recur_cache(number, entry(number))
         run.cache.get_recur_cache(number)
     assert set(charged(run)) == {(Cause.INPUT_EDITED, Fault(wrong))}
-
-
-# Results that were handed out
-
-
-class OneScratch(Open):
-    """Answers every get with the same object."""
-
-    scratch: Any = None
-
-    def _answer(self, held: Any) -> Any:
-        if self.scratch is None:
-            self.scratch = held.clone()
-        self.scratch.copy_from(leaves(held))
-        return self.scratch
-
-
-@guards("validator/observe/handed_out.py", "if not found.holds(side, before):", "if False:")
-@guards("validator/observe/handed_out.py", "self._charge_change(self._case.primary, watch.stored)", "pass")
-@pytest.mark.parametrize("wrong", PRIMARIES)
-@pytest.mark.parametrize("primary", PRIMARIES)
-def test_a_result_that_a_later_get_overwrites_is_named(wrong: str, primary: str) -> None:
-    sides = (OneScratch(), manager()) if wrong == "control" else (manager(), OneScratch())
-    run = trial(*sides, primary)
-    for number in range(1, 5):
-        run.cache.set_recur_cache(number, entry(number))
-    for _ in range(10):
-        for number in range(1, 5):
-            run.cache.get_recur_cache(number)
-    run.finish()
-    assert charged(run)
-    assert set(charged(run)) == {(Cause.ALIASED_ON_GET, Fault(wrong))}
-
-
-def test_the_legacy_store_may_hand_out_its_slots_as_it_declares() -> None:
-    for sides in ((legacy(), manager()), (manager(), legacy())):
-        for primary in PRIMARIES:
-            run = trial(*sides, primary)
-            for number in range(40):
-                run.cache.set_recur_cache(number, entry(number))
-                run.cache.get_recur_cache(number)
-            run.finish()
-            assert charged(run) == []
-
-
-@guards("validator/observe/handed_out.py", "self._host_wrote(watch, self._is_stored(watch))", "pass")
-def test_a_host_that_writes_into_a_live_result_is_charged() -> None:
-    run = trial(legacy(), manager())
-    run.cache.set_recur_cache(1, entry(1))
-    answer = run.cache.get_recur_cache(1)
-    damage(answer)
-    run.cache.get_recur_cache(2)
-    charge = only(run)
-    assert (charge.cause, charge.fault) == (Cause.ALIASED_ON_GET, Fault.HOST)
-    run.cache.get_recur_cache(1)
-    run.finish()
-    assert [fault for _, fault in charged(run)] == [Fault.HOST], "what follows from it is no news"
-
-
-@guards("validator/observe/handed_out.py", "return  # it was the host's own copy", "pass")
-def test_a_host_may_write_into_a_copy() -> None:
-    for sides in ((manager(), legacy()), (manager(), manager()), (Open(), manager())):
-        run = trial(*sides)
-        run.cache.set_recur_cache(1, entry(1))
-        damage(run.cache.get_recur_cache(1))
-        run.cache.get_recur_cache(1)
-        run.finish()
-        assert charged(run) == []
-
-
-def test_a_host_that_goes_on_writing_into_what_it_stored_is_no_divergence() -> None:
-    run = trial(legacy(), manager())
-    scratch = entry(1)
-    run.cache.set_recur_cache(1, scratch)
-    damage(scratch)
-    run.cache.get_recur_cache(1)
-    run.finish()
-    assert charged(run) == []
-
-
-@guards("validator/judge/examination.py", "._replace(fault=Fault.UNKNOWN)", "")
-def test_damage_to_what_the_host_may_have_written_is_charged_to_nobody() -> None:
-    control = legacy()
-    run = trial(control, manager())
-    for number in range(1, 4):
-        run.cache.set_recur_cache(number, entry(number))
-    run.cache.get_recur_cache(1)
-    for _ in range(10):
-        run.cache.get_recur_cache(2)  # whoever looked at the answer has stopped looking
-    damage(control.peek("recur", None, 1))
-    run.finish()
-    charge = only(run)
-    assert (charge.cause, charge.fault) == (Cause.CORRUPTED, Fault.UNKNOWN)
-    assert "the host may have done it" in charge.explanation
 
 
 # The host's life cycle
@@ -740,8 +628,8 @@ def test_the_memory_of_the_harness_does_not_grow_with_the_run() -> None:
             "marks": len(pair.case.ledger._marks),
             "parted": len(pair.case.ledger._apart),
             "recent": len(pair.case.ledger.recent),
-            "answered": len(pair.case.handed_out),
-            "held": len(pair._handed_out._held),
+            "answered": len(pair._handed_out._custody.in_hands),
+            "held": len(pair._handed_out._custody.held),
             "given": sum(map(len, pair.case.referee.given.values())),
             "clears": len(pair.case.referee.clears),
             **{
