@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import getattr_static
 from typing import Any, Literal, Protocol, runtime_checkable
 
-PolicyKind = Literal["fifo", "lru", "priority", "legacy_ring", "legacy_dict"]
+PolicyKind = Literal["fifo", "lru", "priority", "legacy_ring", "legacy_dict", "undeclared"]
 
 
 def read_field(config: Any, name: str, default: Any = None) -> Any:
@@ -14,6 +15,20 @@ def read_field(config: Any, name: str, default: Any = None) -> Any:
     if isinstance(config, Mapping):
         return config.get(name, default)
     return getattr(config, name, default)
+
+
+def offered(cache: Any, name: str) -> Any:
+    """Return an optional attribute of a cache if it is really there, else None.
+
+    A proxy that answers any attribute (a mock, a remote object) offers only what its class or the object itself has.
+    """
+    try:
+        found = getattr(cache, name, None)
+        if found is not None and getattr(cache, "is_this_a_proxy_that_answers_anything", None) is not None:
+            found = None if getattr_static(cache, name, None) is None else found
+    except Exception:  # a stranger's attributes may raise whatever they like
+        return None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +86,9 @@ class CachePolicy:
     """What a cache promises about which entries are alive; its referee judges it against this.
 
     Attributes:
-        kind: ``fifo``, ``lru``, ``priority``, ``legacy_ring`` (see ``shadow.legacy``) or ``legacy_dict`` (the store of
-            LightZero 0.2.0, whose dict outlives its ring).
+        kind: ``fifo``, ``lru``, ``priority``, ``legacy_ring`` (see ``shadow.legacy``), ``legacy_dict`` (the store of
+            LightZero 0.2.0, whose dict outlives its ring) or ``undeclared`` (whom it evicts, and when, is its own
+            business, and no capacity is held against it).
         capacities: Entries per pool.
         live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
             and which changes when its slot is reused; None where nothing is said about it.
@@ -92,8 +108,9 @@ class CacheStore(Protocol):
     Keys are 64-bit whole numbers. An entry is a ``KeysValues`` or anything of that shape. ``get_*`` return the entry
     or None; ``set_*`` return the slot number.
 
-    Three further methods are optional. ``policy() -> CachePolicy`` declares what the cache promises; without it FIFO
-    with the other side's capacities is assumed, and the report says so. ``live_keys(pool, env_id)`` lists the keys a
+    Three further methods are optional. ``policy() -> CachePolicy`` declares what the cache promises. Without it FIFO
+    of the capacities that its ``config`` asks for (with ``env_num``) is assumed; without these either, presence is
+    judged by agreement only, and the report says so. ``live_keys(pool, env_id)`` lists the keys a
     pool holds and ``peek(pool, env_id, cache_key)`` returns a stored entry itself, both without counting a lookup or
     touching an age; without them audits have to ask through ``get``, and keys that should be gone stay unseen.
     """

@@ -116,6 +116,15 @@ class Observer(Protocol):
     def harness_failed(self, step: str, error: Exception) -> None:
         """Learn that the harness itself failed, in which of its steps and how; the host never does."""
 
+    def advised(self, operation: Operation, env_id: int | None) -> None:
+        """Learn that a set passes more than key and entry, such as a priority, by which the sides may go."""
+
+    def passed_over(self, why: str) -> None:
+        """Learn that something is stored that can't be compared, and why not."""
+
+    def unobserved(self, method: str) -> None:
+        """Learn that the host called a method of the primary that is no operation; what it holds may be changed."""
+
     def torn(self) -> None:
         """Learn that an interrupt ended an operation half-way, perhaps on one side only."""
 

@@ -23,6 +23,7 @@ from shadow.switch import HostPromises
 from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
 from validator.gate.judgement import Judgement, judge
+from validator.observe.held_before import held_before, read_in
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
@@ -114,7 +115,7 @@ class Lockstep:
             The cache to use in their place.
 
         Raises:
-            ValueError: If both are one object, ``primary`` is neither, or nothing says how large the caches are.
+            ValueError: If both are one object, ``primary`` is neither, or one holds entries that can't be listed.
         """
         with self._lock:
             pair = self._register(name or "cache", control, candidate, primary, promises)
@@ -215,6 +216,7 @@ class Lockstep:
         taken = {pair.name for pair in self.pairs}
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         pair = Pair(unique, control, candidate, primary, self.config, self.recorder, promises)
+        held = None if copy_of else held_before(pair.case)
         self.pairs.append(pair)
         policies = {side.name: asdict(side.model.policy) for side in pair.case.sides}
         self.recorder.cache(
@@ -229,6 +231,8 @@ class Lockstep:
             copy_of=copy_of,
             promises=asdict(pair.case.promises),
         )
+        if held is not None:
+            read_in(pair.case, held)
         return pair
 
     def _contained(self, pair: Pair, call: Any) -> None:

@@ -131,6 +131,8 @@ def when(one: Divergence) -> str:
 def exercised(run: Run) -> Iterator[tuple[str, str]]:
     """Yield what was exercised, what never was, what was dropped, and how equality was understood."""
     coverage = run.totals.coverage
+    said = [pair["assumed"] for pair in run.caches if isinstance(pair.get("assumed"), list)]
+    yield "assumed", "; ".join(dict.fromkeys(str(each) for assumed in said for each in assumed))
     yield "exercised", counted(coverage) or "nothing"
     yield "never", ", ".join(sorted(words(name) for name, count in coverage.items() if not count))
     yield "envs", _envs(run.totals.envs)

@@ -44,7 +44,8 @@ def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) 
     """Call one side; return what it answered, what it raised of the kinds that are contained, and how long it took."""
     began = perf_counter_ns()
     try:
-        value = getattr(side, method)(*args)
+        bound = getattr(side, method)
+        value = bound(*args) if type(args) is tuple else bound(*args, **args.named)  # type: ignore[attr-defined]
     except contained as raised:
         if isinstance(raised, KeyboardInterrupt):  # a person's, whichever side it meets
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from operator import index
 from time import perf_counter_ns
 from typing import Any
 
@@ -26,8 +27,10 @@ from shadow.operation import (
     make,
 )
 from shadow.wrapper import process_state
+from shadow.wrapper.arguments import Arguments, asked_for, for_secondary
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
-from shadow.wrapper.staging import Staging, copied
+from shadow.wrapper.likeness import Likeness
+from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
@@ -35,7 +38,7 @@ _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host
 _SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
 
 
-class ShadowCache:
+class ShadowCache(Likeness):
     """Sends every operation to both sides and answers with the primary's own object.
 
     The host can't tell it from the primary alone: it receives the very object the primary returned and the exception
@@ -70,57 +73,55 @@ class ShadowCache:
         self._primary = control if self._control_is_primary else candidate
         self._secondary = candidate if self._control_is_primary else control
         self._seed = seed
-        self._draw = random.Random(seed).random
-        self._staging = Staging()
-        self._call = called  # from the first entry on a CUDA device on: by events
-        self._meddled = False  # from the first change of the process's state on, every operation is looked at
-        self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = observer.lock
-        self._index = 0
+        # What is hot is in a plain object: looking up attributes of one that passes them on is slow.
+        self._both = Both(self._primary, self._secondary, observer, self._control_is_primary, seed)
+        self._run = self._both.run
+        self._made = True  # from here on what the host sets is the primary's
 
-    def get_init_cache(self, env_id: int, cache_key: int) -> Any:
+    def get_init_cache(self, env_id: int, cache_key: int, *more: Any, **named: Any) -> Any:
         """Look up a root entry of one env on both sides; return the primary's answer."""
-        return self._run(GET_INIT, env_id, cache_key, (env_id, cache_key))
+        return self._run(GET_INIT, env_id, cache_key, (env_id, cache_key), more, named)
 
-    def get_recur_cache(self, cache_key: int) -> Any:
+    def get_recur_cache(self, cache_key: int, *more: Any, **named: Any) -> Any:
         """Look up a search node's entry on both sides; return the primary's answer."""
-        return self._run(GET_RECUR, None, cache_key, (cache_key,))
+        return self._run(GET_RECUR, None, cache_key, (cache_key,), more, named)
 
-    def get_wm_cache(self, cache_key: int) -> Any:
+    def get_wm_cache(self, cache_key: int, *more: Any, **named: Any) -> Any:
         """Look up a batch copy on both sides; return the primary's answer."""
-        return self._run(GET_WM, None, cache_key, (cache_key,))
+        return self._run(GET_WM, None, cache_key, (cache_key,), more, named)
 
-    def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
+    def hierarchical_get(self, env_id: int, cache_key: int, *more: Any, **named: Any) -> Any:
         """Look in the init pool of an env, then in the recurrent pool, on both sides; return the primary's answer."""
-        return self._run(GET_HIERARCHICAL, env_id, cache_key, (env_id, cache_key))
+        return self._run(GET_HIERARCHICAL, env_id, cache_key, (env_id, cache_key), more, named)
 
-    def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any) -> Any:
+    def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any, *more: Any, **named: Any) -> Any:
         """Store a root entry of one env on both sides; return the primary's answer."""
-        return self._run(SET_INIT, env_id, cache_key, (env_id, cache_key, kv_cache))
+        return self._run(SET_INIT, env_id, cache_key, (env_id, cache_key, kv_cache), more, named)
 
-    def set_recur_cache(self, cache_key: int, kv_cache: Any) -> Any:
+    def set_recur_cache(self, cache_key: int, kv_cache: Any, *more: Any, **named: Any) -> Any:
         """Store a search node's entry on both sides; return the primary's answer."""
-        return self._run(SET_RECUR, None, cache_key, (cache_key, kv_cache))
+        return self._run(SET_RECUR, None, cache_key, (cache_key, kv_cache), more, named)
 
-    def set_wm_cache(self, cache_key: int, kv_cache: Any) -> Any:
+    def set_wm_cache(self, cache_key: int, kv_cache: Any, *more: Any, **named: Any) -> Any:
         """Store a batch copy on both sides; return the primary's answer."""
-        return self._run(SET_WM, None, cache_key, (cache_key, kv_cache))
+        return self._run(SET_WM, None, cache_key, (cache_key, kv_cache), more, named)
 
-    def clear_all(self) -> None:
+    def clear_all(self, *more: Any, **named: Any) -> Any:
         """Clear every pool of both sides."""
-        self._run(CLEAR_ALL, None, None, ())
+        return self._run(CLEAR_ALL, None, None, (), more, named)
 
-    def clear_init_caches(self) -> None:
+    def clear_init_caches(self, *more: Any, **named: Any) -> Any:
         """Clear the init pools of all envs on both sides."""
-        self._run(CLEAR_INIT, None, None, ())
+        return self._run(CLEAR_INIT, None, None, (), more, named)
 
-    def clear_init_cache(self, env_id: int) -> None:
+    def clear_init_cache(self, env_id: int, *more: Any, **named: Any) -> Any:
         """Clear the init pool of one env on both sides."""
-        self._run(CLEAR_INIT_ENV, env_id, None, (env_id,))
+        return self._run(CLEAR_INIT_ENV, env_id, None, (env_id,), more, named)
 
-    def clear_recur_cache(self) -> None:
+    def clear_recur_cache(self, *more: Any, **named: Any) -> Any:
         """Clear the recurrent pool of both sides."""
-        self._run(CLEAR_RECUR, None, None, ())
+        return self._run(CLEAR_RECUR, None, None, (), more, named)
 
     def get_stats_summary(self) -> dict[str, Any]:
         """Return the primary's own statistics; hit rates of both sides are in the run directory."""
@@ -138,19 +139,8 @@ class ShadowCache:
     @property
     def observer(self) -> Observer:
         """Who is told of every operation."""
-        return self._observer
-
-    @property
-    def keys_values_wm_list(self) -> list[Any]:
-        """The primary's scratch list of batch entries."""
-        found: list[Any] = self._primary.keys_values_wm_list
-        return found
-
-    @property
-    def keys_values_wm_size_list(self) -> list[int]:
-        """The primary's scratch list of batch lengths."""
-        found: list[int] = self._primary.keys_values_wm_size_list
-        return found
+        told: Observer = self._observer
+        return told
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ShadowCache:
         with self._lock:
@@ -163,19 +153,52 @@ class ShadowCache:
         names = (type(self._control).__name__, type(self._candidate).__name__)
         return f"ShadowCache(control={names[0]}, candidate={names[1]}, primary={type(self._primary).__name__})"
 
-    def _run(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
+
+class Both:
+    """Does one operation on both sides; arguments as for ``ShadowCache``."""
+
+    def __init__(self, primary: Any, secondary: Any, observer: Observer, control_is_primary: bool, seed: int) -> None:
+        self._primary = primary
+        self._secondary = secondary
+        self._observer = observer
+        self._control_is_primary = control_is_primary
+        self._draw = random.Random(seed).random
+        self._staging = Staging()
+        self._call = called  # from the first entry on a CUDA device on: by events
+        self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
+        self._lock = observer.lock
+        self._accepted = False  # whether the host was seen to store what can be compared
+        self._index = 0
+
+    def run(
+        self,
+        operation: Operation,
+        env_id: int | None,
+        key: int | None,
+        args: tuple[Any, ...],
+        more: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> Any:
+        """Do one operation; ``more`` and ``named`` are arguments beyond those that the interface asks for."""
+        if type(env_id) is not int and env_id is not None:
+            env_id = _whole(env_id)
+        if not self._accepted and operation.kind == "set":
+            self._accept(args[-1])
+        if more or named:
+            args = Arguments.of(args, more, named)
         with self._lock:
             began = perf_counter_ns()
             try:
                 theirs, token = self._prepare(operation, env_id, key, args)
-                index = self._index
-                self._index = index + 1
-                primary, secondary = self._call_both(index, operation.method, args, theirs)
+                op_index = self._index
+                self._index = op_index + 1
+                primary, secondary = self._call_both(op_index, operation.method, args, theirs)
                 (value, error, ns), (other, other_error, other_ns) = primary, secondary
                 seen = (
-                    (index, operation, env_id, key, value, other, error, other_error, ns, other_ns)
+                    (op_index, operation, env_id, key, value, other, error, other_error, ns, other_ns)
                     if self._control_is_primary
-                    else (index, operation, env_id, key, other, value, other_error, error, other_ns, ns)
+                    else (op_index, operation, env_id, key, other, value, other_error, error, other_ns, ns)
                 )
                 try:
                     self._observer.observed(make(Observation, seen), token)
@@ -196,25 +219,39 @@ class ShadowCache:
         theirs, entry, staged, regions, step = args, None, None, NOWHERE, "stage"
         try:
             if operation.kind == "set":
-                entry = args[-1]
+                entry = asked_for(args)[-1]
                 staged, regions = self._staging.stage(entry)
-                theirs = (*args[:-1], staged)
+                theirs = for_secondary(args, staged)
                 if self._staging.device is not None and self._call is called:
                     self._call = DeviceClock(self._staging.device).called
+                if type(args) is not tuple:
+                    self._observer.advised(operation, env_id)
             step = "before"
             return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)
         except Exception as error:
-            self._observer.harness_failed(step, error)
+            why = unfit(entry) if operation.kind == "set" else ""
+            if why:
+                self._observer.passed_over(why)
+            else:
+                self._observer.harness_failed(step, error)
             if step == "stage":  # the secondary must not see the host's own
-                theirs = (*args[:-1], copied(entry))
+                theirs = for_secondary(args, copied(entry))
             return theirs, None
+
+    def _accept(self, entry: Any) -> None:
+        """Refuse the first set if what it stores can't be compared: nothing was done yet, and nothing is counted."""
+        why = unfit(entry)
+        if why:
+            raise TypeError(f"kv-lockstep can't compare what this host stores: {why}. {AN_ENTRY}")
+        self._accepted = True
 
     def _call_both(self, index: int, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
         """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
         # Looking at the process's state costs more than all else here; both calls share the look in between.
         looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
         call = self._looked_at if looked else self._call
-        self._between = None
+        if looked:
+            self._between = None
         if self._draw() < 0.5:
             own = call(self._primary, method, args, _PRIMARY)
             other = call(self._secondary, method, theirs, _SECONDARY)
@@ -240,3 +277,11 @@ class ShadowCache:
             self._meddled = True
             self._observer.meddled(changed, primary)
         return result
+
+
+def _whole(env_id: Any) -> Any:
+    """Return an env id as an int if it is NumPy's or a tensor's whole number, and as it is if it is none."""
+    try:
+        return int(index(env_id))
+    except TypeError:
+        return env_id

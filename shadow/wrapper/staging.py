@@ -10,9 +10,14 @@ from torch import Tensor
 
 from shadow.entry import KeysValues, leaves
 from shadow.lent import readable
-from shadow.memory.buffers import Leaf, alike, fill, ordinary
+from shadow.memory.buffers import Leaf, alike, describe, fill, ordinary
 from shadow.memory.dense import placed, restage
 from shadow.memory.regions import NOWHERE, Region, Regions, find
+
+AN_ENTRY = (
+    "An entry is an object whose _keys_values is a sequence of layers, each with a _k_cache and a _v_cache, and these "
+    "with a dense tensor _cache (B, num_heads, T, head_dim) and its valid length _size; shadow.KeysValues is one"
+)
 
 
 class _Shell(NamedTuple):
@@ -88,6 +93,26 @@ class Staging:
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
         return shell.staged, NOWHERE
+
+
+def unfit(entry: Any) -> str:
+    """Say why what a host stores can't be compared; empty if it can."""
+    try:
+        found: list[Any] = list(leaves(readable(entry)))
+        for index, (tensor, size) in enumerate(found):
+            where = f"layer {index // 2} {'KV'[index % 2]}"
+            if not isinstance(tensor, Tensor):
+                return f"{where} is of type {type(tensor).__name__} and no tensor"
+            if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+                kinds = {"nested": tensor.is_nested, "quantized": tensor.is_quantized, "meta": tensor.is_meta}
+                return f"{where} is a {next((name for name, is_it in kinds.items() if is_it), 'sparse')} tensor"
+            if tensor.ndim < 3:
+                return f"{where} has shape {tuple(tensor.shape)}, in which no axis of tokens can be told"
+            if type(size) is not int:
+                return f"the valid length of {where} is {describe(size)} and no whole number"
+    except Exception as error:
+        return f"an object of type {type(entry).__name__} is no entry ({type(error).__name__}: {error})"[:400]
+    return ""
 
 
 def copied(entry: Any) -> Any:

@@ -22,6 +22,9 @@ class Recorder:
         self.faults: list[Exception] = []
         self.meddlings: list[tuple[list[str], bool]] = []
         self.n_torn = 0
+        self.n_advised = 0
+        self.passed: list[str] = []
+        self.unseen: list[str] = []
         self.copies: list[tuple[Any, Any, Recorder]] = []
 
     def before(
@@ -37,6 +40,15 @@ class Recorder:
     def harness_failed(self, step: str, error: Exception) -> None:
         self.failed_steps.append(step)
         self.faults.append(error)
+
+    def advised(self, operation: Operation, env_id: int | None) -> None:
+        self.n_advised += 1
+
+    def passed_over(self, why: str) -> None:
+        self.passed.append(why)
+
+    def unobserved(self, method: str) -> None:
+        self.unseen.append(method)
 
     def torn(self) -> None:
         self.n_torn += 1

@@ -2,9 +2,9 @@
 
     python -m tests.torture.kills [COUNT]     prints what came of so many kills
 
-Each training is a process of its own (a fork of one that has imported torch). Its candidate bends one answer in forty, and
-leaves a byte in a pipe once the operation that showed it is over: so many divergences must be on record. Half of the
-trainings have a sound candidate, and must not pass either, since nobody closed them.
+Each training is a process of its own (a fork of one that has imported torch). Its candidate bends one answer in forty,
+and leaves a byte in a pipe once the operation that showed it is over: so many divergences must be on record. Half of
+the trainings have a sound candidate, and must not pass either, since nobody closed them.
 """
 
 from __future__ import annotations

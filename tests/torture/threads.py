@@ -1,6 +1,6 @@
-"""Four threads use one pair while a fifth says that weights were updated: nothing sound is charged, nothing wrong missed.
+"""Four threads use one pair while a fifth updates weights: nothing sound is charged, nothing wrong is missed.
 
-    python -m tests.torture.threads [OPERATIONS]     of each thread; prints what came of it
+python -m tests.torture.threads [OPERATIONS]     of each thread; prints what came of it
 """
 
 from __future__ import annotations

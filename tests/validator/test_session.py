@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from reports.content import facts
 from reports.reader import read_run
 from reports.record.words import Cause, Fault, Verdict
 from tests.shadow.entries import make_entry
 from tests.validator.sessions import WrongAt, exercise, open_session
-from tests.validator.trials import DictCache, legacy, manager
+from tests.validator.trials import DictCache, Undeclared, legacy, manager
+from validator.config import ValidationConfig
 from validator.gate.judgement import judge
 from validator.session import Lockstep
 
@@ -273,3 +275,18 @@ def test_the_memory_of_a_session_does_not_grow_with_its_length(tmp_path: Path) -
             tracemalloc.stop()
     # Windows are folded at 64 of them, so the level moves a little; per operation nothing may stay.
     assert last - second < 150_000, (first, second, last)
+
+
+def test_caches_that_declare_nothing_pass_once_the_envs_are_told_and_the_report_says_what_that_is_worth(
+    tmp_path: Path,
+) -> None:
+    for envs, verdict in (({}, "INCONCLUSIVE"), ({"env_num": 2}, "PASS")):
+        with Lockstep(tmp_path / verdict, ValidationConfig(), manifest_extra=envs) as lockstep:
+            cache = lockstep.shadow(control=Undeclared(), candidate=Undeclared())
+            for key in range(5):
+                cache.set_recur_cache(key, make_entry(key))
+            assert cache.get_recur_cache(0) is None, "an eviction, which is seen by this alone"
+            exercise(lockstep, cache)
+        assert lockstep.verdict.verdict.value == verdict, lockstep.verdict.reasons
+    said = dict(facts.exercised(read_run(lockstep.run_dir)))["assumed"]
+    assert "presence is judged by agreement only: candidate (Undeclared) declares no policy()" in said

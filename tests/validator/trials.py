@@ -58,7 +58,7 @@ def counted(run: Trial) -> int:
 
 
 class DictCache:
-    """A sound cache written by somebody else: dicts of clones, no policy, no peek, no live_keys, no config."""
+    """A sound cache written by somebody else: dicts of clones, FIFO, no peek, no live_keys, no config."""
 
     def __init__(self, init: int = 4, recur: int = 4, wm: int = 2, envs: int = ENVS) -> None:
         self.envs = envs
@@ -132,6 +132,15 @@ class DictCache:
 
     def reset_stats(self) -> None:
         return
+
+    def policy(self) -> Any:
+        return declared(**self.sizes)
+
+
+class Undeclared(DictCache):
+    """The same, of which nobody is told whom it evicts, and how much it may hold."""
+
+    policy: Any = None
 
 
 def declared(kind: Any = "fifo", init: int = 4, recur: int = 4, wm: int = 2, **more: Any) -> CachePolicy:

@@ -5,6 +5,8 @@ Everything that looks at the pair stands on this, and this on none of it.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from reports.record.records import Divergence
@@ -69,9 +71,9 @@ class Case:
         one_store: Sides and pools that are known to be kept in one store with another pool, and the charge for it.
         now: Ordinal of the operation that is under way, or comes next.
         in_place: Whether dense entries of host memory are looked at where they lie.
+        agreed: Whether a pool of a side that declares something was ever judged by agreement.
+        models_replaced: Called where the models of pools may have become others; of ``Sets``.
 
-    Raises:
-        ValueError: If nothing says how large the caches are.
     """
 
     def __init__(
@@ -101,11 +103,13 @@ class Case:
         self.ledger = Ledger(self.counters, config.history)
         self.referee = Referee(self.control, self.candidate, tolerance, self.ledger)
         self.in_place = config.deferred != "always"
+        self.agreed = False
+        self.models_replaced: Callable[[], None] = lambda: None
         self.one_store: dict[tuple[str, Pool, int | None], Charge] = {}
         self.now = 0
         self.weight_version = 0
         self.searches = 0
-        self.episodes = [0] * env_num
+        self.episodes: dict[int, int] = defaultdict(int)
 
     def other(self, side: SideView) -> SideView:
         """Return the other side."""
@@ -143,11 +147,31 @@ class Case:
             candidate_error=_error_text(errors[1]),
             train_iter=self.sink.train_iter,
             env_step=self.sink.env_step,
-            episode=self.episodes[env_id] if env_id is not None and 0 <= env_id < self.env_num else -1,
+            episode=-1 if env_id is None else self.episodes.get(env_id, 0),
             weight_version=self.weight_version,
         )
         if not self.sink.diverged(divergence, answers):
             self.counters.dropped[ONLY_COUNTED] += 1
+
+    def evicted(self, side: SideView) -> None:
+        """Count an entry that gave way."""
+        self.counters.coverage[side.evictions] += 1
+        if side is self.candidate:
+            self.counters.coverage["evictions"] += 1
+
+    def agree(self, pool: Pool, env_id: int | None) -> None:
+        """Judge a pool of both sides by agreement until it is cleared: it may hold what no set explains."""
+        for side in self.sides:
+            side.model.agree(pool, env_id, keep=True)
+        self.agreed = True
+        self.models_replaced()
+
+    def lose_track(self, side: SideView) -> None:
+        """Take it that nobody knows what a side holds, of any pool, until it is set again or cleared."""
+        for pool, env_id, _ in side.model.pools():
+            side.model.agree(pool, env_id, keep=False)
+        self.agreed = True
+        self.models_replaced()
 
     def repair(
         self, side: SideView, charge: Charge, pool: Pool, env_id: int | None, key: int, expected: Stored | None

@@ -70,7 +70,9 @@ class Examination:
         case.counters.coverage["entries_audited"] += 1
         entry = side.read(pool, env_id, key)
         if entry is None:
-            return lost(side, stored, referee.suspects(side, stored, just_cleared)) if side.may_ask else None
+            if not side.may_ask or side.model.pool(pool, env_id).lets_go(key, stored.op_index):
+                return None
+            return lost(side, stored, referee.suspects(side, stored, just_cleared))
         self.custody.was_asked(side, entry, stored)
         if _holds(entry, stored):
             return None

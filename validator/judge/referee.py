@@ -70,10 +70,8 @@ class Referee:
         Keys are counted after each clear, so of a side that lists them it can only be one that was just played.
         """
         answered = self._ledger.last_answered(lacked.pool, lacked.env_id, lacked.key)
-        if not side.lists_keys:
-            clears = tuple(self.clears)
-        else:
-            clears = (self.clears[-1],) if just_cleared else ()
+        last = -1 if just_cleared else len(self.clears)
+        clears = tuple(self.clears) if not side.lists_keys else tuple(self.clears)[last:]
         return Suspects(clears, answered, self._ledger.last_set())
 
     def judge(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> list[Charge]:
@@ -90,9 +88,15 @@ class Referee:
         answers = (seen.control, seen.candidate)
         leaves = tuple(None if answer is None else entry_leaves(answer) for answer in answers)
         errors = (seen.control_error, seen.candidate_error)
+        pool, key = seen.operation.pool, seen.key
+        assert key is not None
         findings: list[Finding | None] = []
         for index, side in enumerate((self.control, self.candidate)):
-            findings.append(self._finding(side, seen, answers[index], leaves[index], errors[index], expected[index]))
+            own, found = leaves[index], expected[index]
+            if errors[index] is None and (own is not None or answers[index] is None):
+                answer = None if own is None else side.digest(own)
+                found = side.model.owed(pool, seen.env_id, key, found, answer, seen.op_index)
+            findings.append(self._finding(side, seen, answers[index], own, errors[index], found))
         leaf_differences: tuple[LeafDifference, ...] = ()
         if leaves[0] is not None and leaves[1] is not None:
             leaf_differences = differences(leaves[0], leaves[1], self.tolerance)
@@ -132,12 +136,14 @@ class Referee:
                 return None
             return unanswered(side, seen, expected, self.suspects(side, expected))
         if leaves is None:
+            if expected is None and not side.model.told_all(pool, env_id):
+                return None
             return Finding(words.NO_ENTRY_ANSWERED, {"type": type(answer).__name__})
         found = side.digest(leaves)
         if expected is None:
             return uncalled(side, pool, env_id, key, found)
         if found == expected.digest:
-            if expected.key == key:
+            if expected.key is key or expected.key == key:  # a NaN is not equal to itself
                 return None
             # A dict without a reverse map does this by itself: its model says so, and it is wrong all the same.
             return Finding(words.OUTLIVED, {"other_key": expected.key, "op": expected.op_index})
@@ -236,9 +242,16 @@ class Referee:
                 if gone is not None and gone.reason in words.QUIRKS and (not hits[index] or leaves):
                     return against(side, Finding(words.QUIRKS[gone.reason], {"op": gone.op_index}), leaves)
             own, other = expected[index], expected[1 - index]
+            if (self.control, self.candidate)[1 - index].model.evicts_as_it_likes(seen.operation.pool, env_id):
+                continue
             if own is not None and (other is None or (own.pool, other.pool) == ("init", "recur")):
                 return against(side, Finding(words.STILL_HELD), leaves)
         if hits[0] and hits[1]:
             return of_nobody(words.KNOWN_TO_DIFFER)._replace(leaves=leaves)
+        for side in (self.control, self.candidate):
+            if side.model.evicts_as_it_likes(seen.operation.pool, env_id):
+                answered, missed = ("control", "candidate") if hits[0] else ("candidate", "control")
+                facts = {"answered": answered, "missed": missed, "unknown": side.name}
+                return of_nobody(words.NOBODY_KNOWS, facts)._replace(leaves=leaves)
         kinds = {side.name: side.model.policy.kind for side in (self.control, self.candidate)}
         return of_nobody(words.POLICIES_DIFFER, kinds)._replace(leaves=leaves)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from reports.record.words import Fault
-from shadow.interface import CachePolicy
+from shadow.interface import CachePolicy, offered
 from shadow.memory.buffers import Leaf
 from shadow.operation import Pool
 from validator.entries.digest import Digest
@@ -28,25 +28,25 @@ class SideView:
     """One side: its cache, its model, and how to look into it.
 
     Looking prefers ``peek`` and ``live_keys``, which leave no trace. A cache without them, or a subclass that keeps
-    its entries elsewhere than they look, is asked through ``get``; under LRU that would change its ages, so there it
-    is not asked at all.
+    its entries elsewhere than they look, is asked through ``get``; under LRU, or where nobody knows, that would change
+    its ages, so there it is not asked at all.
 
     Args:
         name: ``control`` or ``candidate``.
         cache: The cache.
         policy: What it declares, or what is assumed.
-        env_num: Number of environments.
+        env_num: Number of environments, None where nobody says it.
         digest: Digests the leaves of an entry, wherever they lie.
     """
 
-    def __init__(self, name: str, cache: Any, policy: CachePolicy, env_num: int, digest: Digests) -> None:
+    def __init__(self, name: str, cache: Any, policy: CachePolicy, env_num: int | None, digest: Digests) -> None:
         self.name = name
         self.fault = Fault(name)
         self.cache = cache
         self.model = SideModel(policy, env_num)
-        self._peek = getattr(cache, "peek", None)
-        self._live_keys = getattr(cache, "live_keys", None)
-        self.may_ask = policy.kind != "lru"
+        self._peek = offered(cache, "peek")
+        self._live_keys = offered(cache, "live_keys")
+        self.may_ask = policy.kind not in ("lru", "undeclared")
         self.digest = digest
         self.label = f"{name} ({type(cache).__name__})"
         self.evictions = f"evictions_{name}"  # what its evictions are counted under

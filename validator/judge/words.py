@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from xxhash import xxh3_64_hexdigest
 
 from reports.record.words import Cause, Dimension
 from validator.models.pools import where
@@ -47,17 +48,29 @@ def say(kind: Kind, facts: Mapping[str, Any], who: str = "", note: str = "") -> 
 
 
 def key_text(key: object) -> str:
-    """Write a cache key: a whole number as the 16 hex digits of its lowest 64 bits, anything else as its ``repr``, cut.
+    """Write a cache key: a whole number of 64 bits as 16 hex digits, anything else as its ``repr``.
 
-    Keys that are equal because one is NumPy's number are written alike.
+    Keys that are equal because one is NumPy's number are written alike. What is cut ends in a hash of all of it.
     """
-    if isinstance(key, (int, np.integer)):
+    if isinstance(key, (int, np.integer)) and -(1 << 63) <= int(key) < 1 << 64:
         return f"{int(key) & (1 << 64) - 1:016x}"
     try:
         text = repr(key)
     except Exception:  # a stranger's class may do as it likes
         text = f"<{type(key).__qualname__} that has no repr>"
-    return text if len(text) <= _KEY_MOST else f"{text[: _KEY_MOST - 1]}…"
+    if len(text) <= _KEY_MOST:
+        return text
+    whole = xxh3_64_hexdigest(text.encode("utf-8", "surrogatepass"))
+    return f"{text[: _KEY_MOST - 20]}… {whole}"
+
+
+def can_be_told_apart(key: object) -> bool:
+    """Tell whether a key can be told from others: by its hash, and by comparing it. None stands for no key."""
+    try:
+        hash(key)
+        return key is not None and bool(key == key) in (True, False)
+    except Exception:  # a stranger's class may do as it likes
+        return False
 
 
 _WRITTEN: dict[str, Callable[[Any], str]] = {
@@ -203,6 +216,11 @@ ENV_OUT_OF_RANGE = _error(
     "The host passed env_id {env_id} where [0, {env_num}) is possible; the control {control}, the candidate "
     "{candidate}",
 )
+KEY_NOT_TOLD_APART = _error(
+    Cause.RAISED,
+    "The host passed a key of type {type}, which can't be told from others; the control {control}, the candidate "
+    "{candidate}",
+)
 
 # -- what the host promises --------------------------------------------------------------------------------------------
 
@@ -221,6 +239,11 @@ EPISODE_LEFT_ENTRIES = _life_cycle(
 EPISODE_WIPED_OTHERS = _life_cycle(
     Cause.CLEAR_TOO_WIDE,
     "The host ended an episode of env {env_id}, and its {operation} wiped live entries of envs {others}",
+)
+DIFFERENT_BEFORE = _presence(
+    Cause.UNKNOWN,
+    "The host shadowed two caches that held different entries by then: {control} in the control alone, {candidate} in "
+    "the candidate alone, and {differ} that differ",
 )
 SEARCH_LEFT_ENTRIES = _life_cycle(
     Cause.SEARCH_NOT_CLEARED, "The host began a search with {left} entries of the search before still alive"
@@ -246,6 +269,11 @@ STILL_HELD = _presence(
 POLICIES_DIFFER = _presence(
     Cause.POLICY_DIFFERS,
     "Both sides do what they declare, and {control} (control) and {candidate} (candidate) keep different keys alive",
+)
+NOBODY_KNOWS = _presence(
+    Cause.POLICY_DIFFERS,
+    "The {answered} answers this key and the {missed} does not; nobody knows whom the {unknown} evicts there, so it "
+    "can't be told which of them is right",
 )
 KNOWN_TO_DIFFER = _value(Cause.UNKNOWN, "Both sides answer what they were last found to hold, and that differs")
 ANSWERS_DIFFER = _value(Cause.UNKNOWN, "Both sides answered this lookup and their answers differ")

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from shadow.operation import Pool, make
 from validator.entries.digest import Digest
@@ -87,10 +87,18 @@ class PoolModel(ABC):
 
     Attributes:
         gone: What is no longer alive, longest gone first, as far as it is remembered.
+        evicts_as_it_likes: Whether nothing is known of whom it evicts, so that what it lacks is its own business.
+        told_all: Whether all that it may hold was told of; else it may answer what no set explains.
+        ever_cleared: Whether it was cleared before our eyes.
     """
+
+    evicts_as_it_likes: ClassVar[bool] = False
+    told_all = True
+    ever_cleared = False
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self._most_gone = 2 * capacity + 16
         self.gone: OrderedDict[int, Gone] = OrderedDict()
 
     def get(self, key: int) -> Stored | None:
@@ -113,6 +121,18 @@ class PoolModel(ABC):
     def rebase(self, key: int, stored: Stored | None) -> None:
         """Accept what a side was found to hold (None: nothing) under a live key, so that it is news only once."""
 
+    def lets_go(self, key: int, op_index: int) -> bool:
+        """Take note that nothing was found under a key; tell whether that is its own business."""
+        return False
+
+    def may_hold(self, key: int) -> Stored | None:
+        """Look up what may be answered for a key without being a fault."""
+        return self.peek(key)
+
+    def may_be_from_before(self, key: int) -> bool:
+        """Tell whether an entry that was never stored here may have been there from the beginning."""
+        return not self.ever_cleared and key not in self.gone and len(self.gone) < self._most_gone
+
     @abstractmethod
     def live(self) -> Iterable[Stored]:
         """Go through what is alive, next to be evicted first."""
@@ -132,10 +152,10 @@ class PoolModel(ABC):
         return (make(Version, (last.digest, last.op_index, alive)), *last.previous[:7])
 
     def _remember(self, lost: Iterable[Stored], reason: Reason, op_index: int) -> None:
-        """Remember what went, in this order, and forget the longest gone beyond twice the capacity."""
+        """Remember what went, in this order, and forget the longest gone beyond what is remembered."""
         gone = self.gone
         for stored in lost:
             gone.pop(stored.key, None)
             gone[stored.key] = make(Gone, (stored, reason, op_index))
-        for _ in range(len(gone) - (2 * self.capacity + 16)):
+        for _ in range(len(gone) - self._most_gone):
             gone.popitem(last=False)

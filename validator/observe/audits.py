@@ -106,7 +106,7 @@ class Audits:
 
     def episode_ended(self, env_id: int, last_clear: tuple[str, int | None, list[int]] | None) -> None:
         """Look whether the host cleared this env and no other."""
-        if not 0 <= env_id < self._case.env_num:
+        if not 0 <= env_id < (self._case.env_num or env_id + 1):
             return
         left = min(len(side.model.init[env_id]) for side in self._case.sides)
         if left:
@@ -151,10 +151,11 @@ class Audits:
             if model.peek(key) is not None or ledger.apart(side.name, pool, env_id, key):
                 continue
             found = entry_leaves(side.read(pool, env_id, key))
-            if found is None:
+            finding = None if found is None else uncalled(side, pool, env_id, key, side.digest(found))
+            if finding is None:
                 continue
             place = Place(-1, "audit", pool, env_id, key)
-            charge = rooted(self._case, against(side, uncalled(side, pool, env_id, key, side.digest(found))), place)
+            charge = rooted(self._case, against(side, finding), place)
             if ledger.repeats(charge, place):
                 continue
             self._case.charge(charge, place)

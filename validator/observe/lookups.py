@@ -98,7 +98,7 @@ class Lookups:
             if one is None:
                 if outcome == MISS:
                     return
-            elif outcome == EQUAL and one.key == key and not self._suspect:
+            elif outcome == EQUAL and (one.key is key or one.key == key) and not self._suspect:
                 self._handed_out.answered(control, candidate, one, op_index)
                 if one.weight_version != case.weight_version or one.env_id is not None:
                     self._look_for_staleness(seen, one)
@@ -137,13 +137,51 @@ class Lookups:
     def _judge(self, seen: Observation, outcome: int, expected: tuple[Stored | None, Stored | None]) -> None:
         place = Place.of(seen, outcome)
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
+        if outcome == EQUAL and expected == (None, None):
+            self._look_for_older(seen)
         own = 0 if self._case.primary is self._control else 1
-        for found in self._case.referee.judge(seen, expected):
+        charges = self._case.referee.judge(seen, expected)
+        if outcome == EQUAL and not charges and None in expected:
+            self._take_over(seen, expected)
+        elif outcome == DIFFER and not charges:
+            self._counters.lookups[seen.operation.pool][DIFFER] -= 1
+            self._counters.dropped["lookups of what is no entry"] += 1
+        for found in charges:
             charge = rooted(self._case, self._custody.doubted_answer(found, answers[own], expected[own]), place)
             if self._ledger.repeats(charge, place):
                 continue
             self._case.charge(charge, place, answers, errors)
             self._follow(seen, expected, charge)
+        for side, held in zip(self._case.sides, expected, strict=True):
+            if held is not None and not side.holds(held):
+                self._case.evicted(side)  # as it likes: seen by its absence
+
+    def _look_for_older(self, seen: Observation) -> None:
+        """Judge pools by agreement in which an answer that nobody stored may have been from the beginning."""
+        case, key = self._case, seen.key
+        assert key is not None
+        if case.env_num is not None and (self._control.lists_keys or self._candidate.lists_keys):
+            return  # it would have been read in
+        places = [(pool, seen.env_id if pool == "init" else None) for pool in pools_of(seen.operation.pool)]
+        if all(side.model.pool(*place).may_be_from_before(key) for place in places for side in case.sides):
+            for place in places:
+                case.agree(*place)
+
+    def _take_over(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> None:
+        """Remember what both sides agree on under a key that one of them, or both, was never seen to be given."""
+        pool, key, case = pools_of(seen.operation.pool)[-1], seen.key, self._case
+        assert key is not None
+        env_id = seen.env_id if pool == "init" else None
+        stored = expected[0] or expected[1]
+        if stored is None:
+            digest = self._control.digest(leaves(readable(seen.control)))
+            now = (case.episodes[env_id] if env_id is not None else 0, case.searches, case.sink.env_step)
+            stored = Stored(key, pool, env_id, digest, seen.op_index, *now, case.weight_version)
+            self._counters.coverage["entries from before that both sides agree on"] += 1
+        for side in case.sides:
+            model = side.model.pool(stored.pool, stored.env_id)
+            if model.evicts_as_it_likes and model.peek(key) is None:
+                model.set(key, stored)
 
     def _follow(self, seen: Observation, expected: tuple[Stored | None, Stored | None], charge: Charge) -> None:
         """Note or repair what follows from a charge."""

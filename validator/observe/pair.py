@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from reports.record import histogram
 from reports.record.records import Window
 from reports.record.words import Fault
+from shadow.interface import offered
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
@@ -29,6 +31,8 @@ from validator.observe.handed_out import HandedOut
 from validator.observe.lookups import Lookups
 from validator.observe.sets import Pending, Sets
 
+_BAD_KEY = "operations under keys that can't be told apart"
+_NO_ENTRY = "sets of what is no entry"
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
 
@@ -60,8 +64,6 @@ class Pair:
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
 
-    Raises:
-        ValueError: If nothing says how large the caches are.
     """
 
     def __init__(
@@ -90,11 +92,12 @@ class Pair:
         self._session = session
         self.counters = case.counters
         self._times = case.counters.times
-        self._env_num = case.env_num
+        self._env_num = case.env_num or sys.maxsize  # not said: any that comes
         self._began_ns = perf_counter_ns()
         self._drained_ns = 0  # of the harness's time, up to the last window
         self._windows = 0
         self._torn = False
+        self._unobserved: set[str] = set()
         self._last_clear: tuple[str, int | None, list[int]] | None = None
         if not case.in_place:
             self.looks.begin()
@@ -116,7 +119,7 @@ class Pair:
 
     def observed(self, seen: Observation, pending: Pending | None) -> None:
         """Count and judge one operation; ``pending`` is what ``before`` returned."""
-        op_index, operation, env_id, _, _, _, _, _, control_ns, candidate_ns = seen
+        op_index, operation, env_id, key, _, _, _, _, control_ns, candidate_ns = seen
         self.case.now = op_index + 1
         _, kind, _, name = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
@@ -126,8 +129,10 @@ class Pair:
                 self.counters.sort_in(name)
         if self._handed_out.watched:
             self._handed_out.after_operation(op_index)
-        if env_id is not None and not 0 <= env_id < self._env_num:
+        if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)
+        elif type(key) is not int and kind != "clear" and not words.can_be_told_apart(key):
+            self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)
         elif kind == "set":
@@ -151,6 +156,34 @@ class Pair:
         """Count a failure of the harness itself; such a run can't pass."""
         self.case.harness_failed(step, error)
 
+    def advised(self, operation: Operation, env_id: int | None) -> None:
+        """Judge a pool whose side goes by priorities by agreement, once the host passes some."""
+        if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
+            return  # it is judged as such
+        for side in self.case.sides:
+            model = side.model
+            if model.policy.kind == "priority" and not model.evicts_as_it_likes(operation.pool, env_id):
+                model.agree(operation.pool, env_id, keep=True)
+                model.pool(operation.pool, env_id).told_all = True
+                self.case.agreed = True
+                self.case.models_replaced()
+
+    def passed_over(self, why: str) -> None:
+        """Note that something was stored that can't be compared; such a run can't pass."""
+        if not self.counters.dropped[_NO_ENTRY]:
+            self.case.sink.event("no_entry", f"a set was not looked at: {why}")
+        self.counters.dropped[_NO_ENTRY] += 1
+
+    def unobserved(self, method: str) -> None:
+        """Note that the host called a method of the primary that is no operation; what it holds is not known after."""
+        self.looks.flush()
+        if method not in self._unobserved:
+            self._unobserved.add(method)
+            told = "the primary alone was called, and what it held by then is judged by agreement until it is cleared"
+            self.case.sink.event("unobserved_call", f"{method}: {told}")
+        self.counters.coverage["calls that were not observed"] += 1
+        self.case.lose_track(self.case.primary)
+
     def torn(self) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
         self._torn = True
@@ -171,7 +204,8 @@ class Pair:
             copied.model = copy.deepcopy(side.model)
         if self.looks.begun:
             fork.looks.begin()
-        theirs.weight_version, theirs.searches, theirs.episodes = own.weight_version, own.searches, [*own.episodes]
+        theirs.weight_version, theirs.searches = own.weight_version, own.searches
+        theirs.episodes.update(own.episodes)
         return fork
 
     # -- life cycle ---------------------------------------------------------------------------------------------------
@@ -189,7 +223,7 @@ class Pair:
         if case.promises.episode_end_clears:
             self.audits.episode_ended(env_id, self._last_clear)
         self._last_clear = None
-        if 0 <= env_id < case.env_num:
+        if 0 <= env_id < self._env_num:
             case.episodes[env_id] += 1
         self.counters.coverage["episodes"] += 1
 
@@ -212,7 +246,7 @@ class Pair:
         self.looks.flush()
         held = {}
         for side in self.case.sides:
-            size = getattr(side.cache, "nbytes", None)
+            size = offered(side.cache, "nbytes")
             if isinstance(size, int):
                 held[side.name] = size
         seq = self._windows
@@ -231,7 +265,7 @@ class Pair:
         self.counters.coverage[operation.name.replace("clear.", "clears_")] += 1
         case.referee.clears.append(Clear(seen.op_index, pool, env_id))
         if pool in ("all", "init"):
-            wiped = [each for each, model in enumerate(case.control.model.init) if len(model)]
+            wiped = [each for each, model in case.control.model.init.items() if len(model)]
             self._last_clear = (operation.name, env_id, wiped)
         errors = (seen.control_error, seen.candidate_error)
         if errors == (None, None):
@@ -239,6 +273,8 @@ class Pair:
         for side, error in zip(case.sides, errors, strict=True):
             if error is None:
                 side.model.clear(pool, env_id, seen.op_index)
+                if case.agreed:
+                    case.models_replaced()
                 continue
             charge = against(side, Finding(words.RAISED_ON_CLEAR, {"error": type(error).__name__}))
             case.charge(charge, Place.of(seen), errors=errors)
@@ -253,14 +289,23 @@ class Pair:
         case = self.case
         if seen.operation.kind == "get":
             self.counters.lookups[seen.operation.pool][ERROR] += 1
-        errors = (seen.control_error, seen.candidate_error)
-        facts = {
-            "env_id": seen.env_id,
-            "env_num": case.env_num,
-            "control": _did(errors[0]),
-            "candidate": _did(errors[1]),
-        }
-        case.charge(of_nobody(words.ENV_OUT_OF_RANGE, facts, Fault.HOST), Place.of(seen), errors=errors)
+        env_id, errors = seen.env_id, (seen.control_error, seen.candidate_error)
+        control, candidate = map(_did, errors)
+        facts = {"env_id": env_id, "env_num": case.env_num or "inf", "control": control, "candidate": candidate}
+        place = Place.of(seen if type(env_id) is int else seen._replace(env_id=None))
+        case.charge(of_nobody(words.ENV_OUT_OF_RANGE, facts, Fault.HOST), place, errors=errors)
+
+    def _bad_key(self, seen: Observation) -> None:
+        """Pass over an operation whose key no model can follow; where it did something, the run can't pass."""
+        case, kind, control, candidate = self.case, type(seen.key).__name__, seen.control_error, seen.candidate_error
+        if control is not None or candidate is not None:
+            facts = {"type": kind, "control": _did(control), "candidate": _did(candidate)}
+            charge = of_nobody(words.KEY_NOT_TOLD_APART, facts, Fault.HOST)
+            case.charge(charge, Place.of(seen._replace(key=None)), errors=(control, candidate))
+        if control is None or candidate is None:
+            self.counters.dropped[_BAD_KEY] += 1
+            if seen.operation.kind == "set":
+                case.agree(seen.operation.pool, seen.env_id)
 
 
 def _did(error: Exception | None) -> str:

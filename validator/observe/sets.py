@@ -53,6 +53,7 @@ class Sets:
         self._in_place = case.in_place
         self._given = case.referee.given[case.secondary.name]
         self._pools: dict[tuple[Pool, int | None], _Pool] = {}
+        case.models_replaced = self._models_replaced
 
     def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
@@ -79,9 +80,12 @@ class Sets:
         self._ledger.was_set(pool, env_id, key)
         if failed:
             self._set_raised(seen)
-        if pending is None:
-            return
         case = self._case
+        if pending is None:  # nobody knows what lies there now
+            case.agree(pool, env_id)
+            for side in case.sides:
+                side.model.pool(pool, env_id).rebase(key, None)
+            return
         written = self._pools.get((pool, env_id)) or self._pool(pool, env_id)
         models = written.models
         fields = (
@@ -114,9 +118,7 @@ class Sets:
                 self._ledger.keys_part(side.name, pool, env_id, key, charge)
                 continue
             if model.set(key, stored) is not None:
-                coverage[side.evictions] += 1
-                if side is case.candidate:
-                    coverage["evictions"] += 1
+                case.evicted(side)
             if finding is not None:
                 charge = self._examination.charge(side, stored, finding, operation.name)
                 if finding.kind.dimension is not Dimension.ISOLATION:
@@ -133,10 +135,17 @@ class Sets:
         written = self._pools[pool, env_id] = _Pool((control, candidate), control.capacity)
         return written
 
+    def _models_replaced(self) -> None:
+        for (pool, env_id), written in self._pools.items():
+            control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
+            written.models = control, candidate
+
     def _arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
         """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""
         held = side.read(stored.pool, stored.env_id, stored.key)
         if held is None:
+            if side.model.pool(stored.pool, stored.env_id).evicts_as_it_likes:
+                return None
             return not_stored(side, stored) if side.may_ask or not side.reads_copies else None
         if self._looks.arrived(side, stored, given, held):
             return None

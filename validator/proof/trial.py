@@ -10,6 +10,7 @@ from reports.record.records import Divergence
 from reports.record.words import Cause, Fault
 from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
+from validator.observe.held_before import held_before, read_in
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 
@@ -40,6 +41,9 @@ class Trial:
         self.operations = 0
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
         self.pair = Pair("trial", control, candidate, primary, config, self)
+        held = held_before(self.pair.case)
+        if held is not None:
+            read_in(self.pair.case, held)
         self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed)
 
     def play(self, stream: Iterable[Step]) -> None:

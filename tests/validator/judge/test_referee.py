@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from tests.validator.trials import (
     CONFIG,
     DictCache,
     Open,
+    Undeclared,
     charged,
     config,
     counted,
@@ -298,8 +300,8 @@ VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
 
 @guards(
     "validator/judge/referee.py",
-    "if leaves is None:\n            return Finding(",
-    "if leaves is None:\n            return None\n            return Finding(",
+    'return Finding(words.NO_ENTRY_ANSWERED, {"type": type(answer).__name__})',
+    "return None",
 )
 @guards("validator/judge/values.py", "if found.contents != wanted.contents and all(", "if False and all(")
 @guards("validator/judge/values.py", "if structure is not None:", "if False:")
@@ -431,8 +433,8 @@ def test_a_pool_of_another_size_than_agreed_is_off(size: int, primary: str) -> N
     assert set(charged(run)) == {(Cause.CAPACITY_OFF, Fault.CANDIDATE)}
 
 
-class Lru(DictCache):
-    """Evicts by recency, and says so if asked."""
+class Lru(Undeclared):
+    """Evicts by recency and does not say so."""
 
     def _get(self, place: tuple[Any, ...], key: int) -> Any:
         pool = self._pool(*place)
@@ -469,12 +471,133 @@ def test_a_declared_lru_candidate_against_fifo_is_a_difference_of_policies() -> 
     assert "fifo (control) and lru (candidate)" in run.divergences[0].explanation
 
 
-def test_an_undeclared_lru_candidate_breaks_the_promise_that_is_assumed_of_it() -> None:
-    run = trial(manager(), Lru())
+@guards(
+    "validator/judge/referee.py",
+    "return of_nobody(words.NOBODY_KNOWS, facts)",
+    "return of_nobody(words.KNOWN_TO_DIFFER)",
+)
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_what_an_undeclared_side_keeps_beyond_the_other_is_charged_to_nobody(primary: str) -> None:
+    run = trial(manager(), Lru(), primary)
     recency_program(run)
-    assert charged(run)
+    assert set(charged(run)) == {(Cause.POLICY_DIFFERS, Fault.UNKNOWN)}
+    assert run.divergences[0].explanation == (
+        "The candidate answers this key and the control does not; nobody knows whom the candidate evicts there, so it "
+        "can't be told which of them is right."
+    )
+
+
+@guards("validator/models/agreed.py", "    evicts_as_it_likes = True\n", "")
+@pytest.mark.parametrize("made", [Undeclared, Lru])
+def test_two_sides_that_declare_nothing_agree_and_reading_changes_no_age(made: type[DictCache]) -> None:
+    run = trial(made(), made(), audit_share=1.0)
+    assert len(run.pair.case.assumed) == 2
+    assert run.pair.case.assumed[0] == (
+        f"presence is judged by agreement only: control ({made.__name__}) declares no policy(), so whom it evicts is "
+        "its own business; declare one by a method policy() that returns shadow.CachePolicy"
+    )
+    for key in range(80):
+        run.cache.set_init_cache(0, key % 7, entry(key))
+        run.cache.get_init_cache(0, (key * 3) % 7)
+        run.cache.set_recur_cache(key % 5, entry(key + 0.5))
+        run.cache.hierarchical_get(0, (key * 5) % 7)
+        if key % 23 == 0:
+            run.cache.clear_recur_cache()
+    run.finish()
+    assert charged(run) == []
+    assert run.pair.counters.coverage["evictions"] > 0, "seen by their absence"
+
+
+class Tiered(Undeclared):
+    """Misses now and then what it answers a moment later, and clears nothing."""
+
+    asked = 0
+
+    def _get(self, place: tuple[Any, ...], key: int) -> Any:
+        self.asked += 1
+        return None if self.asked % 2 else super()._get(place, key)
+
+    def clear_recur_cache(self) -> None:
+        return
+
+
+@guards("validator/models/agreed.py", "[*missed, *self._entries.values()]", "self._entries.values()")
+def test_what_an_undeclared_side_missed_it_may_answer_again_until_it_is_cleared() -> None:
+    run = trial(Tiered(), Tiered())
+    run.cache.set_recur_cache(1, entry(1))
+    for answered in (False, True, False, True, False):
+        assert (run.cache.get_recur_cache(1) is not None) is answered
+    assert charged(run) == []
+    run.cache.clear_recur_cache()
+    assert run.cache.get_recur_cache(1) is not None
+    assert charged(run) == [(Cause.CLEAR_FORGOTTEN, Fault.BOTH)]
+
+
+@guards("validator/models/side_model.py", "(answer is not None and held.digest != answer)", "True")
+def test_what_an_undeclared_init_pool_evicted_the_recurrent_one_may_answer() -> None:
+    run = trial(Undeclared(), Undeclared())
+    run.cache.set_recur_cache(0, entry(100))
+    for key in range(5):
+        run.cache.set_init_cache(0, key, entry(key))
+    assert leaves(run.cache.hierarchical_get(0, 0))[0].tensor[0, 0, 0, 0] == leaves(entry(100))[0].tensor[0, 0, 0, 0]
+    assert charged(run) == []
+
+
+def test_a_side_that_declares_is_judged_by_its_model_beside_one_that_does_not() -> None:
+    run = trial(legacy(config(2)), Undeclared())
+    play(run, "A A B ?A")
+    assert charged(run) == [(Cause.SLOT_LEAK, Fault.CONTROL)]
+    run = trial(manager(config(2)), Undeclared())
+    play(run, "A B ?C ?D ?A ?B A B ?A ?B")
+    run.finish()
+    assert charged(run) == []
+
+
+class WronglyUndeclared(Undeclared):
+    """Declares nothing and does one thing that no policy excuses."""
+
+    def __init__(self, wrong: str) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def _answer(self, held: Any) -> Any:
+        own = held.clone()
+        if self.wrong == "value":
+            leaves(own)[0].tensor[0, 0, 0, 0] += 1
+        return own
+
+    def _get(self, place: tuple[Any, ...], key: int) -> Any:
+        found = super()._get(place, key)
+        return entry(99) if found is None and self.wrong == "phantom" else found
+
+    def clear_recur_cache(self) -> None:
+        if self.wrong != "clear":
+            super().clear_recur_cache()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"), [("value", Cause.CORRUPTED), ("phantom", Cause.PHANTOM), ("clear", Cause.CLEAR_FORGOTTEN)]
+)
+def test_no_policy_excuses_a_wrong_answer(wrong: str, cause: Cause) -> None:
+    run = trial(Undeclared(), WronglyUndeclared(wrong))
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    run.cache.clear_recur_cache()
+    run.cache.get_recur_cache(1)
+    assert charged(run)[0] == (cause, Fault.CANDIDATE)
     assert {fault for _, fault in charged(run)} == {Fault.CANDIDATE}
-    assert charged(run)[0][0] is Cause.WRONG_EVICTION
+
+
+def test_envs_that_nobody_announced_are_judged_as_they_come() -> None:
+    run = trial(Undeclared(envs=100), Undeclared(envs=100))
+    for env_id in (0, 7, 99):
+        run.cache.set_init_cache(env_id, 1, entry(env_id))
+        run.cache.get_init_cache(env_id, 1)
+        run.pair.episode_ended(env_id)
+    assert set(charged(run)) == {(Cause.EPISODE_NOT_CLEARED, Fault.HOST)}
+    with pytest.raises(IndexError):
+        run.cache.get_init_cache(-1, 1)
+    assert charged(run)[-1] == (Cause.BAD_ENV, Fault.HOST)
 
 
 @pytest.mark.parametrize("primary", PRIMARIES)
@@ -500,8 +623,14 @@ def test_a_fifo_candidate_that_declares_lru_is_wrong_itself() -> None:
     assert {fault for _, fault in charged(run)} == {Fault.CANDIDATE}
 
 
-def test_a_third_object_without_any_declaration_is_judged_as_fifo_of_the_other_sides_size() -> None:
-    run = trial(manager(), DictCache())
+class Sized(Undeclared):
+    """Declares no policy, but carries the config that says how much it may hold."""
+
+    config, env_num = CONFIG, np.int64(2)
+
+
+def test_a_side_whose_config_says_its_size_is_judged_as_fifo() -> None:
+    run = trial(manager(), Sized())
     assert run.pair.case.assumed == [
         "candidate declares no policy; FIFO with CacheCapacities(init=4, recur=4, wm=2) is assumed"
     ]
@@ -528,9 +657,20 @@ def test_a_third_object_that_goes_wrong_is_named_through_get_alone() -> None:
     assert set(charged(run)) == {(Cause.CLEAR_FORGOTTEN, Fault.CANDIDATE)}
 
 
-def test_without_anything_that_says_how_large_the_caches_are_the_pair_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"neither control nor candidate says how many entries it may hold"):
-        trial(DictCache(), DictCache())
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (lambda: 1 / 0, "candidate: policy() raised ZeroDivisionError, which is no shadow.CachePolicy"),
+        (lambda: {"kind": "fifo"}, "candidate: policy() answered {'kind': 'fifo'}, which is no shadow.CachePolicy"),
+        (lambda: declared("arc"), "candidate: policy() answered CachePolicy(kind='arc'"),
+    ],
+)
+def test_a_policy_that_cannot_be_read_is_said_and_judged_as_none(policy: Any, said: str) -> None:
+    candidate = Undeclared()
+    candidate.policy = policy
+    run = trial(manager(), candidate)
+    assert run.pair.case.assumed[0].startswith(said)
+    assert run.pair.case.assumed[1].startswith("presence is judged by agreement only: candidate (Undeclared)")
 
 
 @guards("validator/judge/presence.py", "    if took:\n", "    if False:\n")

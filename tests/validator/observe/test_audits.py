@@ -205,7 +205,7 @@ def test_without_peek_audits_ask_through_get() -> None:
 
 @guards(
     "validator/judge/examination.py",
-    "return lost(side, stored, referee.suspects(side, stored, just_cleared)) if side.may_ask else None",
+    "return lost(side, stored, referee.suspects(side, stored, just_cleared))",
     "return None",
 )
 def test_an_entry_that_vanished_is_found() -> None:

@@ -16,6 +16,8 @@ from validator.gate.rules.demand import Demand, Evidence, at_least, each
 
 _SMALL_POOLS = "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train"
 _LONGER = "train longer, as with --set total_env_steps=20000"
+_NOT_RECORDED = "number of envs not recorded"
+_TELL_ENVS = "tell how many there are: an attribute env_num of the cache, or manifest_extra={'env_num': N}"
 
 _SETS_OF_LAYERS = re.compile(r"sets_of_(\d{1,6})_layers")
 
@@ -79,7 +81,8 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         for window in run.windows:
             seen.setdefault(window.cache, set()).update(env for env, count in window.envs.items() if count)
         unseen = [_unseen(line, run, seen) for line in run.caches] or ["no shadowed pair"]
-        return "; ".join(text for text in unseen if text), f"{_LONGER}, or lower env_num"
+        said = "; ".join(text for text in unseen if text)
+        return said, _TELL_ENVS if _NOT_RECORDED in said else f"{_LONGER}, or lower env_num"
 
     yield from each(evidence.runs, "every env of every pair looked up", look, "all seen")
 
@@ -131,9 +134,9 @@ def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:
     name = str(line.get("cache", ""))
     if line.get("copy_of") and name not in seen:
         return ""  # a deep copy that was never used, such as a target network's
-    env_num = line.get("env_num", run.manifest.get("env_num"))
+    env_num = run.manifest.get("env_num") if line.get("env_num") is None else line["env_num"]
     if not isinstance(env_num, int) or isinstance(env_num, bool) or env_num < 1:
-        return f"{name}: number of envs not recorded"
+        return f"{name}: {_NOT_RECORDED}"
     known = seen.get(name, set())
     n_unseen = env_num - sum(env.isdecimal() and int(env) < env_num for env in known)
     if not n_unseen:
