@@ -27,13 +27,14 @@ from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 ROOT = Path(__file__).parents[2]
-LONGEST_S = 6.0
+LONGEST_S = 4.0  # of training, after the first hit
 
 
 class Bends(KVCacheManager):
     """Answers one value wrong in one of forty hits, and says so when the next operation begins."""
 
     told = -1  # a descriptor
+    every = 0  # hit of which one is bent; 0 for none
     hits = 0
     owes = False
 
@@ -53,7 +54,9 @@ class Bends(KVCacheManager):
         if found is None:
             return None
         type(self).hits += 1
-        if self.hits % 40:
+        if self.hits == 1:
+            os.write(self.told, b"!")
+        if not self.every or self.hits % self.every:
             return found
         own = found.clone()  # type: ignore[attr-defined]
         own[0]._k_cache._cache[0, 0, 0, 0] += 1
@@ -62,12 +65,12 @@ class Bends(KVCacheManager):
 
 
 def _train(out: str, bends: bool, told: int) -> None:
-    Bends.told = told
-    candidate = "tests.torture.kills:Bends" if bends else "shadow.manager:KVCacheManager"
-    settings = {"cache_validation_mode": True, "cache_validation": {"candidate": candidate}}
+    from tests.torture.kills import Bends as Candidate  # not that of __main__
+
+    Candidate.told, Candidate.every = told, 40 if bends else 0
+    settings = {"cache_validation_mode": True, "cache_validation": {"candidate": "tests.torture.kills:Bends"}}
     config = load_config(ROOT / "configs" / "smoke.toml", total_env_steps=100_000, world_model_cfg=settings)
     with Lockstep(out, ValidationConfig(run_id="run", selftest=False, window_s=0.2)) as lockstep:
-        os.write(told, b"!")
         train(config, validation=lockstep)
 
 
