@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 _PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
 _FIRST_COUNT_S = 0.2
 _COUNT_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
+_IN_TIME = 0.7  # of ``window_s``: counts are due then
 _WINDOWS = 256  # a window is as long as the run so far divided by this, once that is more than ``window_s``
 
 
@@ -33,8 +34,8 @@ class Counted(Protocol):
     name: str
     counters: Counters
 
-    def drain(self, t_s: float, last: bool = False) -> Window:
-        """Return what was counted since the last time."""
+    def drain(self, t_s: float, last: bool = False, waits: bool = True) -> Window:
+        """Return what was counted since the last time; ``waits`` for what is under way on a device."""
 
 
 @dataclass(slots=True)
@@ -81,7 +82,8 @@ class Schedule:
 
     def _interval_s(self, now_s: float) -> float:
         # Early ones are shorter, so that a short run has curves too.
-        return min(self.window_s, max(_FIRST_COUNT_S, now_s * _COUNT_SHARE))
+        # That what is told is never older than ``window_s``, whoever looks at the clock, and however seldom.
+        return min(self.window_s * _IN_TIME, max(_FIRST_COUNT_S, now_s * _COUNT_SHARE))
 
 
 class Recorder:
@@ -142,16 +144,22 @@ class Recorder:
                 logger.warning("KV cache divergence %d: %s", ident, divergence.explanation)
             return True
 
-    def window(self, pair: Counted, *, force: bool) -> None:
-        """Count a pair if it is due; ``force`` ends its last window."""
+    def window(self, pair: Counted, *, force: bool, waits: bool = True) -> None:
+        """Count a pair if it is due.
+
+        Args:
+            pair: The pair, whose lock is held.
+            force: Whether its last window ends here.
+            waits: Whether to wait for what is under way on a device, and to show figures: not from another thread.
+        """
         name, schedule, now = pair.name, self._schedules[pair.name], self._writer.elapsed_s()
         n_ops = sum(pair.counters.ops.values())
         if not (force or schedule.count_is_due(now, n_ops)):
             return
-        counted = pair.drain(now, last=force)
+        counted = pair.drain(now, last=force, waits=waits)
         is_window = schedule.counted(now, n_ops) or force
         with self._lock:
-            self._show(counted, last=force)
+            self._show(counted, last=force, now=waits)
             # Kept folded: the memory of the harness must not grow with the length of the run.
             self.counted.add(counted)
             begun = self._open.pop(name, None)
@@ -180,8 +188,22 @@ class Recorder:
         with self._lock:
             return copy.deepcopy(self.counted)
 
-    def close(self, run_id: str, state: str) -> None:
-        """Write the summary, after the last windows."""
+    def used_in_fork(self) -> None:
+        """Leave a mark that a forked child used a cache."""
+        self._writer.used_in_fork()
+
+    def in_forked_child(self) -> None:
+        """Have locks that nobody holds; nothing is written there."""
+        self._lock = threading.RLock()
+        self._writer.in_forked_child()
+
+    @property
+    def losses(self) -> str:
+        """What is not on disk, and why; empty for nothing."""
+        return self._writer.losses
+
+    def close(self, run_id: str, state: str, ended: str) -> None:
+        """Write the summary, after the last windows: in which state the run is, and how the host ended."""
         first = self._first
         self._writer.close(
             summarise(
@@ -189,6 +211,7 @@ class Recorder:
                 schema=SCHEMA,
                 run_id=run_id,
                 state=state,
+                ended=ended,
                 first_divergence=None if first is None else {"id": first.id, "explanation": first.explanation},
                 harness_faults=self._harness_failures,
             )
@@ -202,10 +225,10 @@ class Recorder:
         file = self._writer.evidence(f"divergence-{ident:06d}.safetensors", blob) if blob else ""
         return file, note or (self._writer.evidence_reason if blob else "")
 
-    def _show(self, window: Window, last: bool) -> None:
+    def _show(self, window: Window, last: bool, now: bool) -> None:
         for figures in list(self._boards):
             try:
-                figures(window, last=last)
+                figures(window, last=last, now=now)
             except Exception as problem:  # a writer that was closed, say; what is on disk does not suffer
                 self._boards.remove(figures)
                 self._writer.event("live_figures_stopped", f"{type(problem).__name__}: {problem}"[:400])
