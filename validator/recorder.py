@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from reports.aloud import say
 from reports.record.records import Divergence, Window
 from reports.record.totals import Totals, joined, summarise
 from reports.record.words import SCHEMA
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 _PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
 _FIRST_COUNT_S = 0.2
 _COUNT_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
-_IN_TIME = 0.7  # of ``window_s``: counts are due then
+_EARLY = 0.3  # of ``window_s``: what is due so soon is counted by those who look at the clock seldom
 _WINDOWS = 256  # a window is as long as the run so far divided by this, once that is more than ``window_s``
 
 
@@ -71,7 +72,7 @@ class Schedule:
         """Note a count of so many operations; say whether a window ends with it."""
         self._n_ops += n_ops
         self._count_s = now_s + self._interval_s(now_s)
-        is_due = now_s >= self._window_s or self._n_ops >= self._window_n_ops
+        is_due = now_s >= self._window_s - _EARLY * self.window_s or self._n_ops >= self._window_n_ops
         if is_due:
             self._plan_window(now_s)
         return is_due
@@ -82,8 +83,7 @@ class Schedule:
 
     def _interval_s(self, now_s: float) -> float:
         # Early ones are shorter, so that a short run has curves too.
-        # That what is told is never older than ``window_s``, whoever looks at the clock, and however seldom.
-        return min(self.window_s * _IN_TIME, max(_FIRST_COUNT_S, now_s * _COUNT_SHARE))
+        return min(self.window_s, max(_FIRST_COUNT_S, now_s * _COUNT_SHARE))
 
 
 class Recorder:
@@ -127,6 +127,11 @@ class Recorder:
         """Note what happened."""
         self._writer.event(name, detail)
 
+    def stalled(self, text: str) -> None:
+        """Note that a call hangs, and say so on standard error."""
+        self._writer.event("stalled", text)
+        say(f"{text}; nothing is ended")
+
     def diverged(self, divergence: Divergence, answers: tuple[Any, Any]) -> bool:
         """Record one divergence, at once; False if only its count is kept."""
         with self._lock:
@@ -154,7 +159,8 @@ class Recorder:
         """
         name, schedule, now = pair.name, self._schedules[pair.name], self._writer.elapsed_s()
         n_ops = sum(pair.counters.ops.values())
-        if not (force or schedule.count_is_due(now, n_ops)):
+        by_then = now if waits else now + _EARLY * self._config.window_s
+        if not (force or schedule.count_is_due(by_then, n_ops)):
             return
         counted = pair.drain(now, last=force, waits=waits)
         is_window = schedule.counted(now, n_ops) or force

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from weakref import WeakSet
 
-from reports.aloud import say
 from validator.observe.pair import Pair
 from validator.observe.running import outwards, running
 from validator.recorder import Recorder
@@ -80,9 +79,7 @@ class Watchdog:
             pair = next((pair for pair in self._pairs if pair is found.shadow.observer), None)
             if pair is not None and (id(pair), found.op_index) not in self._told:
                 self._told.add((id(pair), found.op_index))
-                text = f"{pair.name}: operation {found.op_index:,} hangs {found}"
-                self._recorder.event("stalled", text)
-                say(f"{text}; nothing is ended")
+                self._recorder.stalled(f"{pair.name}: operation {found.op_index:,} hangs {found}")
 
     def _count(self) -> None:
         for pair in list(self._pairs):
