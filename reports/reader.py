@@ -76,7 +76,7 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
     state = state_of(manifest, summary, ranks, may_go_on=not any(lost))
     for lines in ranks:
         problems += lines.problems()
-        if os.path.lexists(path / forked_file(lines.rank)):
+        if os.path.lexists(path / forked_file(lines.rank)) or (lines.close or {}).get("forked"):
             problems.append(_of_rank(lines.rank, "the cache was used in a forked process, not observed"))
         if lines.cut_off and state != "in progress":
             problems.append(f"{rank_file(lines.rank)}: the last line is cut off")

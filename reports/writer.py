@@ -216,7 +216,11 @@ class RunWriter:
                 return self._closed
             if not self.lost_lines:  # else what is still open may be all that is left of such a line
                 self.open_windows(())
-            ending = {name: said for name in ("state", "ended") if isinstance(said := summary.get(name), str) and said}
+            ending: dict[str, Any] = {
+                name: said for name in ("state", "ended") if isinstance(said := summary.get(name), str) and said
+            }
+            if os.path.lexists(self.path / forked_file(self.rank)):
+                ending["forked"] = True
             self._line("close", lambda: {"run_id": self.path.name, **ending, **self._account()})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):

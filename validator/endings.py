@@ -5,7 +5,8 @@
 * That the main program's outermost frame ended by its return, or by an exception; of one that Python printed, which.
 * What ``sys.exit``, ``exit`` and ``quit`` were given: noted while a session is open, and put back with the last one.
 
-What nothing tells: the code of a ``raise SystemExit(1)`` by hand, and of an exit that was imported by name before.
+What nothing tells: the code of a ``raise SystemExit(1)`` by hand, and of an exit that a module other than the script
+imported by name before.
 """
 
 from __future__ import annotations
@@ -79,10 +80,13 @@ class MainProgram:
         while frame is not None and frame.f_back is not None:
             frame = frame.f_back
         self._frame = frame
-        quitter = type(getattr(builtins, "exit", None))  # absent under python -S
-        self._note_calls(sys, "exit")
-        if quitter.__name__ == "Quitter":
-            self._note_calls(quitter, "__call__")
+        script = sys.modules.get("__main__")
+        by_name = [name for name, value in list(vars(script).items()) if value is sys.exit] if script else []
+        quitter = type(getattr(builtins, "exit", None))
+        doors: list[tuple[Any, str]] = [(sys, "exit"), *((script, name) for name in by_name)]
+        doors += [(quitter, "__call__")] if quitter.__name__ == "Quitter" else []  # there is none under python -S
+        for place, name in doors:
+            self._note_calls(place, name)
 
     def let_go(self) -> None:
         """End for one session."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -99,6 +101,8 @@ class Lockstep(Unpicklable):
         _main_program.watch()
         tell_in_children(self)
         atexit.register(self._at_exit)
+        if multiprocessing.parent_process() is not None:  # a forked worker ends by os._exit, without exit handlers
+            Finalize(None, self.close, kwargs={"ended": "without close"}, exitpriority=0)
 
     # -- what users and hosts call ------------------------------------------------------------------------------------
 

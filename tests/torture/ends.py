@@ -69,6 +69,7 @@ ENDS = {
     "sys.exit of a text": Case(1, False, "with exit code 1: sys.exit('no memory')", "sys.exit('no memory')"),
     "exit(4)": Case(4, False, "with exit code 4", "exit(4)"),
     "quit(code=5)": Case(5, False, "with exit code 5", "quit(code=5)"),
+    "from sys import exit; exit(8)": Case(8, False, "with exit code 8", "exit(8)", "from sys import exit\n" + OPENED),
     "sys.exit(2), caught": Case(
         0, True, "without close", "try: sys.exit(2)\nexcept SystemExit: pass\nexercise(lockstep, cache)"
     ),
@@ -168,6 +169,23 @@ assert status == 0, status
     ),
     "close, then sys.exit(1)": Case(1, True, "", "lockstep.close(); sys.exit(1)"),
 }  # fmt: skip
+
+WORKER = """
+import multiprocessing
+def work(then):
+    lockstep = session()
+    exercise(lockstep, pair(lockstep))
+    exec(then)
+def worker(then):
+    process = multiprocessing.get_context("fork").Process(target=work, args=(then,))
+    process.start(); process.join(); sys.exit(process.exitcode)
+"""
+ENDS |= {
+    "a worker of multiprocessing returns": Case(0, True, "without close", "worker('')", WORKER),
+    "a worker of multiprocessing, sys.exit(0)": Case(0, True, "without close", "worker('sys.exit(0)')", WORKER),
+    "a worker of multiprocessing, sys.exit(3)": Case(3, False, "SystemExit(3)", "worker('sys.exit(3)')", WORKER),
+    "a worker of multiprocessing raises": Case(1, False, "by ZeroDivisionError", "worker('1 / 0')", WORKER),
+}
 
 LOG = "(out / 'rank-0000.jsonl')"
 CLOSE = "\nlockstep.close(); resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1)); print(lockstep.verdict)"

@@ -23,6 +23,7 @@ _SHORT = (
     *("returns", "sys.exit of a text", "exit(4)", "sys.exit(2), caught", "raises", "raise SystemExit(1) by hand"),
     *("sys.exit(2), then a finally that uses the cache", "os._exit(0)", "a second session, closed in opening order"),
     *("a forked child finds no lock held", "a forked child exits with 1", "close in a finally", "with, sys.exit(0)"),
+    *("a worker of multiprocessing returns", "a worker of multiprocessing raises"),
     *("close, the whole host in an except", "an interrupt strikes in the close"),
     *("directory removed", "file removed", "size limit reached", "every write fails with ENOSPC"),
     *("descriptor closed and given to the host", "descriptor given to the host, and our file removed"),
@@ -39,6 +40,7 @@ _SHORT = (
 @guards("reports/writer.py", "if _identity(os.fstat(self._fd)) == self._file:", "if True:")
 @guards("reports/writer.py", "if _identity(os.lstat(path)) != self._file:", "if False:")
 @guards("reports/writer.py", "if (self.path / EVIDENCE_DIR).is_symlink():", "if False:")
+@guards("validator/session.py", "if multiprocessing.parent_process() is not None:", "if False:")
 @guards("reports/reader.py", "run.lost = ", "_ = ")
 @pytest.mark.parametrize("name", _SHORT)
 def test_no_end_and_no_accident_gives_a_wrong_pass(tmp_path: Path, name: str) -> None:
