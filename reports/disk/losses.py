@@ -29,7 +29,9 @@ def reserve(path: Path, rank: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     fd = os.open(path / lost_file(rank), flags, 0o644)
     try:
-        os.write(fd, b" " * _BYTES)
+        room = b" " * _BYTES
+        while room:
+            room = room[os.write(fd, room) :]
     finally:
         os.close(fd)
 

@@ -354,6 +354,23 @@ class TestAccidents:
         assert any("summary.json and the windows disagree on ops" in problem for problem in run.problems)
 
     @needs_linux
+    @guards("reports/disk/losses.py", "os.pwrite(fd, data, 0)", "pass")
+    @guards("reports/read/consistency.py", "if may_go_on and ended_well", "if ended_well")
+    def test_a_full_disk_is_the_cause_that_is_named_also_where_nobody_could_close(self, small_disk: Path) -> None:
+        writer = create(small_disk)
+        while writer.window(window(writer._lines)):
+            pass
+        for seq in range(3):
+            writer.window(window(seq))
+
+        run = read_run(writer.path)
+        assert (run.state, run.lost) == ("crashed", "4 lines lost: No space left on device"), "not in progress for ever"
+        writer.close({"state": "complete"})
+        assert read_run(writer.path).lost.startswith(
+            "5 lines lost: No space left on device; summary not written: No sp"
+        )
+
+    @needs_linux
     def test_short_write_tears_one_line(self, tmp_path: Path) -> None:
         writer = create(tmp_path)
         writer.event("first")
