@@ -13,7 +13,7 @@ from time import perf_counter_ns
 from weakref import WeakSet
 
 from validator.observe.pair import Pair
-from validator.observe.running import outwards, running
+from validator.observe.running import outwards, running, since_s
 from validator.recorder import Recorder
 
 _LEAST_S = 0.05
@@ -35,7 +35,7 @@ class Watchdog:
         self._recorder = recorder
         self._stall_ns = int(stall_warning_s * 1e9)
         self._every_s = min(max(min(window_s, stall_warning_s or window_s) / 4, _LEAST_S), _MOST_S)
-        self._told: set[tuple[int, int]] = set()
+        self._seen: dict[tuple[int, int, str], tuple[int, bool]] = {}  # calls at the last look: since when, and if told
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         _running.add(self)
@@ -71,15 +71,21 @@ class Watchdog:
     def _look_for_stalls(self) -> None:
         if not self._stall_ns:
             return
-        now = perf_counter_ns()
-        for frame in sys._current_frames().values():
+        now, before, self._seen = perf_counter_ns(), self._seen, {}
+        for thread, frame in sys._current_frames().items():
             found = running(outwards(frame))
-            if found is None or now - found.began_ns < self._stall_ns:
+            pair = next((pair for pair in self._pairs if found and found.of in (pair, *pair.case.sides)), None)
+            if found is None or pair is None:
                 continue
-            pair = next((pair for pair in self._pairs if pair is found.shadow.observer), None)
-            if pair is not None and (id(pair), found.op_index) not in self._told:
-                self._told.add((id(pair), found.op_index))
-                self._recorder.stalled(f"{pair.name}: operation {found.op_index:,} hangs {found}")
+            call = (thread, found.op_index, found.where)
+            began_ns, is_told = before.get(call, (found.began_ns or now, False))
+            if not is_told and now - began_ns >= self._stall_ns:
+                which = f"operation {found.op_index:,}" if found.op_index >= 0 else "a look"
+                self._recorder.stalled(
+                    f"{pair.name}: {which} hangs in the {found.where}, after {since_s(began_ns):.1f} s"
+                )
+                is_told = True
+            self._seen[call] = began_ns, is_told
 
     def _count(self) -> None:
         for pair in list(self._pairs):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from inspect import isfunction
 from time import perf_counter_ns
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shadow.wrapper.clock import called
 from shadow.wrapper.shadow_cache import ShadowCache
@@ -16,41 +16,39 @@ _LOOKS = {function.__code__: name for name, function in vars(SideView).items() i
 
 
 class Running(NamedTuple):
-    """An operation under way.
+    """A call of a side under way.
 
     Attributes:
-        shadow: On which cache.
-        op_index: Its ordinal there; the next one's where it has none yet.
-        where: Side and operation, as in ``candidate's get_recur_cache``.
-        began_ns: When it began, by ``perf_counter_ns``.
+        of: The observer of the operation that it is a part of; the side's view, where kv-lockstep asks outside of one.
+        op_index: The operation's ordinal, -1 outside of one.
+        where: Side and call, as in ``candidate's get_recur_cache``.
+        began_ns: When the operation began, by ``perf_counter_ns``; 0 outside of one.
     """
 
-    shadow: ShadowCache
+    of: Any
     op_index: int
     where: str
     began_ns: int
 
-    def __str__(self) -> str:
-        return f"in the {self.where}, after {(perf_counter_ns() - self.began_ns) / 1e9:.1f} s"
-
 
 def running(frames: Iterable[FrameType]) -> Running | None:
-    """Return the operation that a thread is in, given its frames from the innermost outwards; None for none."""
-    side, doing = None, ""
+    """Return the call of a side that a thread is in, given its frames from the innermost outwards; None for none."""
+    side, doing, view = None, "", None
     for frame in frames:
         code = frame.f_code
         if code is called.__code__:
             side, doing = frame.f_locals["side"], frame.f_locals["method"]
         elif code in _LOOKS and not doing:
-            view = frame.f_locals.get("self")
-            side, doing = getattr(view, "cache", None), f"{_LOOKS[code]}, which was asked by kv-lockstep"
+            view = frame.f_locals["self"]
+            side, doing = view.cache, f"{_LOOKS[code]}, asked by kv-lockstep"
         elif code is ShadowCache._run.__code__:
             found = frame.f_locals
             shadow, operation = found["self"], found["operation"]
             name = {id(shadow._control): "control's", id(shadow._candidate): "candidate's"}.get(id(side))
             where = f"{name} {doing}" if name else f"looks of kv-lockstep itself at {operation.name}"
-            return Running(shadow, found.get("index", shadow._index), where, found.get("began", perf_counter_ns()))
-    return None
+            index, began_ns = found.get("index", shadow._index), found.get("began", perf_counter_ns())
+            return Running(shadow.observer, index, where, began_ns)
+    return None if view is None else Running(view, -1, f"{view.name}'s {doing}", 0)
 
 
 def outwards(frame: FrameType | None) -> Iterator[FrameType]:
@@ -66,4 +64,12 @@ def interrupted(error: BaseException) -> str:
     while trace is not None:
         frames.append(trace.tb_frame)
         trace = trace.tb_next
-    return str(running(reversed(frames)) or "")
+    found = running(reversed(frames))
+    if found is None:
+        return ""
+    return f"in the {found.where}" + (f", after {since_s(found.began_ns):.1f} s" if found.began_ns else "")
+
+
+def since_s(began_ns: int) -> float:
+    """Return seconds since then, by ``perf_counter_ns``."""
+    return (perf_counter_ns() - began_ns) / 1e9
