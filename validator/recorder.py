@@ -35,8 +35,8 @@ class Counted(Protocol):
     name: str
     counters: Counters
 
-    def drain(self, t_s: float, last: bool = False, waits: bool = True) -> Window:
-        """Return what was counted since the last time; ``waits`` for what is under way on a device."""
+    def drain(self, t_s: float, last: bool = False) -> Window:
+        """Return what was counted since the last time."""
 
 
 @dataclass(slots=True)
@@ -149,23 +149,24 @@ class Recorder:
                 logger.warning("KV cache divergence %d: %s", ident, divergence.explanation)
             return True
 
-    def window(self, pair: Counted, *, force: bool, waits: bool = True) -> None:
+    def window(self, pair: Counted, *, force: bool, from_outside: bool = False) -> None:
         """Count a pair if it is due.
 
         Args:
             pair: The pair, whose lock is held.
             force: Whether its last window ends here.
-            waits: Whether to wait for what is under way on a device, and to show figures: not from another thread.
+            from_outside: Whether this is a thread of our own: it looks at the clock seldom, so what is due soon is
+                counted too, and it leaves the host's TensorBoard writer alone.
         """
         name, schedule, now = pair.name, self._schedules[pair.name], self._writer.elapsed_s()
         n_ops = sum(pair.counters.ops.values())
-        by_then = now if waits else now + _EARLY * self._config.window_s
+        by_then = now + _EARLY * self._config.window_s if from_outside else now
         if not (force or schedule.count_is_due(by_then, n_ops)):
             return
-        counted = pair.drain(now, last=force, waits=waits)
+        counted = pair.drain(now, last=force)
         is_window = schedule.counted(now, n_ops) or force
         with self._lock:
-            self._show(counted, last=force, now=waits)
+            self._show(counted, last=force, now=not from_outside)
             # Kept folded: the memory of the harness must not grow with the length of the run.
             self.counted.add(counted)
             begun = self._open.pop(name, None)

@@ -216,10 +216,9 @@ class Pair:
             self.audits.audit_all()
         self.looks.flush()
 
-    def drain(self, t_s: float, last: bool = False, waits: bool = True) -> Window:
-        """Return the window since the last one; the last one brings everything that waits, as all do unless told so."""
-        if waits:
-            self.looks.flush()
+    def drain(self, t_s: float, last: bool = False) -> Window:
+        """Return the window since the last one; the last one brings everything that waits."""
+        self.looks.flush()
         held = {}
         for side in self.case.sides:
             size = getattr(side.cache, "nbytes", None)
