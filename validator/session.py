@@ -206,12 +206,12 @@ class Lockstep(Unpicklable):
             if self._closed or os.getpid() != self._pid:
                 return
             self._closed = True
-        self._watchdog.close()
         if not state:
             error = on_its_way()
             ending = by_error(error if id(error) != self._handled else None)
             state, ended = ending if ending.state != "complete" else self._failed or ("complete", ended)
         try:
+            self._watchdog.close()
             # Not under the session's lock: a pair that is busy may be waiting for that.
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
