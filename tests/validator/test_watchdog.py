@@ -61,7 +61,7 @@ def test_a_call_that_hangs_is_named_by_side_and_operation_once(
     follower.close()
 
     (told,) = [line for line in read_run(lockstep.run_dir).events if line["event"] == "stalled"]
-    assert told["detail"].startswith(f"mine: operation 0 hangs in the {side}'s get_recur_cache, after 0.")
+    assert told["detail"].startswith(f"mine: operation 0 hangs in the {side}'s get_recur_cache, after ")
     assert follower.stalled == told["detail"]
     assert capsys.readouterr().err.count("hangs in the") == 1
 
@@ -86,7 +86,7 @@ def test_a_look_of_our_own_that_hangs_is_named_too(tmp_path: Path) -> None:
 
 
 def test_quick_calls_are_no_stall(tmp_path: Path) -> None:
-    with open_session(tmp_path, stall_warning_s=0.3) as lockstep:
+    with open_session(tmp_path, stall_warning_s=3.0, window_s=0.2) as lockstep:
         cache = lockstep.shadow(control=manager(), candidate=manager())
         for _ in range(8):
             cache.get_recur_cache(1)
@@ -101,7 +101,7 @@ def test_counts_go_to_disk_within_window_s_though_nothing_is_asked_any_more(tmp_
     cache.set_recur_cache(1, make_entry(1))
     began = time.monotonic()
     assert until(lambda: read_run(lockstep.run_dir).totals.ops)
-    assert time.monotonic() - began < 5.0, "a second, on a machine that is asleep otherwise"
+    assert time.monotonic() - began < 15.0, "a second, on a machine that has time"
     lockstep.close()
 
 
@@ -116,7 +116,7 @@ def test_an_interrupt_names_the_side_that_it_struck(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         host()
     run = read_run(tmp_path / "run")
-    assert run.ended.startswith("by KeyboardInterrupt, in the candidate's get_recur_cache, after 0.")
+    assert run.ended.startswith("by KeyboardInterrupt, in the candidate's get_recur_cache, after ")
     (event,) = run.events
     assert "in the candidate's get_recur_cache" in event["detail"]
 
