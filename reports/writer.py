@@ -261,6 +261,7 @@ class RunWriter:
     def _replace_open(self, windows: Sequence[Window]) -> None:
         path = self.path / open_file(self.rank)
         if windows:
+            self._own_file()  # a directory that somebody is removing is left alone
             whole = encoded({"windows": [self._in_full(window) for window in windows]})
             write_atomically(path, seal(whole), sync=False)
         elif self._has_open:
