@@ -60,11 +60,6 @@ class Likeness:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._primary)})
 
-    def __copy__(self) -> Any:
-        own = object.__new__(type(self))
-        own.__dict__.update(self.__dict__)
-        return own
-
 
 def _told(like: Likeness, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method of the primary of which the observer is told whenever it is called."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import threading
 from operator import index
 from time import perf_counter_ns
 from typing import Any
@@ -29,8 +30,10 @@ from shadow.operation import (
 from shadow.wrapper import process_state
 from shadow.wrapper.arguments import Arguments, asked_for, for_secondary
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
+from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.likeness import Likeness
 from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
+from shadow.wrapper.unpicklable import Unpicklable
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
@@ -38,7 +41,7 @@ _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host
 _SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
 
 
-class ShadowCache(Likeness):
+class ShadowCache(Unpicklable, Likeness):
     """Sends every operation to both sides and answers with the primary's own object.
 
     The host can't tell it from the primary alone: it receives the very object the primary returned and the exception
@@ -77,6 +80,7 @@ class ShadowCache(Likeness):
         # What is hot is in a plain object: looking up attributes of one that passes them on is slow.
         self._both = Both(self._primary, self._secondary, observer, self._control_is_primary, seed)
         self._run = self._both.run
+        tell_in_children(self)
         self._made = True  # from here on what the host sets is the primary's
 
     def get_init_cache(self, env_id: int, cache_key: int, *more: Any, **named: Any) -> Any:
@@ -142,12 +146,23 @@ class ShadowCache(Likeness):
         told: Observer = self._observer
         return told
 
+    def __copy__(self) -> ShadowCache:
+        return self  # a shallow copy of a cache has the same pools
+
     def __deepcopy__(self, memo: dict[int, Any]) -> ShadowCache:
         with self._lock:
             control, candidate = copy.deepcopy(self._control, memo), copy.deepcopy(self._candidate, memo)
             primary = "control" if self._control_is_primary else "candidate"
             observer = self._observer.copied(control, candidate)
-            return ShadowCache(control, candidate, observer, primary, self._seed)
+            clone = ShadowCache(control, candidate, observer, primary, self._seed)
+            if self._run == self._both.run_alone:
+                clone.in_forked_child()
+            return clone
+
+    def in_forked_child(self) -> None:
+        """Become the primary alone: nobody watches in a forked child, and the first operation there says so."""
+        self._lock = self._observer.lock = threading.RLock()
+        self._run = self._both.run_alone
 
     def __repr__(self) -> str:
         names = (type(self._control).__name__, type(self._candidate).__name__)
@@ -204,13 +219,26 @@ class Both:
                     self._observer.observed(make(Observation, seen), token)
                 except Exception as failure:
                     self._observer.harness_failed("observed", failure)
-            except BaseException:  # an interrupt, and nobody knows what was done by then
-                self._observer.torn()
+            except BaseException as cut:  # an interrupt, and nobody knows what was done by then
+                self._observer.torn(cut)
                 raise
             self._observer.harness_ns += perf_counter_ns() - began - ns
         if error is not None:
             raise error
         return value
+
+    def run_alone(
+        self,
+        operation: Operation,
+        env_id: int | None,
+        key: int | None,
+        args: tuple[Any, ...],
+        more: tuple[Any, ...],
+        named: dict[str, Any],
+    ) -> Any:
+        """Do one operation on the primary alone, in a forked child, and say so."""
+        self._observer.used_in_fork()
+        return getattr(self._primary, operation.method)(*args, *more, **named)
 
     def _prepare(
         self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]

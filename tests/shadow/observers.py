@@ -50,7 +50,10 @@ class Recorder:
     def unobserved(self, method: str) -> None:
         self.unseen.append(method)
 
-    def torn(self) -> None:
+    def torn(self, cut: BaseException) -> None:
+        self.n_torn += 1
+
+    def used_in_fork(self) -> None:
         self.n_torn += 1
 
     def meddled(self, changed: list[str], by_primary: bool) -> None:

@@ -29,6 +29,7 @@ from validator.models.pools import covers
 from validator.observe.audits import Audits
 from validator.observe.handed_out import HandedOut
 from validator.observe.lookups import Lookups
+from validator.observe.running import interrupted
 from validator.observe.sets import Pending, Sets
 
 _BAD_KEY = "operations under keys that can't be told apart"
@@ -41,6 +42,9 @@ class Session(Sink, Protocol):
 
     def window(self, pair: Pair, *, force: bool) -> None:
         """Write a window, at once or if it is due."""
+
+    def used_in_fork(self) -> None:
+        """Leave a mark that a forked child used the cache."""
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair."""
@@ -184,10 +188,15 @@ class Pair:
         self.counters.coverage["calls that were not observed"] += 1
         self.case.lose_track(self.case.primary)
 
-    def torn(self) -> None:
+    def torn(self, cut: BaseException) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
         self._torn = True
         self.counters.dropped["operations interrupted half-way"] += 1
+        self._session.event("interrupted", f"{self.name}: {type(cut).__name__} {interrupted(cut)}".rstrip())
+
+    def used_in_fork(self) -> None:
+        """Note, in a forked child, that the cache is used there, where nobody watches."""
+        self._session.used_in_fork()
 
     def meddled(self, changed: list[str], by_primary: bool) -> None:
         """Charge a side with having changed process-wide state."""

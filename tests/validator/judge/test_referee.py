@@ -794,7 +794,7 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
     assert not blamed(1, again), "what another set was given says nothing about this one"
 
 
-@guards("validator/judge/referee.py", "if not side.lists_keys:", "if True:")
+@guards("validator/judge/referee.py", "if not side.lists_keys else", "if True else")
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(primary: str) -> None:
     lossy = manager(config(4))
