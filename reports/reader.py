@@ -16,6 +16,7 @@ from reports.disk.layout import EVIDENCE_DIR, RANK_FILE, RUN_FILE, SUMMARY_FILE,
 from reports.errors import RunUnreadable
 from reports.read.consistency import (
     absent_ranks,
+    contradictions,
     count_what_was_written,
     disagreements,
     schema_problems,
@@ -86,7 +87,9 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         run.events += lines.events
         run.ranks[lines.rank] = lines.about if lines.rank else manifest
         run.digests[rank_file(lines.rank)] = str((lines.close or {}).get("digest", ""))
+        run.most_held |= {(lines.rank, cache): held for cache, held in lines.inventory.most_held.items()}
         add_counts(run.n_events, lines.n_events)
+        problems += contradictions(lines, run.ranks[lines.rank])
     run.totals = fold(run.windows)
     run.divergences = _with_evidence(path, run.divergences, problems)
     if summary is not None:

@@ -35,6 +35,7 @@ from reports.disk.process import identity
 from reports.disk.seal import new_digest, seal
 from reports.errors import RunDirectoryError
 from reports.record.codec import to_json
+from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
 from reports.record.words import SCHEMA
 
@@ -70,6 +71,8 @@ class RunWriter:
         self._lines = 0
         self._digest = new_digest()  # of all that stands in the file of lines
         self._torn = False
+        self._inventory = Inventory()
+        self._seal = ""
         self._closed: bool | None = None
         self._has_open = False
 
@@ -99,7 +102,7 @@ class RunWriter:
         path = Path(out).absolute() / run_id  # the host may change its directory later
         advice = "choose another output directory or run id, or move the old run away"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        fd = -1
+        fd, filled = -1, dict(manifest)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if (path / RUN_FILE).exists() and (rank == 0 or _run_id_of(path) != run_id):
@@ -107,8 +110,8 @@ class RunWriter:
             fd = os.open(path / rank_file(rank), flags, 0o644)  # O_EXCL: of two processes, one wins
             if rank == 0:
                 filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
-                filled = {"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}
-                write_atomically(path / RUN_FILE, seal(encoded(described(filled), indent=1)))
+                filled = described({"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled})
+                write_atomically(path / RUN_FILE, seal(encoded(filled, indent=1)))
         except RunDirectoryError:
             raise
         except FileExistsError as found:
@@ -124,6 +127,7 @@ class RunWriter:
                 f"{path}: {what}; expected a directory that can be written; mend it, or choose another one"
             ) from problem
         writer = cls(path, fd, rank, evidence_limit_bytes)
+        writer._inventory.ran = filled
         if rank:
             own = {name: manifest[name] for name in _OF_EACH_RANK if name in manifest}
             writer._line("rank", lambda: described({**identity(), **own}))
@@ -201,7 +205,8 @@ class RunWriter:
                 return self._closed
             if not self.lost_lines:  # else what is still open may be all that is left of such a line
                 self.open_windows(())
-            self._line("close", lambda: {"run_id": self.path.name, **self._account()})
+            told = described(self._inventory.told(summary))
+            self._line("close", lambda: {"run_id": self.path.name, **self._account(), "inventory": told})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
                 try:
@@ -231,7 +236,7 @@ class RunWriter:
 
     def _summarise(self, summary: Mapping[str, Any]) -> None:
         if self.rank == 0:
-            whole = encoded({**summary, "writer": self._account()}, indent=1)
+            whole = encoded({**summary, "writer": self._account(), "lines_digest": self._seal}, indent=1)
             write_atomically(self.path / SUMMARY_FILE, seal(whole))
 
     def _account(self) -> dict[str, Any]:
@@ -244,6 +249,7 @@ class RunWriter:
                 line["t_s"] = round(self.elapsed_s(), 6)
             self._append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
             self._lines += 1
+            self._inventory.add(line)
 
         return self._write("line", append)
 
@@ -266,7 +272,9 @@ class RunWriter:
         before = self._digest.copy()
         if self._torn:
             before.update(b"\n")
-        return seal(encoded(line), before)
+        sealed = seal(encoded(line), before)
+        self._seal = str(json.loads(sealed)["digest"])
+        return sealed
 
     def _append(self, data: bytes) -> None:
         if os.fstat(self._fd).st_nlink == 0:  # writing to a removed file succeeds, and is lost

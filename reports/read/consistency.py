@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.process import alive
 from reports.read.lines import RankLines
 from reports.record.run import Run, State
-from reports.record.totals import Totals, fold, summarise
+from reports.record.totals import Timed, Totals, fold, summarise
 from reports.record.words import READS, SCHEMA
 
 _NAMED = 5
@@ -47,6 +48,10 @@ def state_of(manifest: Mapping[str, Any], summary: Mapping[str, Any] | None, ran
     size = manifest.get("world_size")
     all_closed = type(size) is int and len(closed) >= size and all(rank in closed for rank in range(len(closed)))
     said = None if summary is None else summary.get("state")
+    told = ((lines.close or {}).get("inventory") for lines in ranks)
+    others = [each.get("state") for each in told if isinstance(each, Mapping) and each.get("counted")]
+    if said == "complete":  # each rank says how its own host ended
+        said = next((state for state in others if state != said), said)
     if all_closed and said == "complete":
         return "complete"
     if not all_closed and said in (None, "complete") and alive(manifest):
@@ -66,18 +71,62 @@ def disagreements(
     if len(ranks) > 1 and summary.get("ops") != totals.ops:
         totals = fold(ranks[0].windows())
     folded = json.loads(json.dumps(summarise(totals)))
-    for name in ("ops", "lookups", "divergences", "coverage", "dropped"):
-        said, counted = summary.get(name), folded[name]
-        if said == counted:
-            continue
+    for name in ("ops", "lookups", "divergences", "coverage", "dropped", "lookups_by_pool", "hit_rate", "overhead"):
+        said = summary.get(name)
         if not isinstance(said, dict):
             yield f"{SUMMARY_FILE} says nothing of {name}"
-            continue
-        part = next(part for part in (*said, *counted) if said.get(part) != counted.get(part))
-        yield (
-            f"{SUMMARY_FILE} and the windows disagree on {name}: "
-            f"{part!s:.60} is {said.get(part)!r:.60} in the summary, {counted.get(part)!r:.60} in the windows"
+        elif parted := _parted(said, folded[name]):
+            where, in_summary, in_windows = parted
+            found = f"{where} is {in_summary} in the summary, {in_windows} in the windows"
+            yield f"{SUMMARY_FILE} and the windows disagree on {name}: {found}"
+    first = next((lines.close for lines in ranks if lines.rank == 0 and lines.close), {})
+    account = summary.get("writer")
+    if isinstance(account, Mapping) and any(account.get(name) != first.get(name) for name in ("lost_lines", "faults")):
+        yield f"{SUMMARY_FILE} and the close of rank 0 disagree on what was lost: {account.get('faults')!r:.200}"
+    if "lines_digest" in summary and summary["lines_digest"] != first.get("digest"):
+        yield f"{SUMMARY_FILE} was written beside another {rank_file(0)} than is here"
+
+
+def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
+    """Hold what one rank wrote against what its close says of it.
+
+    Args:
+        lines: Its lines.
+        ran: What it says of itself: the manifest, or its ``rank`` line.
+    """
+    told = (lines.close or {}).get("inventory")
+    if not isinstance(told, Mapping):
+        return  # of a version before 0.3
+    times = [sum(column) for column in zip((0.0, 0.0, 0), *lines.timed, strict=True)]
+    counted = {**summarise(fold(lines.windows())), "timed": Timed(*times)._asdict()}
+    found = json.loads(json.dumps(replace(lines.inventory, ran=ran).told(counted)))
+    for name in told.keys() & found.keys() - {"state"}:
+        said, here = told[name], found[name]
+        if isinstance(said, Mapping) and name == "counted":
+            here = {each: here[each] for each in said.keys() & here.keys()}
+        if parted := _parted(said, here):
+            where, in_close, elsewhere = parted
+            yield (
+                f"{rank_file(lines.rank)} contradicts its own close on what it {_SAYS[name]}: "
+                f"{where or name} is {elsewhere}, and {in_close} by the close"
+            )
+
+
+_SAYS = {"ran": "is a run of", "caches": "shadowed", "lines": "wrote", "most_held": "held", "counted": "counted"}
+
+
+def _parted(said: Any, found: Any, path: str = "") -> tuple[str, str, str] | None:
+    """Return where two pieces of JSON differ first, and what stands there in each; None if they are equal."""
+    if isinstance(said, Mapping) and isinstance(found, Mapping):
+        names = dict.fromkeys((*said, *found))  # ``...`` stands for what is absent, and is no JSON
+        parts = ((f"{path}.{name}".strip("."), said.get(name, ...), found.get(name, ...)) for name in names)
+    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
+        parts = ((f"{path}[{n}]", *pair) for n, pair in enumerate(zip(said, found, strict=True)))
+    else:
+        one, other = ("absent" if each is ... else f"{each!r:.60}" for each in (said, found))
+        return None if type(said) is type(found) and said == found else (path[:60], one, other)
         )
+    return next((parted for part in parts if (parted := _parted(part[1], part[2], part[0]))), None)
 
 
 def uncounted(run: Run) -> Iterator[str]:

@@ -15,6 +15,7 @@ from reports.read.schema1 import InFull
 from reports.read.window_check import check_window, window_of
 from reports.read.windows import MOST, Windows, timed
 from reports.record.codec import from_json
+from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
 from reports.record.totals import Timed
 
@@ -38,6 +39,7 @@ class RankLines:
         is_sealed: Whether the digest in its close fits every byte before.
         cut_off: Whether the last line lacks its end: the writer was killed, or is writing it now.
         n_read: Lines that could be read.
+        inventory: What all its lines before the close add up to, to hold the close against.
         open: Its open windows, from beside the lines; those that are lines as well are passed over.
     """
 
@@ -51,6 +53,7 @@ class RankLines:
     close: dict[str, Any] | None = None
     cut_off: bool = False
     n_read: int = 0
+    inventory: Inventory = field(default_factory=Inventory)
     open: list[Window] = field(default_factory=list)
     _number: int = 0
     _faults: dict[str, list[int]] = field(default_factory=dict)
@@ -73,8 +76,9 @@ class RankLines:
             self._number += 1
             was_open = self.close is None
             try:
-                self._take(json.loads(raw.decode()))
+                self._take(line := json.loads(raw.decode()))
                 self.n_read += 1
+                self.inventory.add(line)
             except (ValueError, RecursionError) as fault:
                 if not raw.endswith(b"\n"):
                     self.cut_off = True
@@ -212,7 +216,9 @@ def _losses(close: Mapping[str, Any], n_read: int) -> list[str]:
     """Hold what was read against the account that the writer gave when it closed."""
     losses = []
     written, lost, faults = close.get("lines"), close.get("lost_lines"), close.get("faults")
-    if type(written) is int and written != n_read:
+    if not (type(written) is type(lost) is int and isinstance(faults, Mapping)):
+        losses.append("its close does not say what it wrote and lost")
+    elif written != n_read:
         losses.append(f"{n_read} lines can be read before its close, which counts {written}")
     if type(lost) is int and lost:
         losses.append(f"the writer lost {lost} line{'s' * (lost != 1)}")

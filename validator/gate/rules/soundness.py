@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reports.record.inventory import at_odds
 from reports.record.run import Run, State
 from reports.record.words import Dimension, Outcome
 from validator.gate.policy import GatePolicy
@@ -60,8 +61,9 @@ def readable(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Nothing in it is damaged, missing or at odds with the rest."""
 
     def look(run: Run) -> tuple[str, str]:
-        more = f"; and {len(run.problems) - 3} more" if len(run.problems) > 3 else ""
-        found = "; ".join(run.problems[:3]) + more
+        problems = [*run.problems, *at_odds(run.totals)]
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        found = "; ".join(problems[:3]) + more
         return found, "mend what is named and record the run again"
 
     demanded = "all of it readable and consistent"

@@ -153,10 +153,10 @@ def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where:
 
 
 def _peak(run: Run, side: str) -> int:
-    most: dict[tuple[int, str], int] = {}
+    most = {(window.rank, window.cache): 0 for window in run.windows}
     for window in run.windows:
         pair = (window.rank, window.cache)
-        most[pair] = max(most.get(pair, 0), window.bytes_held.get(side, 0))
+        most[pair] = max(most[pair], window.bytes_held.get(side, 0), run.most_held.get(pair, {}).get(side, 0))
     return sum(most.values())
 
 
