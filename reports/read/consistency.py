@@ -125,7 +125,6 @@ def _parted(said: Any, found: Any, path: str = "") -> tuple[str, str, str] | Non
     else:
         one, other = ("absent" if each is ... else f"{each!r:.60}" for each in (said, found))
         return None if type(said) is type(found) and said == found else (path[:60], one, other)
-        )
     return next((parted for part in parts if (parted := _parted(part[1], part[2], part[0]))), None)
 
 
