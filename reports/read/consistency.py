@@ -63,7 +63,7 @@ def disagreements(
     summary: Mapping[str, Any], manifest: Mapping[str, Any], totals: Totals, ranks: list[RankLines]
 ) -> Iterator[str]:
     """Hold the summary against the windows: of all ranks, or of rank 0, which wrote it."""
-    if summary.get("run_id", manifest.get("run_id")) != manifest.get("run_id", summary.get("run_id")):
+    if summary.get("run_id") != manifest.get("run_id"):
         yield f"{SUMMARY_FILE} belongs to run {summary.get('run_id')!r:.60}, {RUN_FILE} to another"
     for lines in ranks:
         if lines.close is not None and lines.close.get("run_id") != manifest.get("run_id"):
@@ -83,7 +83,7 @@ def disagreements(
     account = summary.get("writer")
     if isinstance(account, Mapping) and any(account.get(name) != first.get(name) for name in ("lost_lines", "faults")):
         yield f"{SUMMARY_FILE} and the close of rank 0 disagree on what was lost: {account.get('faults')!r:.200}"
-    if "lines_digest" in summary and summary["lines_digest"] != first.get("digest"):
+    if (first.get("inventory") or "lines_digest" in summary) and summary.get("lines_digest") != first.get("digest"):
         yield f"{SUMMARY_FILE} was written beside another {rank_file(0)} than is here"
 
 
@@ -100,10 +100,8 @@ def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
     times = [sum(column) for column in zip((0.0, 0.0, 0), *lines.timed, strict=True)]
     counted = {**summarise(fold(lines.windows())), "timed": Timed(*times)._asdict()}
     found = json.loads(json.dumps(replace(lines.inventory, ran=ran).told(counted)))
-    for name in told.keys() & found.keys() - {"state"}:
-        said, here = told[name], found[name]
-        if isinstance(said, Mapping) and name == "counted":
-            here = {each: here[each] for each in said.keys() & here.keys()}
+    for name in found.keys() - ({"state"} if told.get("counted") else {"state", "counted"}):
+        said, here = told.get(name), found[name]
         if parted := _parted(said, here):
             where, in_close, elsewhere = parted
             yield (
