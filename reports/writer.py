@@ -205,7 +205,7 @@ class RunWriter:
                 return self._closed
             if not self.lost_lines:  # else what is still open may be all that is left of such a line
                 self.open_windows(())
-            told = described(self._inventory.told(summary))
+            told = self._inventory.told(described(summary))
             self._line("close", lambda: {"run_id": self.path.name, **self._account(), "inventory": told})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):

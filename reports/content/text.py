@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import unicodedata
 
 _VISIBLE = frozenset("\n")
@@ -15,12 +17,19 @@ def clean(value: object, limit: int = 400) -> str:
         limit: Most characters; what is cut is counted in its place.
 
     Returns:
-        The text. Control, format, private and unpaired characters are shown by their escapes; line ends stay.
+        The text. Control, format, private and unpaired characters are shown by their escapes; line ends stay. Under
+        GitHub Actions, whose log takes commands, nothing in it is one.
     """
     text = str(value)
     if len(text) > limit:
         text = f"{text[:limit]} [{len(text) - limit:,} more characters]"
-    return "".join(_shown(char) for char in text)
+    shown = "".join(_shown(char) for char in text)
+    return harmless_in_a_log(shown) if os.environ.get("GITHUB_ACTIONS") == "true" else shown
+
+
+def harmless_in_a_log(text: str) -> str:
+    """Part what the runner of GitHub Actions takes for a command: ``::`` at the begin of a line, ``##[`` anywhere."""
+    return re.sub(r":(?=:)", ": ", text).replace("##[", "## [")
 
 
 def line(value: object, limit: int = 400) -> str:

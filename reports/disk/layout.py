@@ -46,7 +46,8 @@ def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of an earlier process of this number, or a trap: never written through
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             if sync:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from errno import EFBIG
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reports.disk.json_file import CHANGED, json_file
+from reports.disk.json_file import CHANGED, from_text, json_file
 from reports.disk.layout import open_file, rank_file
 from reports.disk.seal import is_sealed, new_digest
 from reports.read.schema1 import InFull
@@ -20,6 +23,8 @@ from reports.record.records import Divergence, Window
 from reports.record.totals import Timed
 
 EVENTS_KEPT = 2000
+MOST_BYTES = 512 << 20  # of a file of lines
+LONGEST_LINE = 16 << 20  # bytes
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
 
@@ -56,7 +61,7 @@ class RankLines:
     inventory: Inventory = field(default_factory=Inventory)
     open: list[Window] = field(default_factory=list)
     _number: int = 0
-    _faults: dict[str, list[int]] = field(default_factory=dict)
+    _faults: dict[str, tuple[list[int], int]] = field(default_factory=dict)  # the first lines, and how many in all
     _windows: Windows = field(default_factory=Windows)
     _in_full: InFull = field(default_factory=InFull)
     _digest: Any = field(default_factory=new_digest)
@@ -74,9 +79,12 @@ class RankLines:
         """
         for raw in raws:
             self._number += 1
+            if len(raw) > LONGEST_LINE:
+                self._note(f"of more than {LONGEST_LINE:,} bytes, the limit; nothing is read from there on")
+                return
             was_open = self.close is None
             try:
-                self._take(line := json.loads(raw.decode()))
+                self._take(line := from_text(raw))
                 self.n_read += 1
                 self.inventory.add(line)
             except (ValueError, RecursionError) as fault:
@@ -95,7 +103,7 @@ class RankLines:
 
     def problems(self) -> list[str]:
         """Say what can't be read or is missing, one sentence each."""
-        found = [f"{_lines(numbers)}: {reason}" for reason, numbers in self._faults.items()]
+        found = [f"{_lines(numbers, count)}: {reason}" for reason, (numbers, count) in self._faults.items()]
         still_open = self._still_open()
         found += self._windows.gaps(still_open)
         if self.close is not None:
@@ -139,7 +147,8 @@ class RankLines:
     def _note(self, reason: str) -> None:
         if reason not in self._faults and len(self._faults) >= _NAMED_REASONS:
             reason = "further reasons"
-        self._faults.setdefault(reason, []).append(self._number)
+        numbers, count = self._faults.get(reason, ([], 0))
+        self._faults[reason] = ([*numbers, self._number][:_NAMED_LINES], count + 1)
 
 
 def read_lines(
@@ -162,7 +171,9 @@ def read_lines(
     """
     found = RankLines(rank, open=[*open_windows], _windows=Windows(most, with_latency))
     with path.open("rb", buffering=1 << 20) as file:
-        found.take(file)
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise OSError(EFBIG, f"{size:,} bytes, and the limit is {MOST_BYTES:,}")
+        found.take(iter(partial(file.readline, LONGEST_LINE + 1), b""))
     return found
 
 
@@ -206,10 +217,10 @@ def _reason(fault: Exception) -> str:
     return "nested too deeply" if isinstance(fault, RecursionError) else str(fault)
 
 
-def _lines(numbers: list[int]) -> str:
-    named = ", ".join(map(str, numbers[:_NAMED_LINES]))
-    more = len(numbers) - _NAMED_LINES
-    return f"lines {named}{f' and {more} more' if more > 0 else ''}" if len(numbers) > 1 else f"line {named}"
+def _lines(numbers: list[int], count: int) -> str:
+    named = ", ".join(map(str, numbers))
+    more = count - len(numbers)
+    return f"lines {named}{f' and {more} more' if more > 0 else ''}" if count > 1 else f"line {named}"
 
 
 def _losses(close: Mapping[str, Any], n_read: int) -> list[str]:

@@ -6,6 +6,7 @@ import time
 
 from rich.console import Console
 
+from reports.content.text import line
 from reports.errors import RunUnreadable
 from reports.formats.terminal.run import first_lines
 from reports.reader import read_run
@@ -35,18 +36,18 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
     try:
         run = closed_run(lockstep, err)
     except RunUnreadable as problem:
-        err.print(str(problem), soft_wrap=True)
+        err.print(line(problem, 4000), soft_wrap=True)
     else:
         if run is None:
             return None
         judgement = judge([run])
         first_lines(run, judgement, out)
         try:
-            out.print(f"report: {write_page(run, judgement)}", soft_wrap=True)
+            out.print(line(f"report: {write_page(run, judgement)}", 4000), soft_wrap=True)
         except Exception as problem:  # the verdict stands without a page
-            err.print(f"no HTML page was written: {problem}", soft_wrap=True)
+            err.print(line(f"no HTML page was written: {problem}", 4000), soft_wrap=True)
         code = judgement.exit_code
-    out.print(f"run directory: {lockstep.run_dir}", soft_wrap=True)
+    out.print(line(f"run directory: {lockstep.run_dir}", 4000), soft_wrap=True)
     return code
 
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from reports.content.text import line
 from validator.commands.gate_evidence import find_sources, read_sources
 from validator.commands.gate_record import Draft, read_key, verify
 from validator.commands.show import console, show_judgement
@@ -48,10 +49,10 @@ def main(arguments: Namespace) -> int:
     if evidence.trainings and policy.training is None:
         found = ", ".join(str(trainings.path) for trainings in evidence.trainings)
         text = f"not judged, because policy {policy.name!r} has no table [training]: {found}"
-        out.print(text, soft_wrap=True)
+        out.print(line(text, 4000), soft_wrap=True)
     if draft is not None:
         draft.write(judgement, evidence.now, arguments.by, key)
-        out.print(f"record: {arguments.record}", soft_wrap=True)
+        out.print(line(f"record: {arguments.record}", 4000), soft_wrap=True)
     return judgement.exit_code
 
 

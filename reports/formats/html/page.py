@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
@@ -34,7 +35,7 @@ def render(run: Run, judgement: Judgement) -> str:
     """
     for n_divergences, n_operations, longest in _FRUGALITY:
         page = render_template("run.html", view.of_run(run, judgement, n_divergences, n_operations), longest)
-        if len(page.encode()) <= MAX_BYTES:
+        if len(page.encode("utf-8", "backslashreplace")) <= MAX_BYTES:
             break
     return page
 
@@ -53,7 +54,7 @@ def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST
         name: getattr(text, name)
         for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "abbreviated")
     }
-    environment.filters |= {"words": facts.words, "cell": cell}
+    environment.filters |= {"words": facts.words, "cell": cell, "quoted": json.dumps}  # as in Python
     assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
     digests = {kind: _digest(code) for kind, code in assets.items()}
     return environment.get_template(name).render({**about, **assets, "digests": digests})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup, escape
@@ -38,6 +39,7 @@ def lines(
         bottom: Its lower end.
         bars: Whether to stack bars.
     """
+    series = [(_class(name), part) for name, part in series]
     points = [point for _, part in series for point in part]
     if not points:
         return Markup("")
@@ -83,6 +85,7 @@ def distributions(title: str, series: Sequence[tuple[str, Sequence[Point]]]) -> 
         title: What it shows, for who can't see it.
         series: Class name and points: nanoseconds, share of all.
     """
+    series = [(_class(name), part) for name, part in series]
     points = [point for _, part in series for point in part]
     if not points:
         return Markup("")
@@ -167,6 +170,11 @@ def level(value: float, least: float, greatest: float) -> str:
 def cell(value: float) -> str:
     """Put one difference into words."""
     return "one side only" if math.isnan(value) else "not finite" if math.isinf(value) else number(value)
+
+
+def _class(name: str) -> str:
+    """Return a name of data as the name of a class: nothing in it ends the attribute."""
+    return re.sub(r"[^a-z0-9-]", "-", name)
 
 
 def _frame(x_name: str, marks: Sequence[tuple[float, str]], height: int = _HEIGHT) -> Iterator[str]:

@@ -70,5 +70,5 @@ def edited(value: Any, where: Where, new: Any) -> Any:
     if len(where) == 1 and new is ...:
         del copy[where[0]]
     else:
-        copy[where[0]] = edited(copy[where[0]], where[1:], new)
+        copy[where[0]] = edited(copy[where[0]], where[1:], new) if len(where) > 1 else new
     return copy
