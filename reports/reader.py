@@ -26,6 +26,7 @@ from reports.read.consistency import (
 from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
 from reports.record.records import Divergence
+from reports.record.redaction import redacted
 from reports.record.run import Run, created
 from reports.record.totals import add_counts, fold
 
@@ -101,6 +102,7 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         problems += uncounted(run)
     else:
         count_what_was_written(run)
+    run.manifest = redacted(run.manifest)  # of a version that wrote secrets too
     # Where something more telling is said of a file already, this adds nothing.
     problems += [one for one in changed if not any(said.startswith(one.split()[0]) for said in problems)]
     return run

@@ -37,6 +37,7 @@ from reports.errors import RunDirectoryError
 from reports.record.codec import to_json
 from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
+from reports.record.redaction import redacted
 from reports.record.words import SCHEMA
 
 # What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
@@ -110,7 +111,7 @@ class RunWriter:
             fd = os.open(path / rank_file(rank), flags, 0o644)  # O_EXCL: of two processes, one wins
             if rank == 0:
                 filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
-                filled = described({"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled})
+                filled = redacted(described({"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}))
                 write_atomically(path / RUN_FILE, seal(encoded(filled, indent=1)))
         except RunDirectoryError:
             raise
@@ -130,7 +131,7 @@ class RunWriter:
         writer._inventory.ran = filled
         if rank:
             own = {name: manifest[name] for name in _OF_EACH_RANK if name in manifest}
-            writer._line("rank", lambda: described({**identity(), **own}))
+            writer._line("rank", lambda: redacted(described({**identity(), **own})))
         return writer
 
     def elapsed_s(self) -> float:
@@ -139,7 +140,7 @@ class RunWriter:
 
     def cache(self, name: str, **about: Any) -> bool:
         """Write that a pair is shadowed: ``control``, ``candidate`` class names, ``primary``, ``policy``."""
-        return self._line("cache", lambda: {**about, "cache": name})
+        return self._line("cache", lambda: {**redacted(about), "cache": name})
 
     def window(self, window: Window) -> bool:
         """Write one window of counters; False if that line is lost."""
@@ -151,11 +152,13 @@ class RunWriter:
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
-        return self._line("divergence", lambda: to_json(divergence) | {"rank": self.rank})
+        return self._line(
+            "divergence", lambda: redacted(to_json(divergence)) | {"rank": self.rank, "cache": divergence.cache}
+        )
 
     def event(self, name: str, detail: str = "") -> bool:
         """Write that something happened in the life of the host or of the harness."""
-        return self._line("event", lambda: {"event": name, "detail": detail})
+        return self._line("event", lambda: {"event": name, "detail": redacted(detail)})
 
     def evidence(self, file_name: str, blob: bytes) -> str:
         """Keep the serialised tensors of one divergence.

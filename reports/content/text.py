@@ -6,6 +6,8 @@ import os
 import re
 import unicodedata
 
+from reports.record.redaction import shortened
+
 _VISIBLE = frozenset("\n")
 
 
@@ -20,7 +22,7 @@ def clean(value: object, limit: int = 400) -> str:
         The text. Control, format, private and unpaired characters are shown by their escapes; line ends stay. Under
         GitHub Actions, whose log takes commands, nothing in it is one.
     """
-    text = str(value)
+    text = shortened(str(value))
     if len(text) > limit:
         text = f"{text[:limit]} [{len(text) - limit:,} more characters]"
     shown = "".join(_shown(char) for char in text)

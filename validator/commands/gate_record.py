@@ -24,6 +24,7 @@ from reports.errors import RunUnreadable
 from reports.formats.terminal.layout import STYLES, Page
 from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.record.codec import to_json
+from reports.record.redaction import redacted
 from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
 from validator.commands.arguments import installed_version
 from validator.commands.gate_evidence import Sources, read_sources
@@ -103,6 +104,7 @@ class Draft:
             "evidence": self.items,
             "unread": self.unread,
         }
+        about = redacted(about)
         signed = {**about, "hmac": _signature(about, key)} if key else about
         try:
             write_atomically(self.file, seal(encoded(signed, indent=1)))
