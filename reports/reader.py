@@ -25,6 +25,7 @@ from reports.read.consistency import (
 )
 from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
+from reports.record.inventory import at_odds
 from reports.record.records import Divergence
 from reports.record.redaction import redacted
 from reports.record.run import Run, created
@@ -100,6 +101,7 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         problems.append(f"{SUMMARY_FILE} is missing or unreadable: the run did not end in order")
     if state == "complete":
         problems += uncounted(run)
+        problems += at_odds(run.totals) if "validation" in manifest else ()  # counted by a session, each by itself
     else:
         count_what_was_written(run)
     run.manifest = redacted(run.manifest)  # of a version that wrote secrets too

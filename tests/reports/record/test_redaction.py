@@ -18,7 +18,8 @@ from validator.cli import main
 
 SECRET = "s3cr3t-v4lue"
 SECRETS = """api_key apiKey wandb_api_key AWS_SECRET_ACCESS_KEY access_key secret clientSecret db.password passwd
-credential credentials auth_token use_auth_token hf_token HF_TOKEN github_token token private_key --api-key auth_tokens"""
+credential credentials auth_token
+use_auth_token hf_token HF_TOKEN github_token token private_key --api-key auth_tokens"""
 HARMLESS = """max_tokens tokens key keys cache_key key_buckets eos_token pad_token tokenizer secretary tokens_per_block
 n_keys monkey author num_tokens token_dim passes"""
 
