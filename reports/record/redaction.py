@@ -7,6 +7,7 @@ can't be known.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -91,6 +92,8 @@ def redacted_text(text: str) -> str:
 
 def shortened(text: str) -> str:
     """Return text with ``.`` and ``~`` for the working directory and for the home directory."""
+    if os.sep not in text:
+        return text
     for folder, short in ((_folder(Path.cwd), "."), (_folder(Path.home), "~")):
         if len(folder) > 1 and folder in text:
             text = re.sub(rf"(?<![\w./~-]){re.escape(folder)}(?![\w.-])", short, text)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -42,6 +42,13 @@ def render(run: Run, judgement: Judgement) -> str:
 
 def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
     """Fill one template; every value is escaped, and shown without what could move or hide text."""
+    assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
+    digests = {kind: _digest(code) for kind, code in assets.items()}
+    return _environment(longest).get_template(name).render({**about, **assets, "digests": digests})
+
+
+@cache
+def _environment(longest: int) -> Environment:
     environment = Environment(
         loader=PackageLoader("reports.formats.html"),
         autoescape=True,
@@ -55,9 +62,7 @@ def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST
         for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "abbreviated")
     }
     environment.filters |= {"words": facts.words, "cell": cell, "quoted": json.dumps}  # as in Python
-    assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
-    digests = {kind: _digest(code) for kind, code in assets.items()}
-    return environment.get_template(name).render({**about, **assets, "digests": digests})
+    return environment
 
 
 def _asset(file: str) -> Markup:

@@ -71,10 +71,11 @@ def lines(
                 size = f'width="{thick:.1f}" height="{at_y(base) - at_y(below[x]):.1f}"'
                 parts.append(f'<rect class="fill {name}" x="{left:.1f}" y="{at_y(below[x]):.1f}" {size}/>')
     else:
-        for name, part in reversed(series):  # the control's line is dashed: on top, both are seen where they agree
+        # The control's line is dashed: on top, both are seen where they agree. A side may have nothing to show.
+        for name, part in reversed([each for each in series if each[1]]):
             path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in part)
             dot = f'<circle class="fill {name}" cx="{at_x(part[-1][0]):.1f}" cy="{at_y(part[-1][1]):.1f}" r="2.5"/>'
-            parts.append(f'<polyline class="line {name}" points="{path}"/>{dot}' if part else "")
+            parts.append(f'<polyline class="line {name}" points="{path}"/>{dot}')
     return _svg(title, _WIDTH, _HEIGHT, parts)
 
 

@@ -161,3 +161,12 @@ def test_a_plot_names_its_classes_by_letters_alone() -> None:
     drawn = svg.lines("t", [('fault-x" onload="a', [(0.0, 1.0)])], "x", str, bars=True)
 
     assert 'onload="' not in drawn
+
+
+@guards("reports/formats/html/svg.py", "reversed([each for each in series if each[1]])", "reversed(series)")
+def test_a_side_that_does_not_tell_its_memory_has_no_line(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path, windows=(window(0, bytes_held={"control": 3}), window(1, bytes_held={}))))
+    drawn = svg.lines("t", [("control", [(0.0, 1.0)]), ("candidate", [])], "x", str)
+
+    assert render(run, judge([run]))
+    assert drawn.count("<polyline") == 1

@@ -37,7 +37,7 @@ def write_sealed(directory: Path, name: str, lines: list[dict[str, Any]], whole:
         before.update(raw)
     last = seal(encoded(lines[-1]), before)
     (directory / name).write_bytes(b"".join([*raws, last, b"\n"]))
-    if whole and name == "rank-0000.jsonl":
+    if whole and name == "rank-0000.jsonl" and (directory / SUMMARY_FILE).exists():
         summary = documents(directory)[SUMMARY_FILE][0]
         write_sealed(directory, SUMMARY_FILE, [{**summary, "lines_digest": json.loads(last)["digest"]}])
 
