@@ -46,7 +46,8 @@ def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.unlink(missing_ok=True)  # of an earlier process of this number, or a trap: never written through
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()  # of a process of the same number that was killed; never opened, whatever it is
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
