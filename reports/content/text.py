@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
 import unicodedata
 
-from reports.record.redaction import shortened
+from reports.record.redaction import in_a_log, shortened
 
 _VISIBLE = frozenset("\n")
 
@@ -25,13 +23,7 @@ def clean(value: object, limit: int = 400) -> str:
     text = shortened(str(value))
     if len(text) > limit:
         text = f"{text[:limit]} [{len(text) - limit:,} more characters]"
-    shown = "".join(_shown(char) for char in text)
-    return harmless_in_a_log(shown) if os.environ.get("GITHUB_ACTIONS") == "true" else shown
-
-
-def harmless_in_a_log(text: str) -> str:
-    """Part what the runner of GitHub Actions takes for a command: ``::`` at the begin of a line, ``##[`` anywhere."""
-    return re.sub(r":(?=:)", ": ", text).replace("##[", "## [")
+    return in_a_log("".join(_shown(char) for char in text))
 
 
 def line(value: object, limit: int = 400) -> str:

@@ -90,6 +90,13 @@ def redacted_text(text: str) -> str:
     return shortened(text)
 
 
+def in_a_log(text: str) -> str:
+    """Return text that is no command in a log of GitHub Actions: its runner takes some lines for one."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    return re.sub(r":(?=:)", ": ", text).replace("##[", "## [")
+
+
 def shortened(text: str) -> str:
     """Return text with ``.`` and ``~`` for the working directory and for the home directory."""
     if os.sep not in text:
