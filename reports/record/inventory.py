@@ -62,10 +62,10 @@ def at_odds(totals: Totals) -> Iterator[str]:
         return  # not every operation was looked at, so the run can't pass anyway
     sets = sum(count for name, count in ops.items() if name.startswith("set."))
     unfit = totals.divergences_by(1).get(Cause.BAD_ENV.value, 0)  # operations that are counted as nothing else
-    by_layers = sum(count for name, count in coverage.items() if name.startswith("sets_of_"))
+    by_layers = [count for name, count in coverage.items() if name.startswith("sets_of_")]
     by_pool = {pool: (sum(counts.values()), ops.get(f"get.{pool}", 0)) for pool, counts in totals.lookups.items()}
     held = [(f"lookups of {pool}", count, n_ops, 0) for pool, (count, n_ops) in by_pool.items()]
-    held += [("sets by layers", by_layers, sets, unfit)]
+    held += [("sets by layers", sum(by_layers), sets, unfit)] if by_layers else []
     held += [(name, coverage.get(name, 0), sets, sets) for name in ("overwrites", "evictions", "ring_wraps")]
     clears = [name for name in coverage if name.startswith("clears_")]
     held += [(name, coverage[name], n, n) for name in clears for n in [ops.get(name.replace("clears_", "clear."), 0)]]
