@@ -89,7 +89,8 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         run.events += lines.events
         run.ranks[lines.rank] = lines.about if lines.rank else manifest
         run.digests[rank_file(lines.rank)] = str((lines.close or {}).get("digest", ""))
-        run.most_held |= {(lines.rank, cache): held for cache, held in lines.inventory.most_held.items()}
+        for cache, sides in lines.inventory.held.items():
+            run.most_held[lines.rank, cache] = {side: most for side, (most, _) in sides.items()}
         add_counts(run.n_events, lines.n_events)
         problems += contradictions(lines, run.ranks[lines.rank])
     run.totals = fold(run.windows)

@@ -110,7 +110,7 @@ def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-_SAYS = {"ran": "is a run of", "caches": "shadowed", "lines": "wrote", "most_held": "held", "counted": "counted"}
+_SAYS = {"ran": "is a run of", "caches": "shadowed", "lines": "wrote", "held": "held", "counted": "counted"}
 
 
 def _parted(said: Any, found: Any, path: str = "") -> tuple[str, str, str] | None:

@@ -24,13 +24,13 @@ class Inventory:
         ran: What ran: the manifest, or the ``rank`` line of a rank beyond the first.
         caches: The ``cache`` lines.
         lines: How many lines there are of each kind; events by name, divergences by their group.
-        most_held: The most bytes that either side held at the end of a window, by shadowed pair.
+        held: The most bytes that either side held at the end of a window, and the sum over windows, by shadowed pair.
     """
 
     ran: Mapping[str, Any] = field(default_factory=dict)
     caches: list[Mapping[str, Any]] = field(default_factory=list)
     lines: Counter[str] = field(default_factory=Counter)
-    most_held: dict[str, dict[str, int]] = field(default_factory=dict)
+    held: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Take in a line that can be read; a close says all this, and is no part of it."""
@@ -44,14 +44,15 @@ class Inventory:
         elif kind == "rank":
             self.ran = line
         elif kind == "window":
-            most = self.most_held.setdefault(line["cache"], {})
+            sides = self.held.setdefault(line["cache"], {})
             for side, held in line.get("bytes_held", {}).items():
-                most[side] = max(held, most.get(side, 0))
+                most, total = sides.get(side, (0, 0))
+                sides[side] = [max(held, most), total + held]
 
     def told(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Return all of it, with the state and the totals of a summary of this rank, as it stands in a close."""
         counted = {name: summary[name] for name in COUNTED if name in summary}
-        known = {"ran": self.ran, "caches": self.caches, "lines": self.lines, "most_held": self.most_held}
+        known = {"ran": self.ran, "caches": self.caches, "lines": self.lines, "held": self.held}
         return {**known, "state": summary.get("state"), "counted": counted}
 
 

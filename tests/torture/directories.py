@@ -62,12 +62,13 @@ class Mutations:
 
     Attributes:
         harmless: Whether the last change may leave a PASS: it changed nothing that is judged.
+        what: What it changed, where that is one value.
     """
 
     def __init__(self, draw: random.Random, runs: list[Path]) -> None:
         self._draw = draw
         self._runs = runs
-        self.harmless = False
+        self.harmless, self.what = False, ""
         kinds: tuple[Callable[[Path], None], ...] = (
             *(self.bytes_flipped, self.truncated, self.lines_dropped, self.lines_repeated, self.lines_swapped),
             *(self.value_replaced, self.value_sealed, self.value_sealed, self.all_sealed, self.all_sealed),
@@ -77,7 +78,7 @@ class Mutations:
 
     def __call__(self, path: Path) -> str:
         """Change a directory in place, and return what was done."""
-        self.harmless = False
+        self.harmless, self.what = False, ""
         kind = self._draw.choice(self.kinds)
         before = {name: (path / name).read_bytes() for name in READ if (path / name).is_file()}
         kind(path)
@@ -131,6 +132,7 @@ class Mutations:
         new = self._draw.choice(ODD if odd else edits(value))
         if odd and self._draw.random() < 0.3:
             where = where[: self._draw.randrange(len(where))] or where
+        self.what = f" ({name}:{at + 1} {where!r:.100}: {value!r:.60} -> {new!r:.60})"
         self.harmless = is_free(f"{name}:{at + 1} {'.'.join(map(str, where))}:") or new == value
         return name, [*found[name][:at], edited(found[name][at], where, new), *found[name][at + 1 :]]
 
@@ -237,7 +239,7 @@ def torture(n: int, seed: int = 0) -> tuple[Counter[tuple[str, str]], list[str]]
                 if fault:
                     wrong.append(f"{number}: {command[0]} of {base}, {done}: {fault}")
             if verdicts[0] == EXIT_CODE[Verdict.PASS] and not passes:
-                wrong.append(f"{number}: {base}, {done}: wrong PASS")
+                wrong.append(f"{number}: {base}, {done}{mutations.what}: wrong PASS")
             named = {EXIT_CODE[verdict]: verdict.value for verdict in Verdict} | {EXIT_USAGE: "refused"}
             counts[done, named.get(verdicts[0], "fault")] += 1
             shutil.rmtree(path)

@@ -11,6 +11,7 @@ import pytest
 from reports.read.conformance import write_conformance
 from reports.reader import read_run
 from reports.record.redaction import is_secret, redacted, redacted_text
+from reports.writer import RunWriter
 from tests.guards import guards
 from tests.reports.records_for_tests import divergence, write_run
 from tests.validator.gate.trainings import trainings_of
@@ -89,6 +90,7 @@ def test_no_file_that_is_written_holds_a_secret(
     monkeypatch.setattr("tests.reports.records_for_tests.CACHE", {"control": named, "policy": {"secret": SECRET}})
     found = divergence(explanation=named, candidate_error=named, history=(named,))
     path = write_run(tmp_path, divergences=(found,), close=False, **told)
+    RunWriter.create(tmp_path, "r2", told, evidence_limit_bytes=0).event("host_failed", named)
     write_conformance(tmp_path, told)
     trainings = trainings_of(path=tmp_path / "ab-1")
     trainings.path.mkdir()
