@@ -15,6 +15,7 @@ from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, at_least, each
 from validator.gate.rules.remedies import remedy
 
+_NOT_RECORDED = "number of envs not recorded"
 _SETS_OF_LAYERS = re.compile(r"sets_of_(\d{1,6})_layers")
 
 # Demand of CoveragePolicy: what to call it, which counters show it, which remedy would supply it.
@@ -72,7 +73,8 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         for window in run.windows:
             seen.setdefault(window.cache, set()).update(env for env, count in window.envs.items() if count)
         unseen = [_unseen(line, run, seen) for line in run.caches] or ["no shadowed pair"]
-        return "; ".join(text for text in unseen if text), remedy("envs", run)
+        said = "; ".join(text for text in unseen if text)
+        return said, remedy("env_num" if _NOT_RECORDED in said else "envs", run)
 
     yield from each(evidence.runs, "every env of every pair looked up", look, "all seen")
 
@@ -125,7 +127,7 @@ def _unseen(line: dict[str, Any], run: Run, seen: dict[str, set[str]]) -> str:
         return ""  # a deep copy that was never used, such as a target network's
     env_num = line.get("env_num", run.manifest.get("env_num"))
     if not isinstance(env_num, int) or isinstance(env_num, bool) or env_num < 1:
-        return f"{name}: number of envs not recorded"
+        return f"{name}: {_NOT_RECORDED}"
     known = seen.get(name, set())
     n_unseen = env_num - sum(env.isdecimal() and int(env) < env_num for env in known)
     if not n_unseen:

@@ -62,6 +62,10 @@ _PER_HOST: Final[dict[str, dict[Host, str]]] = {
         "script": f"{_LONGER['script']}, or a lower env_num",
         "own": f"{_LONGER['own']}, or give both caches no more envs than there are",
     },
+    "env_num": {
+        **_LONGER,
+        "own": "tell how many there are: an attribute env_num of the cache, or manifest_extra={{'env_num': N}}",
+    },
     "layers": {**_LONGER, "own": "tell how many there are: manifest_extra={{'num_layers': N}}"},
     "digests": {
         "train": "record again with cache_validation.digest_share = 1.0",
