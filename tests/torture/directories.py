@@ -140,9 +140,9 @@ class Mutations:
         name, lines = self._replaced(path, odd=True)
         write_sealed(path, name, lines)
         self.harmless = False
-        with (path / name).open("r+b") as file:  # and the seal is broken
-            file.seek(-4, os.SEEK_END)
-            file.write(b"0" if file.read(1) != b"0" else b"1")
+        data = (path / name).read_bytes()
+        at = data.rindex(b'"}') - 1  # the last digit of its seal, which is broken
+        (path / name).write_bytes(data[:at] + (b"1" if data[at : at + 1] == b"0" else b"0") + data[at + 1 :])
 
     def value_sealed(self, path: Path) -> None:
         write_sealed(path, *self._replaced(path, odd=self._draw.random() < 0.5))
