@@ -13,6 +13,7 @@ from typing import Any
 from reports.record.totals import Totals
 from reports.record.words import Cause
 
+_MOST_KINDS = 2000  # beyond, those of a host that makes up ever new names are counted together
 COUNTED = ("ops", "lookups_by_pool", "divergences", "coverage", "dropped", "overhead", "timed")  # of ``summarise``
 
 
@@ -38,7 +39,8 @@ class Inventory:
         if kind == "close":
             return
         named = {"event": ("event",), "divergence": ("dimension", "cause", "fault")}.get(kind, ())
-        self.lines[" ".join((kind, *(str(line[name]) for name in named)))] += 1
+        label = " ".join((kind, *(str(line[name]) for name in named)))
+        self.lines[label if label in self.lines or len(self.lines) < _MOST_KINDS else kind] += 1
         if kind == "cache":
             self.caches.append(line)
         elif kind == "rank":
