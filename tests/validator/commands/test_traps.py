@@ -98,7 +98,6 @@ def test_what_is_nested_too_deeply_is_not_read(path: Path, capsys: pytest.Captur
     assert "run.json can't be read as JSON: nested too deeply" in capsys.readouterr().out
 
 
-@guards("reports/disk/layout.py", 'temporary.open("xb")', 'temporary.open("wb")')
 def test_a_page_is_not_written_through_a_link(path: Path) -> None:
     outside = path.parent / "outside"
     outside.write_text("mine")
