@@ -6,13 +6,15 @@ and a run whose records disagree with each other says so in ``problems``, with w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from reports.disk.json_file import is_inside, json_file
-from reports.disk.layout import EVIDENCE_DIR, RANK_FILE, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.disk.layout import EVIDENCE_DIR, LOST_FILE, RANK_FILE, RUN_FILE, SUMMARY_FILE, forked_file, rank_file
+from reports.disk.losses import noted, told
 from reports.errors import RunUnreadable
 from reports.read.consistency import (
     absent_ranks,
@@ -72,15 +74,21 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
             problems.append(f"{file.name} can't be opened: {fault.strerror}")
     problems += absent_ranks(manifest, {lines.rank for lines in ranks})
     summary = json_file(path, SUMMARY_FILE, problems, changed)
-    state = state_of(manifest, summary, ranks)
+    told_of = sorted({int(match[1]) for name in _names(path) if (match := LOST_FILE.fullmatch(name))})
+    lost = [_of_rank(rank, told(noted(path, rank))) for rank in told_of]
+    state = state_of(manifest, summary, ranks, may_go_on=not any(lost))
     for lines in ranks:
         problems += lines.problems()
+        if os.path.lexists(path / forked_file(lines.rank)) or (lines.close or {}).get("forked"):
+            problems.append(_of_rank(lines.rank, "the cache was used in a forked process, not observed"))
         if lines.cut_off and state != "in progress":
             problems.append(f"{rank_file(lines.rank)}: the last line is cut off")
         if lines.close is None and state != "in progress":
             problems.append(f"{rank_file(lines.rank)}: no close, so rank {lines.rank} did not end in order")
 
     run = Run(path, state, manifest, summary, problems=problems)
+    run.lost = "; ".join(filter(None, lost))
+    run.ended = "; ".join(filter(None, (_of_rank(lines.rank, lines.ended) for lines in ranks)))
     for lines in ranks:
         run.caches += lines.caches
         run.windows += lines.windows()
@@ -147,6 +155,10 @@ def unread_below(path: Path | str) -> list[str]:
         elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
             said.append(f"{child} holds runs of its own, which were not read")
     return said
+
+
+def _of_rank(rank: int, said: str) -> str:
+    return f"{said}, on rank {rank}" if said and rank else said
 
 
 def _no_run(path: Path) -> str:

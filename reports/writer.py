@@ -2,8 +2,10 @@
 
 Once a writer exists, nothing it does raises: a full disk, a directory removed under it or an object that is no JSON
 costs the line it happened to, is counted under its reason in ``faults``, and the next line is tried again. Lines go
-straight to the kernel, so what was written survives a SIGKILL. NaN and infinities are written as null: JSON has no word
-for them. Imports neither torch nor anything that draws (pandas, rich, jinja2).
+straight to the kernel, so what was written survives a SIGKILL. The first loss is said on standard error, and a file
+that was made for it says what is lost. Lines go into our own file or nowhere: the host may have closed the descriptor,
+and opened its checkpoint under the same number. NaN and infinities are written as null: JSON has no word for them.
+Imports neither torch nor anything that draws (pandas, rich, jinja2).
 """
 
 from __future__ import annotations
@@ -21,16 +23,21 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from reports.aloud import say
+from reports.disk.json_file import is_inside
 from reports.disk.layout import (
     EVIDENCE_DIR,
     RUN_FILE,
     SUMMARY_FILE,
     described,
     encoded,
+    forked_file,
+    lost_file,
     open_file,
     rank_file,
     write_atomically,
 )
+from reports.disk.losses import note, reserve, told
 from reports.disk.process import identity
 from reports.disk.seal import new_digest, seal
 from reports.errors import RunDirectoryError
@@ -65,6 +72,8 @@ class RunWriter:
         self.evidence_bytes = 0
         self._limit = evidence_limit_bytes
         self._fd = fd
+        self._file = _identity(os.fstat(fd))
+        self._size = 0
         self._pid = os.getpid()
         self._begin = time.monotonic()
         # Reentrant: a signal handler that closes the run may interrupt a write of the same thread.
@@ -106,9 +115,12 @@ class RunWriter:
         fd, filled = -1, dict(manifest)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if (path / RUN_FILE).exists() and (rank == 0 or _run_id_of(path) != run_id):
+            if path.is_symlink():
+                raise RunDirectoryError(f"{path}: is a symbolic link, which is not followed; {advice}")
+            if os.path.lexists(path / RUN_FILE) and (rank == 0 or _run_id_of(path) != run_id):
                 raise RunDirectoryError(f"{path}: holds run {_run_id_of(path) or 'of unknown id'} already; {advice}")
             fd = os.open(path / rank_file(rank), flags, 0o644)  # O_EXCL: of two processes, one wins
+            reserve(path, rank)
             if rank == 0:
                 filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
                 filled = redacted(described({"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}))
@@ -121,8 +133,9 @@ class RunWriter:
         except (OSError, ValueError, TypeError) as problem:
             if fd >= 0:
                 os.close(fd)
-                with contextlib.suppress(OSError):
-                    (path / rank_file(rank)).unlink()
+                for name in (rank_file(rank), lost_file(rank)):
+                    with contextlib.suppress(OSError):
+                        (path / name).unlink()
             what = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
             raise RunDirectoryError(
                 f"{path}: {what}; expected a directory that can be written; mend it, or choose another one"
@@ -183,6 +196,8 @@ class RunWriter:
                 clean = re.sub(r"[^A-Za-z0-9._-]+", "_", file_name).lstrip(".")[-120:] or "unnamed"
                 relative = f"{EVIDENCE_DIR}/r{self.rank}-{clean}"
                 (self.path / EVIDENCE_DIR).mkdir(exist_ok=True)
+                if (self.path / EVIDENCE_DIR).is_symlink():
+                    raise OSError(f"{EVIDENCE_DIR} is a symbolic link")
                 if (self.path / relative).exists():
                     raise FileExistsError(f"{relative} is there already")
                 write_atomically(self.path / relative, blob, sync=False)
@@ -208,8 +223,13 @@ class RunWriter:
                 return self._closed
             if not self.lost_lines:  # else what is still open may be all that is left of such a line
                 self.open_windows(())
-            told = self._inventory.told(described(summary))
-            self._line("close", lambda: {"run_id": self.path.name, **self._account(), "inventory": told})
+            ending: dict[str, Any] = {
+                name: said for name in ("state", "ended") if isinstance(said := summary.get(name), str) and said
+            }
+            if os.path.lexists(self.path / forked_file(self.rank)):
+                ending["forked"] = True
+            inventory = self._inventory.told(described(summary))
+            self._line("close", lambda: {"run_id": self.path.name, **ending, **self._account(), "inventory": inventory})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
                 try:
@@ -217,7 +237,31 @@ class RunWriter:
                 except Exception as problem:
                     self._fault(name, problem)
             self._closed = not self.faults
+            if self._closed:
+                with contextlib.suppress(OSError):
+                    (self.path / lost_file(self.rank)).unlink()
+            else:
+                note(self.path, self.rank, self._account())
+                say(f"{self.path}: {self.losses}; this run can't pass")
             return self._closed
+
+    @property
+    def losses(self) -> str:
+        """What is not on disk, and why; empty for nothing."""
+        return told(self._account())
+
+    def in_forked_child(self) -> None:
+        """Have a lock that nobody holds."""
+        self._lock = threading.RLock()
+
+    def used_in_fork(self) -> None:
+        """Leave a mark, in a forked child that used the cache: nobody watches there."""
+        if self._closed is not None:
+            return
+        try:
+            (self.path / forked_file(self.rank)).touch()
+        except OSError as problem:
+            say(f"{self.path}: the cache is used in a forked process, which can't be recorded: {problem.strerror}")
 
     def _in_full(self, window: Window) -> dict[str, Any]:
         return {name: value for name, value in to_json(window).items() if value != {}} | {"rank": self.rank}
@@ -225,6 +269,7 @@ class RunWriter:
     def _replace_open(self, windows: Sequence[Window]) -> None:
         path = self.path / open_file(self.rank)
         if windows:
+            self._own_file()  # a directory that somebody is removing is left alone
             whole = encoded({"windows": [self._in_full(window) for window in windows]})
             write_atomically(path, seal(whole), sync=False)
         elif self._has_open:
@@ -232,10 +277,11 @@ class RunWriter:
         self._has_open = bool(windows)
 
     def _sync(self) -> None:
+        fd = self._own_file()
         try:
-            os.fsync(self._fd)
+            os.fsync(fd)
         finally:
-            os.close(self._fd)
+            os.close(fd)
 
     def _summarise(self, summary: Mapping[str, Any]) -> None:
         if self.rank == 0:
@@ -280,30 +326,62 @@ class RunWriter:
         return sealed
 
     def _append(self, data: bytes) -> None:
-        if os.fstat(self._fd).st_nlink == 0:  # writing to a removed file succeeds, and is lost
-            raise OSError(f"{rank_file(self.rank)} was removed")
+        fd = self._own_file()
+        if (size := os.fstat(fd).st_size) != self._size:
+            self._fault("file", OSError(f"{rank_file(self.rank)} was changed by somebody else"))
+            self._size = size
         # After a torn line the next begins with a newline: one torn line is one lost line.
         rest = memoryview(b"\n" + data if self._torn else data)
         while rest:
             self._torn = True  # also if an interrupt strikes between these lines
-            count = os.write(self._fd, rest)
+            count = os.write(fd, rest)
             if not count:
                 raise OSError("nothing could be written")
+            self._size += count
             self._digest.update(rest[:count])
             self._torn = rest[count - 1] != 0x0A
             rest = rest[count:]
+
+    def _own_file(self) -> int:
+        """Return a descriptor of our own file: somebody may have closed ours, and opened another file under its number.
+
+        Raises:
+            OSError: If our file is not in its place any more: what is written to a removed one is lost.
+        """
+        path = self.path / rank_file(self.rank)
+        try:
+            if _identity(os.lstat(path)) != self._file:
+                raise OSError(f"{path.name} was replaced by another file")
+        except FileNotFoundError:
+            raise OSError(f"{path.name} was removed") from None
+        try:
+            if _identity(os.fstat(self._fd)) == self._file:
+                return self._fd
+        except OSError:
+            pass
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
+        return self._fd
 
     def _fault(self, what: str, problem: Exception) -> str:
         said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem) or "no reason given"
         reason = f"{what}: {type(problem).__name__}: {said:.200}"
         if reason not in self.faults and len(self.faults) >= 32:
             reason = f"{what}: further reasons"
+        if not self.faults:
+            say(f"{self.path}: {what} can't be written: {said:.200}; the training goes on, this run can't pass")
         self.faults[reason] = self.faults.get(reason, 0) + 1
+        if not self._closed:
+            note(self.path, self.rank, self._account())
         return reason
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _run_id_of(path: Path) -> str:
     try:
-        return str(json.loads((path / RUN_FILE).read_bytes())["run_id"])
+        whole = (path / RUN_FILE).read_bytes() if is_inside(path, RUN_FILE) else b""  # a pipe, say, would never end
+        return str(json.loads(whole)["run_id"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -60,7 +60,7 @@ class Lent(KeysValues):
 
 _new = object.__new__
 _refer = KeysValues.__dict__["_origin"].__set__
-_touching = threading.RLock()
+touching = threading.RLock()  # another one in a forked child: ``shadow.wrapper.forks``
 
 
 def readable(entry: Any) -> Any:
@@ -81,7 +81,7 @@ def lend(origin: KeysValues) -> Lent:
 
 def touch(entry: Any) -> None:
     """Make a lent entry one of its own; nothing to do for any other."""
-    with _touching:  # of two threads that touch one object, both must end with the same copies
+    with touching:  # of two threads that touch one object, both must end with the same copies
         if readable(entry) is entry:
             return
         own = entry._origin.clone()

@@ -116,8 +116,11 @@ class Observer(Protocol):
     def harness_failed(self, step: str, error: Exception) -> None:
         """Learn that the harness itself failed, in which of its steps and how; the host never does."""
 
-    def torn(self) -> None:
+    def torn(self, cut: BaseException) -> None:
         """Learn that an interrupt ended an operation half-way, perhaps on one side only."""
+
+    def used_in_fork(self) -> None:
+        """Learn, in a forked child, that an operation was made there, which nobody watched."""
 
     def meddled(self, changed: list[str], by_primary: bool) -> None:
         """Learn that a side changed process-wide state, by name; the secondary's changes have been put back."""

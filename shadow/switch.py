@@ -70,6 +70,9 @@ class Validation(LifeCycle, Protocol):
     def event(self, name: str, detail: str = "") -> None:
         """Write that something happened in the life of the host."""
 
+    def host_failed(self, error: BaseException) -> None:
+        """The training ended by an error, whatever the host does with it."""
+
     def live(self, tb_logger: Any) -> None:
         """Show what is counted in the host's own TensorBoard writer."""
 

@@ -28,12 +28,19 @@ FLOORS = {
         *("shadow.switch", "shadow", "shadow.hosts"),
     ),
     "reports": (
-        *("reports.errors", "reports.record", "reports.disk", "reports.read", "reports.writer", "reports.reader"),
-        *("reports.content", "reports.formats", "reports"),
+        *("reports.errors", "reports.aloud", "reports.record", "reports.disk", "reports.read", "reports.writer"),
+        *("reports.reader", "reports.content", "reports.formats", "reports"),
     ),
     "validator": (
-        *("validator.errors", "validator.toml", "validator.config", "validator.provenance", "validator.entries"),
-        *("validator.models", "validator.judge", "validator.device", "validator.observe", "validator.gate"),
+        *("validator.errors", "validator.toml", "validator.config", "validator.provenance"),
+        *(
+            "validator.entries",
+            "validator.models",
+            "validator.judge",
+            "validator.device",
+            "validator.observe",
+            "validator.gate",
+        ),
         *(
             "validator.gate.rules",
             "validator.gate.judgement",
@@ -41,6 +48,8 @@ FLOORS = {
             "validator.bench",
             "validator.tensorboard",
             "validator.recorder",
+            "validator.watchdog",
+            "validator.endings",
         ),
         *("validator.session", "validator.script", "validator.ab", "validator.commands", "validator.cli", "validator"),
     ),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 _MAIN = """
 import json, os, runpy, sys
-import gc, torch, validator.commands.run
+import gc, torch, tests.validator.sessions, tests.validator.trials, validator.commands.run
 gc.freeze()  # what is there already is neither looked at nor copied by the children
 for line in sys.stdin:
     asked = json.loads(line)
@@ -34,8 +34,11 @@ os.environ.clear()
 os.environ.update(asked["environment"])
 os.chdir(asked["cwd"])
 sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
-sys.argv = ["-m", *asked["arguments"]]
-runpy.run_module("validator.cli", run_name="__main__", alter_sys=True)
+sys.argv = asked["arguments"]
+if asked["is_script"]:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    runpy.run_module("validator.cli", run_name="__main__", alter_sys=True)
 """
 
 
@@ -59,11 +62,24 @@ def kv_lockstep(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> s
     Returns:
         Its exit code and what it printed.
     """
+    return _run(["-m", *arguments], cwd, environment, is_script=False)
+
+
+def script(text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script of this text in a directory; return its exit code (of a signal, negative) and what it printed."""
+    path = cwd / "script.py"
+    path.write_text(text)
+    return _run([str(path)], cwd, {**os.environ, "PYTHONPATH": str(ROOT)}, is_script=True)
+
+
+def _run(
+    arguments: list[str], cwd: Path, environment: Mapping[str, str], is_script: bool
+) -> subprocess.CompletedProcess[str]:
     process = _process()
     assert process.stdin is not None
     assert process.stdout is not None
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        asked = {"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}
+        asked = {"arguments": arguments, "is_script": is_script, "cwd": str(cwd), "environment": dict(environment)}
         process.stdin.write(json.dumps({**asked, "files": [out.name, err.name]}) + "\n")
         process.stdin.flush()
         code = int(process.stdout.readline())

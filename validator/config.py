@@ -37,6 +37,8 @@ class ValidationConfig:
         digest_share: Share of both-sided equal hits whose contents are also held against what was stored.
         deferred: When entries are compared without waiting for the result: ``auto`` for those on a CUDA device,
             ``never``, or ``always``, which tests use.
+        stall_warning_s: From when on a call of either side counts as hanging, seconds: a line on standard error and an
+            event name side and operation; nothing is ended. 0 for never.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
             process). Without it no run passes the default gate.
@@ -60,6 +62,7 @@ class ValidationConfig:
     sample_lookups: bool = False
     digest_share: float = 1.0
     deferred: Literal["auto", "never", "always"] = "auto"
+    stall_warning_s: float = 60.0
     on_divergence: Literal["record", "log"] = "record"
     selftest: bool = True
     seed: int = 0
@@ -67,7 +70,7 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         if (self.rtol is None) != (self.atol is None):
             raise ValueError("rtol and atol must be given together or not at all")
-        for name in ("rtol", "atol", "window_s", "evidence_mb", "evidence_each_mb"):
+        for name in ("rtol", "atol", "window_s", "evidence_mb", "evidence_each_mb", "stall_warning_s"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {value}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from reports.aloud import say
 from reports.record.records import Divergence, Window
 from reports.record.redaction import in_a_log
 from reports.record.totals import Totals, joined, summarise
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 _PER_GROUP = 100  # divergences of one dimension, cause and fault that are written in full
 _FIRST_COUNT_S = 0.2
 _COUNT_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
+_EARLY = 0.3  # of ``window_s``: what is due so soon is counted by those who look at the clock seldom
 _WINDOWS = 256  # a window is as long as the run so far divided by this, once that is more than ``window_s``
 
 
@@ -71,7 +73,7 @@ class Schedule:
         """Note a count of so many operations; say whether a window ends with it."""
         self._n_ops += n_ops
         self._count_s = now_s + self._interval_s(now_s)
-        is_due = now_s >= self._window_s or self._n_ops >= self._window_n_ops
+        is_due = now_s >= self._window_s - _EARLY * self.window_s or self._n_ops >= self._window_n_ops
         if is_due:
             self._plan_window(now_s)
         return is_due
@@ -126,6 +128,11 @@ class Recorder:
         """Note what happened."""
         self._writer.event(name, detail)
 
+    def stalled(self, text: str) -> None:
+        """Note that a call hangs, and say so on standard error."""
+        self._writer.event("stalled", text)
+        say(f"{text}; nothing is ended")
+
     def diverged(self, divergence: Divergence, answers: tuple[Any, Any]) -> bool:
         """Record one divergence, at once; False if only its count is kept."""
         with self._lock:
@@ -143,16 +150,24 @@ class Recorder:
                 logger.warning("KV cache divergence %d: %s", ident, in_a_log(divergence.explanation))
             return True
 
-    def window(self, pair: Counted, *, force: bool) -> None:
-        """Count a pair if it is due; ``force`` ends its last window."""
+    def window(self, pair: Counted, *, force: bool, from_outside: bool = False) -> None:
+        """Count a pair if it is due.
+
+        Args:
+            pair: The pair, whose lock is held.
+            force: Whether its last window ends here.
+            from_outside: Whether this is a thread of our own: it looks at the clock seldom, so what is due soon is
+                counted too, and it leaves the host's TensorBoard writer alone.
+        """
         name, schedule, now = pair.name, self._schedules[pair.name], self._writer.elapsed_s()
         n_ops = sum(pair.counters.ops.values())
-        if not (force or schedule.count_is_due(now, n_ops)):
+        by_then = now + _EARLY * self._config.window_s if from_outside else now
+        if not (force or schedule.count_is_due(by_then, n_ops)):
             return
         counted = pair.drain(now, last=force)
         is_window = schedule.counted(now, n_ops) or force
         with self._lock:
-            self._show(counted, last=force)
+            self._show(counted, last=force, now=not from_outside)
             # Kept folded: the memory of the harness must not grow with the length of the run.
             self.counted.add(counted)
             begun = self._open.pop(name, None)
@@ -181,8 +196,22 @@ class Recorder:
         with self._lock:
             return copy.deepcopy(self.counted)
 
-    def close(self, run_id: str, state: str) -> None:
-        """Write the summary, after the last windows."""
+    def used_in_fork(self) -> None:
+        """Leave a mark that a forked child used a cache."""
+        self._writer.used_in_fork()
+
+    def in_forked_child(self) -> None:
+        """Have locks that nobody holds; nothing is written there."""
+        self._lock = threading.RLock()
+        self._writer.in_forked_child()
+
+    @property
+    def losses(self) -> str:
+        """What is not on disk, and why; empty for nothing."""
+        return self._writer.losses
+
+    def close(self, run_id: str, state: str, ended: str) -> None:
+        """Write the summary, after the last windows: in which state the run is, and how the host ended."""
         first = self._first
         self._writer.close(
             summarise(
@@ -190,6 +219,7 @@ class Recorder:
                 schema=SCHEMA,
                 run_id=run_id,
                 state=state,
+                ended=ended,
                 first_divergence=None if first is None else {"id": first.id, "explanation": first.explanation},
                 harness_faults=self._harness_failures,
             )
@@ -203,10 +233,10 @@ class Recorder:
         file = self._writer.evidence(f"divergence-{ident:06d}.safetensors", blob) if blob else ""
         return file, note or (self._writer.evidence_reason if blob else "")
 
-    def _show(self, window: Window, last: bool) -> None:
+    def _show(self, window: Window, last: bool, now: bool) -> None:
         for figures in list(self._boards):
             try:
-                figures(window, last=last)
+                figures(window, last=last, now=now)
             except Exception as problem:  # a writer that was closed, say; what is on disk does not suffer
                 self._boards.remove(figures)
                 self._writer.event("live_figures_stopped", f"{type(problem).__name__}: {problem}"[:400])

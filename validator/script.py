@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from validator.endings import exit_code
 from validator.errors import LockstepError
 
 
@@ -53,8 +54,7 @@ def run_script(script: Path, args: Sequence[str], passed_on: tuple[type[BaseExce
     except SystemExit as end:
         if end.code is not None and not isinstance(end.code, int):
             print(end.code, file=sys.stderr)
-            return Ending(1, end)
-        return Ending((end.code or 0) & 0xFF, end)  # the operating system keeps no more of it
+        return Ending(exit_code(end), end)
     except passed_on:
         raise
     except BaseException as error:

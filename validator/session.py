@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from reports.disk.run_id import run_id
+from reports.disk.run_id import place, run_id
+from reports.errors import RunUnreadable
 from reports.reader import read_run
+from reports.record.run import Run
 from reports.record.totals import Totals
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from shadow.switch import HostPromises
+from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.shadow_cache import ShadowCache
+from shadow.wrapper.unpicklable import Unpicklable
 from validator.config import ValidationConfig
+from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
 from validator.recorder import Recorder
+from validator.watchdog import Watchdog
+
+_main_program = MainProgram()
 
 
-class Lockstep:
+class Lockstep(Unpicklable):
     """One validation run.
 
-    Use it as a context manager, or call ``close``. If the process ends without either, the run is closed at exit; if
-    it is killed, what was recorded stays readable and counts as incomplete.
+    Use it as a context manager, or call ``close``. If the process ends without either, the run is closed at exit, and
+    is complete if the process ended well, as far as that can be known; see ``validator.endings``. If it is killed, what
+    was recorded stays readable and counts as incomplete.
 
     Args:
         out: Directory of runs; this run gets a directory of its own in it.
@@ -41,7 +51,8 @@ class Lockstep:
         manifest_extra: What the host wants in the manifest: ``seed``, ``switches``, ``config``, ...
 
     Raises:
-        OSError: If the run directory can't be made; better before the training than a week after.
+        OSError: If the run directory can't be made, or the launcher says no rank; better before the training than a
+            week after.
 
     Example:
         >>> with Lockstep("runs/mine", ValidationConfig()) as lockstep:  # doctest: +SKIP
@@ -56,8 +67,8 @@ class Lockstep:
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
+        self.rank, self.world_size = place()
         self.run_id = self.config.run_id or run_id()
-        self.rank, self.world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         manifest = {
             "schema": SCHEMA,
             "run_id": self.run_id,
@@ -83,11 +94,16 @@ class Lockstep:
         self._lock = threading.RLock()
         self._copies: dict[str, str] = {}
         self._closed = False
-        self._failed = False
+        self._failed: HostEnding | None = None
+        self._handled = id(on_its_way())  # where the whole host runs in an ``except``, that error says nothing
         self._pid = os.getpid()
-        self._hook = sys.excepthook
-        sys.excepthook = self._excepthook
+        self._watchdog = Watchdog(self.pairs, self.recorder, self.config.window_s, self.config.stall_warning_s)
+        self._watchdog.start()
+        _main_program.watch()
+        tell_in_children(self)
         atexit.register(self._at_exit)
+        if multiprocessing.parent_process() is not None:  # a forked worker ends by os._exit, without exit handlers
+            Finalize(None, self.close, kwargs={"ended": "without close"}, exitpriority=0)
 
     # -- what users and hosts call ------------------------------------------------------------------------------------
 
@@ -120,7 +136,10 @@ class Lockstep:
         with self._lock:
             pair = self._register(name or "cache", control, candidate, primary, promises)
             self._copies[pair.name] = copies or f"{pair.name}-copy"
-            return ShadowCache(control, candidate, pair, primary, self.config.seed)
+            cache = ShadowCache(control, candidate, pair, primary, self.config.seed)
+            if os.getpid() != self._pid:
+                cache.in_forked_child()
+            return cache
 
     def weights_updated(self, cache: ShadowCache | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
@@ -159,26 +178,58 @@ class Lockstep:
     @property
     def verdict(self) -> Judgement:
         """The default policy's judgement on what is on disk; before ``close`` the run counts as incomplete."""
-        return judge([read_run(self.run_dir)])
+        return judge([self.on_disk()])
 
-    def close(self, state: str = "complete") -> None:
+    def on_disk(self) -> Run:
+        """Read what is on disk of this run; what could not get there is said in ``lost``."""
+        try:
+            run = read_run(self.run_dir)
+        except RunUnreadable as problem:
+            run = Run(self.run_dir, "unreadable", problems=[str(problem)])
+        if losses := self.recorder.losses:
+            run.lost = run.lost or losses
+            run.state = "crashed" if run.state == "in progress" else run.state
+        return run
+
+    def host_failed(self, error: BaseException) -> None:
+        """Tell that the host's training ended by an error, whatever the host does with it: the run is not complete."""
+        self._failed = self._failed or by_error(error)
+
+    def close(self, state: str = "", ended: str = "") -> None:
         """Audit everything once more, write the last windows and the summary. A second call changes nothing.
 
         Args:
-            state: ``complete``, or why the host ended before its time, such as ``interrupted``.
+            state: ``complete``, or why the host ended before its time, such as ``interrupted``. Where it is left out it
+                is complete, unless an error is on its way, as in a ``finally``, or the host was said to have failed.
+            ended: How the host ended, where that is known better: what follows "the host ended".
         """
         with self._lock:
             if self._closed or os.getpid() != self._pid:
                 return
             self._closed = True
-        # Not under the session's lock: a pair that is busy may be waiting for that.
-        for pair in self.pairs:
-            self._contained(pair, pair.audit)
-            self._contained(pair, partial(self.recorder.window, pair, force=True))
-        self.recorder.close(self.run_id, state)
-        atexit.unregister(self._at_exit)
-        if sys.excepthook == self._excepthook:
-            sys.excepthook = self._hook
+        if not state:
+            error = on_its_way()
+            ending = by_error(error if id(error) != self._handled else None)
+            state, ended = ending if ending.state != "complete" else self._failed or ("complete", ended)
+        try:
+            self._watchdog.close()
+            # Not under the session's lock: a pair that is busy may be waiting for that.
+            for pair in self.pairs:
+                self._contained(pair, pair.audit)
+                self._contained(pair, partial(self.recorder.window, pair, force=True))
+        except BaseException as cut:  # an interrupt; what is known by now is written all the same
+            state, ended = by_error(cut)
+            raise
+        finally:
+            self.recorder.close(self.run_id, state, ended)
+            atexit.unregister(self._at_exit)
+            _main_program.let_go()
+
+    def in_forked_child(self) -> None:
+        """Watch nothing in a forked child, and have locks that nobody holds."""
+        self._lock = threading.RLock()
+        self.pairs = []
+        self.recorder.in_forked_child()
 
     def __enter__(self) -> Lockstep:
         return self
@@ -186,9 +237,8 @@ class Lockstep:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self.recorder.event("host_failed", f"{type(error).__name__}: {error}")
-        self.close("complete" if error is None else "interrupted" if kind is KeyboardInterrupt else "crashed")
+        ending = by_error(error)
+        self.close(*(ending if ending.state != "complete" else self._failed or ending))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
@@ -239,14 +289,12 @@ class Lockstep:
         except Exception as error:
             pair.harness_failed("follow the host", error)
 
-    def _excepthook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        self._failed = True
-        self._hook(kind, error, trace)
-
     def _at_exit(self) -> None:
         if not self._closed and os.getpid() == self._pid:
-            self.recorder.event("closed_at_exit", "the host never called close()")
-            self.close("crashed" if self._failed else "complete")
+            ending = _main_program.ending()
+            if ending.state == "complete" and self._failed is not None:
+                ending = self._failed
+            self.close(*ending)
 
 
 def open_from_settings(settings: Any, about: Mapping[str, Any] | None = None) -> Lockstep:

@@ -25,16 +25,17 @@ class LiveFigures:
         self._waiting: dict[str, Totals] = {}
         self._shown_s: dict[str, float] = {}
 
-    def __call__(self, window: Window, *, last: bool = False) -> None:
+    def __call__(self, window: Window, *, last: bool = False, now: bool = True) -> None:
         """Take in one window; show it and those that wait, if it is time or the last of its pair.
 
-        They are shown at its env step, or at its ordinal where the host counts none.
+        They are shown at its env step, or at its ordinal where the host counts none. ``now`` is whether anything may be
+        shown: in the host's own thread.
         """
         cache = window.cache
         totals = self._waiting.setdefault(cache, Totals())
         totals.add(window)
         shown_s = self._shown_s.get(cache)
-        if not last and shown_s is not None and window.t_s < shown_s + max(_EVERY_S, _SHARE * window.t_s):
+        if not now or (not last and shown_s is not None and window.t_s < shown_s + max(_EVERY_S, _SHARE * window.t_s)):
             return
         del self._waiting[cache]
         self._shown_s[cache] = window.t_s

@@ -65,9 +65,10 @@ class Judgement(Protocol):
 
 
 def ran(run: Run) -> tuple[str, str, str]:
-    """Return a run's id, its state, and how long it was."""
+    """Return a run's id, its state with how its host ended, and how long it was."""
     length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
-    return str(run.manifest.get("run_id", run.path.name)), run.state, length
+    state = ", ".join(filter(None, (run.state, run.ended and f"the host ended {run.ended}", run.lost)))
+    return str(run.manifest.get("run_id", run.path.name)), state, length
 
 
 def meaning(run: Run, judgement: Judgement) -> str:

@@ -19,6 +19,7 @@ RUN_FILE: Final = "run.json"
 SUMMARY_FILE: Final = "summary.json"
 EVIDENCE_DIR: Final = "evidence"
 RANK_FILE: Final = re.compile(r"rank-(\d{4,9})\.jsonl")  # see ``rank_file``
+LOST_FILE: Final = re.compile(r"rank-(\d{4,9})\.lost\.json")  # see ``lost_file``
 
 _MAX_DEPTH = 40
 
@@ -31,6 +32,16 @@ def rank_file(rank: int) -> str:
 def open_file(rank: int) -> str:
     """Return the name of the file of one rank's windows that are no lines yet."""
     return f"rank-{rank:04d}.open.json"
+
+
+def lost_file(rank: int) -> str:
+    """Return the name of the file that says what of one rank is not on disk; blank, and gone after a close, mostly."""
+    return f"rank-{rank:04d}.lost.json"
+
+
+def forked_file(rank: int) -> str:
+    """Return the name of the file that a forked child leaves which used a shadowed cache of this rank."""
+    return f"rank-{rank:04d}.forked"
 
 
 def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:

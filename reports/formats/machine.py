@@ -36,6 +36,8 @@ def as_json(run: Run, judgement: Judgement) -> str:
         "run_id": str(run.manifest.get("run_id", run.path.name)),
         "path": str(run.path),
         "state": run.state,
+        "ended": run.ended,
+        "lost": run.lost,
         "classes": {side: facts.classes(run, side) for side in SIDES},
         "demands": [
             {name: getattr(demand, name) for name in ("demanded", "found", "verdict", "where", "remedy")}

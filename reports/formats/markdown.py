@@ -56,7 +56,7 @@ def _parts(run: Run, judgement: Judgement) -> Iterator[str]:
     yield from (f"- {plain(reason, 1000)}" for reason in judgement.reasons[:_MAX_ROWS])
     yield ""
     yield from (f"- **{side}** {plain(facts.classes(run, side))}" for side in SIDES)
-    yield f"- **run** {plain(name)}, {state}, {length}"
+    yield f"- **run** {plain(name)}, {plain(state)}, {length}"
     total = sum(group.count for group in groups)
     counted = f"{plural(total, 'divergence')} in {plural(run.totals.n_lookups, 'lookup')}"
     yield f"\n### What differed, and whose fault\n\n{counted}\n"

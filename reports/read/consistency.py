@@ -42,19 +42,28 @@ def absent_ranks(manifest: Mapping[str, Any], present: set[int]) -> Iterator[str
         yield f"{rank_file(beyond[0])} belongs to a rank beyond the {size} that {RUN_FILE} names"
 
 
-def state_of(manifest: Mapping[str, Any], summary: Mapping[str, Any] | None, ranks: list[RankLines]) -> State:
-    """Say how a run ended, or that it has not; see ``reports.reader.read_run``."""
+def state_of(
+    manifest: Mapping[str, Any], summary: Mapping[str, Any] | None, ranks: list[RankLines], may_go_on: bool = True
+) -> State:
+    """Say how a run ended, or that it has not; see ``reports.reader.read_run``.
+
+    Args:
+        manifest: ``run.json``.
+        summary: ``summary.json``, written by rank 0 alone.
+        ranks: What the lines of each rank hold.
+        may_go_on: Whether it can still come to a good end; else it is not worth waiting for.
+    """
     closed = {lines.rank for lines in ranks if lines.close is not None}
     size = manifest.get("world_size")
     all_closed = type(size) is int and len(closed) >= size and all(rank in closed for rank in range(len(closed)))
     said = None if summary is None else summary.get("state")
     told = ((lines.close or {}).get("inventory") for lines in ranks)
-    others = [each.get("state") for each in told if isinstance(each, Mapping) and each.get("counted")]
-    if said == "complete":  # each rank says how its own host ended
-        said = next((state for state in others if state != said), said)
-    if all_closed and said == "complete":
+    states = [each.get("state") for each in told if isinstance(each, Mapping) and each.get("counted")]
+    states += [lines.close.get("state", said) for lines in ranks if lines.close is not None]
+    ended_well = all(state == "complete" for state in states)  # each rank says how its own host ended
+    if all_closed and ended_well and said == "complete":
         return "complete"
-    if not all_closed and said in (None, "complete") and alive(manifest):
+    if may_go_on and ended_well and not all_closed and said in (None, "complete") and alive(manifest):
         return "in progress"
     return "crashed"
 

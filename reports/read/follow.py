@@ -7,6 +7,7 @@ from typing import IO
 
 from reports.disk.json_file import is_inside, json_file
 from reports.disk.layout import RANK_FILE, RUN_FILE, SUMMARY_FILE, rank_file
+from reports.disk.losses import noted, told
 from reports.disk.process import alive
 from reports.errors import RunUnreadable
 from reports.read.lines import LONGEST_LINE, MOST_BYTES, RankLines, read_open
@@ -22,6 +23,8 @@ class Follower:
     Attributes:
         state: ``in progress``, ``closed`` or ``crashed``.
         last: The latest divergence written, if any.
+        stalled: What was said of the latest call that hung, if any.
+        lost: What is not on disk, and why; empty for nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,6 +33,8 @@ class Follower:
         self._rests: dict[int, bytes] = {}
         self.state = "in progress"
         self.last: Divergence | None = None
+        self.stalled = ""
+        self.lost = ""
 
     def look(self) -> Totals:
         """Read what is new, and return the totals so far.
@@ -58,6 +63,9 @@ class Follower:
         found = [lines for _, lines in self._files.values()]
         latest = [lines.divergences[-1] for lines in found if lines.divergences]
         self.last = max(latest, key=lambda one: one.t_s, default=None)
+        said = [str(one.get("detail")) for lines in found for one in lines.events if one["event"] == "stalled"]
+        self.stalled = said[-1] if said else ""
+        self.lost = "; ".join(filter(None, (told(noted(self._path, lines.rank)) for lines in found)))
         if ended:
             self.state = "closed"
         elif living is False:

@@ -71,6 +71,12 @@ class RankLines:
         """What both sides took, window by window of those that have latencies."""
         return self._windows.timed + [one for window in self._still_open() for one in timed(window)]
 
+    @property
+    def ended(self) -> str:
+        """How the host ended, as its close says: what follows "the host ended"."""
+        said = (self.close or {}).get("ended")
+        return said[:400] if isinstance(said, str) else ""
+
     def take(self, raws: Iterable[bytes]) -> None:
         """Take in the lines that follow, keeping every one that can be read.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import threading
 from time import perf_counter_ns
 from typing import Any
 
@@ -27,7 +28,9 @@ from shadow.operation import (
 )
 from shadow.wrapper import process_state
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
+from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.staging import Staging, copied
+from shadow.wrapper.unpicklable import Unpicklable
 
 LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
 LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
@@ -35,7 +38,7 @@ _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host
 _SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
 
 
-class ShadowCache:
+class ShadowCache(Unpicklable):
     """Sends every operation to both sides and answers with the primary's own object.
 
     The host can't tell it from the primary alone: it receives the very object the primary returned and the exception
@@ -77,6 +80,7 @@ class ShadowCache:
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = observer.lock
         self._index = 0
+        tell_in_children(self)
 
     def get_init_cache(self, env_id: int, cache_key: int) -> Any:
         """Look up a root entry of one env on both sides; return the primary's answer."""
@@ -152,12 +156,23 @@ class ShadowCache:
         found: list[int] = self._primary.keys_values_wm_size_list
         return found
 
+    def __copy__(self) -> ShadowCache:
+        return self  # a shallow copy of a cache has the same pools
+
     def __deepcopy__(self, memo: dict[int, Any]) -> ShadowCache:
         with self._lock:
             control, candidate = copy.deepcopy(self._control, memo), copy.deepcopy(self._candidate, memo)
             primary = "control" if self._control_is_primary else "candidate"
             observer = self._observer.copied(control, candidate)
-            return ShadowCache(control, candidate, observer, primary, self._seed)
+            clone = ShadowCache(control, candidate, observer, primary, self._seed)
+            if self._run == self._run_alone:
+                clone.in_forked_child()
+            return clone
+
+    def in_forked_child(self) -> None:
+        """Become the primary alone: nobody watches in a forked child, and the first operation there says so."""
+        self._lock = self._observer.lock = threading.RLock()
+        self._run = self._run_alone  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         names = (type(self._control).__name__, type(self._candidate).__name__)
@@ -181,13 +196,17 @@ class ShadowCache:
                     self._observer.observed(make(Observation, seen), token)
                 except Exception as failure:
                     self._observer.harness_failed("observed", failure)
-            except BaseException:  # an interrupt, and nobody knows what was done by then
-                self._observer.torn()
+            except BaseException as cut:  # an interrupt, and nobody knows what was done by then
+                self._observer.torn(cut)
                 raise
             self._observer.harness_ns += perf_counter_ns() - began - ns
         if error is not None:
             raise error
         return value
+
+    def _run_alone(self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]) -> Any:
+        self._observer.used_in_fork()
+        return getattr(self._primary, operation.method)(*args)
 
     def _prepare(
         self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]

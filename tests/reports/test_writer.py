@@ -23,6 +23,7 @@ from reports.record.records import Window
 from reports.record.totals import fold, summarise
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
+from tests.guards import guards
 from tests.reports.records_for_tests import MANIFEST, divergence, window, write_run
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc, mount or RLIMIT_FSIZE")
@@ -118,6 +119,42 @@ class TestCreate:
     def test_refuses_a_run_id_that_is_a_path(self, tmp_path: Path, run_id: str) -> None:
         with pytest.raises(RunDirectoryError, match="expected a plain directory name"):
             create(tmp_path, run_id)
+
+    @needs_linux
+    @guards("reports/writer.py", "if is_inside(path, RUN_FILE) else", "if True else")
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_a_pipe_in_the_place_of_a_file_is_refused_and_waits_for_nobody(self, tmp_path: Path, rank: int) -> None:
+        def late(*_: Any) -> None:
+            raise AssertionError("waits for somebody to write into a pipe")
+
+        (tmp_path / "r1").mkdir()
+        os.mkfifo(tmp_path / "r1" / "run.json")
+        os.mkfifo(tmp_path / "r1" / f".run.json.{os.getpid()}.tmp")
+        before = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, 3, 3)
+        try:
+            with pytest.raises(RunDirectoryError, match="holds run of unknown id already"):
+                create(tmp_path, rank=rank, world_size=2)
+            (tmp_path / "r1" / "run.json").unlink()
+            assert create(tmp_path, rank=rank, world_size=2).event("x")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    @guards("reports/writer.py", "if path.is_symlink():", "if False:")
+    @guards(
+        "reports/disk/layout.py", "            temporary.unlink()  # of a process", "            pass  # of a process"
+    )
+    def test_a_link_out_of_the_directory_is_not_followed(self, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (tmp_path / "r1").symlink_to(outside)
+        with pytest.raises(RunDirectoryError, match="r1: is a symbolic link, which is not followed"):
+            create(tmp_path)
+        (tmp_path / "r2").mkdir()
+        (tmp_path / "r2" / f".run.json.{os.getpid()}.tmp").symlink_to(outside / "planted")
+        create(tmp_path, "r2")
+        assert not list(outside.iterdir())
 
     def test_says_what_stands_in_the_way(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -239,6 +276,20 @@ class TestLines:
         assert writer.close({})
         assert lines(writer.path)[-1]["lines"] == 800
 
+    def test_the_first_loss_is_said_at_once_and_all_of_them_at_the_end(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        writer = create(tmp_path)
+        said = []
+        for _ in range(3):
+            writer.cache("c", policy=object())
+            said.append(capsys.readouterr().err)
+        writer.close({})
+
+        assert "r1: line can't be written: object is no JSON; the training goes on, this run can't pass" in said[0]
+        assert said[1:] == ["", ""]
+        assert "r1: 3 lines lost: object is no JSON; this run can't pass" in capsys.readouterr().err
+
     def test_the_number_of_distinct_faults_is_bounded(self, tmp_path: Path) -> None:
         writer = create(tmp_path)
         for number in range(100):
@@ -300,6 +351,23 @@ class TestAccidents:
         assert f"rank-0000.jsonl: the writer lost {writer.lost_lines} lines" in run.problems
         assert any("No space left on device" in problem for problem in run.problems)
         assert any("summary.json and the windows disagree on ops" in problem for problem in run.problems)
+
+    @needs_linux
+    @guards("reports/disk/losses.py", "os.pwrite(fd, data, 0)", "pass")
+    @guards("reports/read/consistency.py", "if may_go_on and ended_well", "if ended_well")
+    def test_a_full_disk_is_the_cause_that_is_named_also_where_nobody_could_close(self, small_disk: Path) -> None:
+        writer = create(small_disk)
+        while writer.window(window(writer._lines)):
+            pass
+        for seq in range(3):
+            writer.window(window(seq))
+
+        run = read_run(writer.path)
+        assert (run.state, run.lost) == ("crashed", "4 lines lost: No space left on device"), "not in progress for ever"
+        writer.close({"state": "complete"})
+        assert read_run(writer.path).lost.startswith(
+            "5 lines lost: No space left on device; summary not written: No sp"
+        )
 
     @needs_linux
     def test_short_write_tears_one_line(self, tmp_path: Path) -> None:

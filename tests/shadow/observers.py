@@ -38,7 +38,10 @@ class Recorder:
         self.failed_steps.append(step)
         self.faults.append(error)
 
-    def torn(self) -> None:
+    def torn(self, cut: BaseException) -> None:
+        self.n_torn += 1
+
+    def used_in_fork(self) -> None:
         self.n_torn += 1
 
     def meddled(self, changed: list[str], by_primary: bool) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from reports.disk.run_id import run_id
+from reports.errors import RunDirectoryError
 from reports.reader import find_runs, read_run
 from reports.record.words import Verdict
 from reports.writer import RunWriter
@@ -170,3 +171,33 @@ def test_ranks_on_one_machine_share_their_launcher() -> None:
 
     assert local.startswith("job-")
     assert f"-{os.getppid()}-" in local
+
+
+@guards("reports/disk/run_id.py", "if not _NUMBER.fullmatch(text):", "if False:")
+@guards("reports/disk/run_id.py", "if not rank < size:", "if False:")
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ({"RANK": "-1"}, r"RANK='-1': expected a whole number"),
+        ({"RANK": ""}, r"RANK='': expected a whole number"),
+        ({"RANK": "12345678901"}, r"RANK='12345678901': expected a whole number below 1,000,000,000; set it, or unset"),
+        ({"RANK": "1_0", "WORLD_SIZE": "99"}, r"RANK='1_0'"),
+        ({"RANK": "\u0661"}, r"RANK='\u0661'"),
+        ({"RANK": "one"}, r"RANK='one'"),
+        ({"WORLD_SIZE": ""}, r"WORLD_SIZE=''"),
+        ({"WORLD_SIZE": "-2"}, r"WORLD_SIZE='-2'"),
+        ({"WORLD_SIZE": "0"}, r"RANK=0 of WORLD_SIZE=0"),
+        ({"RANK": "3", "WORLD_SIZE": "2"}, r"RANK=3 of WORLD_SIZE=2: expected a rank below the number of ranks"),
+        ({"RANK": "1"}, r"RANK=1 of WORLD_SIZE=1"),
+    ],
+)
+def test_what_a_launcher_says_is_refused_at_the_start_in_one_sentence(
+    tmp_path: Path, said: dict[str, str], refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in said.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(RunDirectoryError, match=refused):
+        Lockstep(tmp_path / "runs", ValidationConfig(selftest=False))
+    assert not (tmp_path / "runs").exists()

@@ -7,11 +7,8 @@ import time
 from rich.console import Console
 
 from reports.content.text import line
-from reports.errors import RunUnreadable
 from reports.formats.terminal.run import first_lines
-from reports.reader import read_run
 from reports.record.run import Run
-from reports.record.words import EXIT_CODE, Verdict
 from validator.commands.report import write_page
 from validator.gate.judgement import judge
 from validator.session import Lockstep
@@ -32,23 +29,17 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
     Returns:
         The verdict's exit code; None on a rank that does not judge.
     """
-    code = EXIT_CODE[Verdict.INCONCLUSIVE]
+    run = closed_run(lockstep, err)
+    if run is None:
+        return None
+    judgement = judge([run])
+    first_lines(run, judgement, out)
     try:
-        run = closed_run(lockstep, err)
-    except RunUnreadable as problem:
-        err.print(line(problem, 4000), soft_wrap=True)
-    else:
-        if run is None:
-            return None
-        judgement = judge([run])
-        first_lines(run, judgement, out)
-        try:
-            out.print(line(f"report: {write_page(run, judgement)}", 4000), soft_wrap=True)
-        except Exception as problem:  # the verdict stands without a page
-            err.print(line(f"no HTML page was written: {problem}", 4000), soft_wrap=True)
-        code = judgement.exit_code
+        out.print(line(f"report: {write_page(run, judgement)}", 4000), soft_wrap=True)
+    except Exception as problem:  # the verdict stands without a page
+        err.print(line(f"no HTML page was written: {problem}", 4000), soft_wrap=True)
     out.print(line(f"run directory: {lockstep.run_dir}", 4000), soft_wrap=True)
-    return code
+    return judgement.exit_code
 
 
 def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | None:
@@ -64,15 +55,12 @@ def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | 
 
     Returns:
         The run as it stands on disk; None on a rank that does not judge.
-
-    Raises:
-        RunUnreadable: If nothing of it is there.
     """
     if lockstep.rank:
         text = f"rank {lockstep.rank} of {lockstep.world_size} closed; rank 0 judges: {lockstep.run_dir}"
         err.print(text, soft_wrap=True)
         return None
     end = time.monotonic() + (wait_s if lockstep.world_size > 1 else 0.0)
-    while (run := read_run(lockstep.run_dir)).state == "in progress" and time.monotonic() < end:
+    while (run := lockstep.on_disk()).state == "in progress" and time.monotonic() < end:
         time.sleep(_EVERY_S)
     return run

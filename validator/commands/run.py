@@ -17,6 +17,7 @@ from validator.commands.at_close import judge_at_close
 from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.show import console
 from validator.config import ValidationConfig
+from validator.endings import HostEnding, by_error
 from validator.errors import ConfigError
 from validator.script import Ending, run_script
 from validator.session import Lockstep
@@ -41,7 +42,7 @@ def main(arguments: Namespace) -> int:
     if arguments.primary:
         settings["world_model_cfg.use_new_cache_manager"] = arguments.primary == "new"
     sessions: list[Lockstep] = []
-    state = "crashed"
+    ended = HostEnding("crashed")
 
     def opened(given: Mapping[str, Any], about: Mapping[str, Any]) -> Lockstep:
         config = ValidationConfig.from_mapping(dict(given))
@@ -59,12 +60,12 @@ def main(arguments: Namespace) -> int:
         install(opened, force=True)
         override(settings, lambda text: err.print(text, soft_wrap=True))
         ending = run_script(arguments.script, arguments.args, passed_on=_REFUSALS)
-        state = {0: "complete", 130: "interrupted"}.get(ending.code, "crashed")
+        ended = by_error(ending.error, uncaught=True)
     except (LightZeroMismatch, LightZeroMissing, SettingsError) as refused:
         raise ConfigError(str(refused)) from None
     finally:
         for session in sessions:
-            session.close(state)
+            session.close(*ended)
     return _judged(sessions, ending, arguments.script, out, err)
 
 

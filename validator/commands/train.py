@@ -51,7 +51,7 @@ def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out
             with display(err, config.total_env_steps, lockstep.totals, quiet) as shown:
                 train(config, validation=lockstep, on_progress=shown)
         except KeyboardInterrupt:
-            lockstep.close(state="interrupted")
+            lockstep.close()
             err.print("interrupted; what was recorded is judged as an incomplete run")
         except BaseException:
             err.print(f"the training stopped with an error; recorded until then: {lockstep.run_dir}", soft_wrap=True)

@@ -56,6 +56,11 @@ class DeviceLooks:
         self._at_once = {"control": _AT_ONCE, "candidate": _AT_ONCE}
         self.begun = self.active = False
 
+    @property
+    def under_way(self) -> bool:
+        """Whether something is launched whose result is not here yet."""
+        return bool(self._lookups or self._queue.pending)
+
     def begin(self) -> None:
         """Learn that an entry was stored whose hashes come from a device."""
         if not self.begun:

@@ -55,6 +55,11 @@ class Counters:
         self.harness_ns = 0
 
     @property
+    def has_any(self) -> bool:
+        """Whether anything was counted since the last window."""
+        return bool(self.coverage or self.divergences or self.dropped) or self._ops_ever() != self._before
+
+    @property
     def ops(self) -> dict[str, int]:
         """Operations by ``kind.pool``."""
         before = self._before

@@ -27,6 +27,7 @@ from validator.models.pools import covers
 from validator.observe.audits import Audits
 from validator.observe.handed_out import HandedOut
 from validator.observe.lookups import Lookups
+from validator.observe.running import interrupted
 from validator.observe.sets import Pending, Sets
 
 _CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
@@ -37,6 +38,9 @@ class Session(Sink, Protocol):
 
     def window(self, pair: Pair, *, force: bool) -> None:
         """Write a window, at once or if it is due."""
+
+    def used_in_fork(self) -> None:
+        """Leave a mark that a forked child used the cache."""
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Register a deep copy of a pair."""
@@ -151,10 +155,15 @@ class Pair:
         """Count a failure of the harness itself; such a run can't pass."""
         self.case.harness_failed(step, error)
 
-    def torn(self) -> None:
+    def torn(self, cut: BaseException) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
         self._torn = True
         self.counters.dropped["operations interrupted half-way"] += 1
+        self._session.event("interrupted", f"{self.name}: {type(cut).__name__} {interrupted(cut)}".rstrip())
+
+    def used_in_fork(self) -> None:
+        """Note, in a forked child, that the cache is used there, where nobody watches."""
+        self._session.used_in_fork()
 
     def meddled(self, changed: list[str], by_primary: bool) -> None:
         """Charge a side with having changed process-wide state."""

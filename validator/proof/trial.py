@@ -65,6 +65,9 @@ class Trial:
     def event(self, name: str, detail: str = "") -> None:
         """Nothing to write."""
 
+    def used_in_fork(self) -> None:
+        """Nothing to mark."""
+
     def harness_failed(self, step: str, error: Exception) -> None:
         """Keep what the harness itself raised."""
         self.failures.append(error)

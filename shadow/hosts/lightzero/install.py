@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import isfunction
 from typing import Any
 
 from shadow.hosts.lightzero.errors import LightZeroMismatch, missing
@@ -64,6 +66,9 @@ def install(open_validation: OpenValidation | None = None, *, force: bool = Fals
     _installation = Installation(open_validation, force)
     _hook_models(base, _installation)
     _hook_engine(_installation)
+    with suppress(ImportError):
+        for entry in training_entries():
+            replace_everywhere(entry, _telling_of_failure(entry, _installation))
     return _installation
 
 
@@ -115,10 +120,7 @@ def _hook_engine(installation: Installation) -> None:
         installation.compiled(compiled)
         return compiled
 
-    # Whoever imported the function by name holds the old one; LightZero's entries do.
-    for module in list(sys.modules.values()):
-        if module is not None and getattr(module, "__dict__", {}).get("compile_config") is compile_config:
-            module.compile_config = compiling  # type: ignore[attr-defined]
+    replace_everywhere(compile_config, compiling)
     policy = import_module("ding.policy.base_policy").Policy
     learner = import_module("ding.worker").BaseLearner
     after(policy, "__init__", lambda self: watch_policy(self, installation))
@@ -131,6 +133,39 @@ def _hook_engine(installation: Installation) -> None:
         return train(self, data, envstep, *args, **kwargs)
 
     learner.train = training
+
+
+def _telling_of_failure(entry: Callable[..., Any], installation: Installation) -> Callable[..., Any]:
+    @wraps(entry)
+    def training(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return entry(*args, **kwargs)
+        except BaseException as error:
+            installation.failed(error)
+            raise
+
+    return training
+
+
+def training_entries() -> list[Any]:
+    """Return the functions that LightZero's scripts call.
+
+    Raises:
+        ImportError: If there are none.
+    """
+    return [
+        entry
+        for name, entry in vars(import_module("lzero.entry")).items()
+        if name.startswith(("train_", "eval_")) and isfunction(entry)
+    ]
+
+
+def replace_everywhere(old: Any, new: Any) -> None:
+    """Put another function in the place of one, also where it was imported by name: scripts hold theirs so."""
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is old and name != "__wrapped__":
+                setattr(module, name, new)
 
 
 def after(cls: Any, name: str, then: Callable[[Any], None]) -> None:

@@ -62,6 +62,11 @@ class Installation:
         self.exp_name = str(read_field(config, "exp_name", "") or "")
         self.about |= {"exp_name": self.exp_name, "seed": read_field(config, "seed", None), "config": config}
 
+    def failed(self, error: BaseException) -> None:
+        """Learn that a training entry ended by an error."""
+        if self.validation is not None:
+            self.validation.host_failed(error)
+
     def wants(self, world_model: Any) -> bool:
         """Tell whether a world model is to be validated."""
         return self.force or bool(read_field(world_model.config, "cache_validation_mode", False))

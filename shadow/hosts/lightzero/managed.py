@@ -10,6 +10,7 @@ from typing import Any
 from shadow.hosts.lightzero.attachment import ATTRIBUTE
 from shadow.hosts.lightzero.inline import ROOTS
 from shadow.hosts.lightzero.package import METHODS, PackageStore
+from shadow.wrapper.unpicklable import Unpicklable
 
 
 class ManagedAttachment:
@@ -81,7 +82,7 @@ class ManagedAttachment:
         return result
 
 
-class ManagerFacade:
+class ManagerFacade(Unpicklable):
     """What a world model in manager mode gets in the place of its manager.
 
     Operations go through the shadow, clears of single pools included; everything else (statistics, scratch lists,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from functools import wraps
-from importlib import import_module
 from typing import Any
 
+from shadow.hosts.lightzero.install import replace_everywhere, training_entries
 from shadow.settings import SettingsError, nearest
 
 _SHORT = {
@@ -32,17 +31,8 @@ def override(settings: Mapping[str, Any], say: Callable[[str], None]) -> None:
     Raises:
         SettingsError: From the entry itself, before it trains, if a table on the way does not exist.
     """
-    entries = import_module("lzero.entry")
-    for name, entry in list(vars(entries).items()):
-        if name.startswith(("train_", "eval_")) and inspect.isfunction(entry):
-            _replace(entry, _overriding(entry, settings, say))
-
-
-def _replace(old: Any, new: Any) -> None:
-    for module in list(sys.modules.values()):
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if value is old and (name != "__wrapped__"):
-                setattr(module, name, new)
+    for entry in training_entries():
+        replace_everywhere(entry, _overriding(entry, settings, say))
 
 
 def _overriding(entry: Callable[..., Any], settings: Mapping[str, Any], say: Callable[[str], None]) -> Any:

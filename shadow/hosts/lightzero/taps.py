@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol
 
+from shadow.wrapper.unpicklable import Unpicklable
+
 
 class Switchboard(Protocol):
     """Where a tap sends what it sees."""
@@ -19,7 +21,7 @@ class Switchboard(Protocol):
         """Run a clear."""
 
 
-class Tap(MutableMapping[Any, Any]):
+class Tap(Unpicklable, MutableMapping[Any, Any]):
     """One of LightZero's dicts, tapped. Everything that is no lookup, set or clear goes to the dict itself.
 
     Args:

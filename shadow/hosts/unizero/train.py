@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,12 +113,15 @@ def train(
     started = time.perf_counter()
     streams = np.random.SeedSequence(config.seed).spawn(4)
     env_rng, play_rng, replay_rng, weight_rng = (np.random.default_rng(stream) for stream in streams)
-    with _threads(config.torch_threads):
+    with _threads(config.torch_threads), ExitStack() as ended:
         envs = Envs(config.env_id, config.env_num, env_rng)
         try:
             seed = int(weight_rng.integers(2**31))
             network = build_network(config.world_model_cfg, envs.observation_dim, envs.num_actions, seed, config.device)
             built = build_cache(config.world_model_cfg, config.env_num, validation, name="collect")
+            if validation is None and built.validation is not None:
+                # build_cache opened this session for us, so nobody else knows that the run is over.
+                ended.callback(getattr(built.validation, "close", lambda: None))
             if on_cache is not None:
                 built = built._replace(cache=on_cache(built.cache))
             world_model = WorldModel(network, config.world_model_cfg, built)
@@ -140,7 +143,7 @@ def train(
                     on_progress(_progress(config, collector, learner, losses, started))
         finally:
             envs.close()
-    result = TrainResult(
+    return TrainResult(
         episode_returns=collector.finished,
         actions_digest=collector.actions_digest.hexdigest(),
         weights_digest=weights_digest(network),
@@ -152,12 +155,6 @@ def train(
         system=built.system,
         network=network,
     )
-    if validation is None and built.validation is not None:
-        # build_cache opened this session for us, so nobody else knows that the run is over.
-        close = getattr(built.validation, "close", None)
-        if close is not None:
-            close()
-    return result
 
 
 def weights_digest(network: Network) -> str:

@@ -96,7 +96,7 @@ def test_a_script_that_builds_no_world_model_is_inconclusive(tmp_path: Path) -> 
     assert "INCONCLUSIVE: mine.py built no UniZero world model, so nothing was compared" in done.stdout
 
 
-@guards("validator/script.py", "(end.code or 0) & 0xFF", "end.code or 0")
+@guards("validator/endings.py", "given & 0xFF if", "given if")
 @pytest.mark.parametrize(
     ("text", "code", "shown"),
     [

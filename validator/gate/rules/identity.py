@@ -82,7 +82,7 @@ def dropped(run: Run) -> dict[str, int]:
 def is_sound(run: Run) -> bool:
     """Say whether a run may count: whole, readable, nothing dropped or sampled."""
     whole = run.state == (run.summary or {}).get("state", "complete") == "complete"
-    return whole and not run.problems and not dropped(run) and not sampled(run)
+    return whole and not (run.lost or run.problems or dropped(run) or sampled(run))
 
 
 def setting(run: Run) -> str:

@@ -49,9 +49,12 @@ def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 
     def look(run: Run) -> tuple[str, str]:
         said = (run.summary or {}).get("state", "complete")
-        if run.state == said == "complete":
+        if run.state == said == "complete" and not run.lost:
             return "", ""
         found = run.state if said in ("complete", run.state) else f"{run.state}, summary says {said!r:.40}"
+        found += f", the host ended {run.ended}" if run.ended else ""
+        if run.lost:
+            return f"{found}, {run.lost}", "see to that and record it again"
         return found, _INCOMPLETE[run.state] or remedy("again", run)
 
     yield from each(evidence.runs, "a complete run", look, "complete")

@@ -15,6 +15,7 @@ import torch
 import shadow.switch
 from shadow.hosts.unizero import Progress, TrainConfig, TrainResult, load_config, train
 from shadow.hosts.unizero.envs import Envs
+from tests.guards import guards
 
 ROOT = Path(__file__).parents[4]
 
@@ -57,6 +58,7 @@ class Listener:
 
     def close(self) -> None:
         self.closed += 1
+        self.on_its_way = sys.exc_info()[1]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,20 @@ def test_a_session_opened_for_the_run_is_closed_with_it(monkeypatch: pytest.Monk
     listener = Listener()
     monkeypatch.setattr(shadow.switch, "installed_validation", lambda settings: listener)
     train(smoke(total_env_steps=40, world_model_cfg={"cache_validation_mode": True}))
+    assert (listener.closed, listener.on_its_way) == (1, None)
+
+
+@guards("shadow/hosts/unizero/train.py", "ended.callback(", "print(")
+def test_it_is_closed_as_well_where_the_training_fails_and_can_see_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise ValueError("broke")
+
+    listener = Listener()
+    monkeypatch.setattr(shadow.switch, "installed_validation", lambda settings: listener)
+    with pytest.raises(ValueError, match="broke"):
+        train(smoke(total_env_steps=40, world_model_cfg={"cache_validation_mode": True}), on_progress=fail)
     assert listener.closed == 1
+    assert isinstance(listener.on_its_way, ValueError)
 
 
 def test_the_cache_is_used_and_both_outcomes_occur(plain: TrainResult) -> None:
