@@ -84,7 +84,7 @@ def rich_window(seq: int) -> Window:
         seq=seq,
         t_s=5.0 * (seq + 1),
         ops=dict.fromkeys(_OPERATIONS, 20_000 // len(_OPERATIONS)),
-        lookups={pool: {"both_hit_equal": 2500, "both_miss": 300} for pool in ("init", "wm", "hierarchical")},
+        lookups={pool: {"both_hit_equal": 2500, "both_miss": 357} for pool in ("init", "wm", "hierarchical")},
         coverage={"overwrites": 9, "evictions": 8, "ring_wraps": 2, "clears_recur": 60, "searches": 60, "episodes": 9},
         envs={str(env): 700 for env in range(4)},
         latency_ns={

@@ -18,6 +18,7 @@ from reports.disk.losses import noted, told
 from reports.errors import RunUnreadable
 from reports.read.consistency import (
     absent_ranks,
+    contradictions,
     count_what_was_written,
     disagreements,
     schema_problems,
@@ -26,7 +27,9 @@ from reports.read.consistency import (
 )
 from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
+from reports.record.inventory import at_odds
 from reports.record.records import Divergence
+from reports.record.redaction import redacted
 from reports.record.run import Run, created
 from reports.record.totals import add_counts, fold
 
@@ -94,7 +97,10 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         run.events += lines.events
         run.ranks[lines.rank] = lines.about if lines.rank else manifest
         run.digests[rank_file(lines.rank)] = str((lines.close or {}).get("digest", ""))
+        for cache, sides in lines.inventory.held.items():
+            run.most_held[lines.rank, cache] = {side: most for side, (most, _) in sides.items()}
         add_counts(run.n_events, lines.n_events)
+        problems += contradictions(lines, run.ranks[lines.rank])
     run.totals = fold(run.windows)
     run.divergences = _with_evidence(path, run.divergences, problems)
     if summary is not None:
@@ -104,8 +110,10 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         problems.append(f"{SUMMARY_FILE} is missing or unreadable: the run did not end in order")
     if state == "complete":
         problems += uncounted(run)
+        problems += at_odds(run.totals) if "validation" in manifest else ()  # counted by a session, each by itself
     else:
         count_what_was_written(run)
+    run.manifest = redacted(run.manifest)  # of a version that wrote secrets too
     # Where something more telling is said of a file already, this adds nothing.
     problems += [one for one in changed if not any(said.startswith(one.split()[0]) for said in problems)]
     return run

@@ -42,7 +42,9 @@ from reports.disk.process import identity
 from reports.disk.seal import new_digest, seal
 from reports.errors import RunDirectoryError
 from reports.record.codec import to_json
+from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
+from reports.record.redaction import redacted
 from reports.record.words import SCHEMA
 
 # What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
@@ -79,6 +81,8 @@ class RunWriter:
         self._lines = 0
         self._digest = new_digest()  # of all that stands in the file of lines
         self._torn = False
+        self._inventory = Inventory()
+        self._seal = ""
         self._closed: bool | None = None
         self._has_open = False
 
@@ -108,7 +112,7 @@ class RunWriter:
         path = Path(out).absolute() / run_id  # the host may change its directory later
         advice = "choose another output directory or run id, or move the old run away"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        fd = -1
+        fd, filled = -1, dict(manifest)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if path.is_symlink():
@@ -119,8 +123,8 @@ class RunWriter:
             reserve(path, rank)
             if rank == 0:
                 filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
-                filled = {"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}
-                write_atomically(path / RUN_FILE, seal(encoded(described(filled), indent=1)))
+                filled = redacted(described({"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}))
+                write_atomically(path / RUN_FILE, seal(encoded(filled, indent=1)))
         except RunDirectoryError:
             raise
         except FileExistsError as found:
@@ -137,9 +141,10 @@ class RunWriter:
                 f"{path}: {what}; expected a directory that can be written; mend it, or choose another one"
             ) from problem
         writer = cls(path, fd, rank, evidence_limit_bytes)
+        writer._inventory.ran = filled
         if rank:
             own = {name: manifest[name] for name in _OF_EACH_RANK if name in manifest}
-            writer._line("rank", lambda: described({**identity(), **own}))
+            writer._line("rank", lambda: redacted(described({**identity(), **own})))
         return writer
 
     def elapsed_s(self) -> float:
@@ -148,7 +153,7 @@ class RunWriter:
 
     def cache(self, name: str, **about: Any) -> bool:
         """Write that a pair is shadowed: ``control``, ``candidate`` class names, ``primary``, ``policy``."""
-        return self._line("cache", lambda: {**about, "cache": name})
+        return self._line("cache", lambda: {**redacted(about), "cache": name})
 
     def window(self, window: Window) -> bool:
         """Write one window of counters; False if that line is lost."""
@@ -160,11 +165,13 @@ class RunWriter:
 
     def divergence(self, divergence: Divergence) -> bool:
         """Write one divergence in full; False if that line is lost."""
-        return self._line("divergence", lambda: to_json(divergence) | {"rank": self.rank})
+        return self._line(
+            "divergence", lambda: redacted(to_json(divergence)) | {"rank": self.rank, "cache": divergence.cache}
+        )
 
     def event(self, name: str, detail: str = "") -> bool:
         """Write that something happened in the life of the host or of the harness."""
-        return self._line("event", lambda: {"event": name, "detail": detail})
+        return self._line("event", lambda: {"event": name, "detail": redacted(detail)})
 
     def evidence(self, file_name: str, blob: bytes) -> str:
         """Keep the serialised tensors of one divergence.
@@ -221,7 +228,8 @@ class RunWriter:
             }
             if os.path.lexists(self.path / forked_file(self.rank)):
                 ending["forked"] = True
-            self._line("close", lambda: {"run_id": self.path.name, **ending, **self._account()})
+            inventory = self._inventory.told(described(summary))
+            self._line("close", lambda: {"run_id": self.path.name, **ending, **self._account(), "inventory": inventory})
             self._closed = False
             for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
                 try:
@@ -277,7 +285,7 @@ class RunWriter:
 
     def _summarise(self, summary: Mapping[str, Any]) -> None:
         if self.rank == 0:
-            whole = encoded({**summary, "writer": self._account()}, indent=1)
+            whole = encoded({**summary, "writer": self._account(), "lines_digest": self._seal}, indent=1)
             write_atomically(self.path / SUMMARY_FILE, seal(whole))
 
     def _account(self) -> dict[str, Any]:
@@ -290,6 +298,7 @@ class RunWriter:
                 line["t_s"] = round(self.elapsed_s(), 6)
             self._append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
             self._lines += 1
+            self._inventory.add(line)
 
         return self._write("line", append)
 
@@ -312,7 +321,9 @@ class RunWriter:
         before = self._digest.copy()
         if self._torn:
             before.update(b"\n")
-        return seal(encoded(line), before)
+        sealed = seal(encoded(line), before)
+        self._seal = str(json.loads(sealed)["digest"])
+        return sealed
 
     def _append(self, data: bytes) -> None:
         fd = self._own_file()

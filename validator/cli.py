@@ -11,10 +11,13 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
+from reports.content.text import clean
 from reports.errors import RunDirectoryError, RunUnreadable
 from reports.record.words import EXIT_HARNESS, EXIT_USAGE
 from validator.commands.arguments import parser
 from validator.errors import LockstepError
+
+_MOST_SAID = 4000  # characters of one problem
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except (LockstepError, RunUnreadable, RunDirectoryError) as problem:
-        print(f"kv-lockstep {arguments.command}: {problem}", file=sys.stderr)
+        print(f"kv-lockstep {arguments.command}: {clean(problem, _MOST_SAID)}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         print(f"kv-lockstep {arguments.command}: interrupted", file=sys.stderr)
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.traceback:
             traceback.print_exc()
         print(
-            f"kv-lockstep {arguments.command}: unexpected {type(fault).__name__}: {fault}\n"
+            f"kv-lockstep {arguments.command}: unexpected {type(fault).__name__}: {clean(fault, _MOST_SAID)}\n"
             "This is a fault of kv-lockstep or of the training it ran, and no verdict on the candidate.\n"
             "Run the command again with --traceback and report its output; CONTRIBUTING.md says where and with what.",
             file=sys.stderr,

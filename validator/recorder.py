@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from reports.aloud import say
 from reports.record.records import Divergence, Window
+from reports.record.redaction import in_a_log
 from reports.record.totals import Totals, joined, summarise
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
@@ -146,7 +147,7 @@ class Recorder:
             self._first = self._first or divergence
             self._writer.divergence(divergence)
             if self._config.on_divergence == "log":
-                logger.warning("KV cache divergence %d: %s", ident, divergence.explanation)
+                logger.warning("KV cache divergence %d: %s", ident, in_a_log(divergence.explanation))
             return True
 
     def window(self, pair: Counted, *, force: bool, from_outside: bool = False) -> None:
@@ -184,7 +185,7 @@ class Recorder:
         if self._harness_failures[kind] == 1:
             detail = f"at the step {step!r}: " + "".join(traceback.format_exception(error)[-6:])
             self._writer.event("harness_fault", detail)
-            logger.error("kv-lockstep itself failed, training goes on, this run can't pass: %s", detail)
+            logger.error("kv-lockstep itself failed, training goes on, this run can't pass: %s", in_a_log(detail))
 
     def live(self, tb_logger: Any) -> None:
         """Show what is counted from here on in this TensorBoard writer."""

@@ -77,6 +77,7 @@ class Lockstep(Unpicklable):
             "rank": self.rank,
             "world_size": self.world_size,
             **provenance(),
+            "host": "own",  # unless it says which; remedies are for what was watched
             "validation": asdict(self.config),
             "selftest": quick_selftest().summary() if self.config.selftest else None,
             **(manifest_extra or {}),

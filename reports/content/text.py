@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from reports.record.redaction import in_a_log, shortened
+
 _VISIBLE = frozenset("\n")
 
 
@@ -15,12 +17,13 @@ def clean(value: object, limit: int = 400) -> str:
         limit: Most characters; what is cut is counted in its place.
 
     Returns:
-        The text. Control, format, private and unpaired characters are shown by their escapes; line ends stay.
+        The text. Control, format, private and unpaired characters are shown by their escapes; line ends stay. Under
+        GitHub Actions, whose log takes commands, nothing in it is one.
     """
-    text = str(value)
+    text = shortened(str(value))
     if len(text) > limit:
         text = f"{text[:limit]} [{len(text) - limit:,} more characters]"
-    return "".join(_shown(char) for char in text)
+    return in_a_log("".join(_shown(char) for char in text))
 
 
 def line(value: object, limit: int = 400) -> str:

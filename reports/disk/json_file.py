@@ -11,7 +11,8 @@ from typing import Any
 from reports.disk.seal import is_sealed
 
 CHANGED = "changed after it was written: its digest does not fit its content"
-MOST_BYTES = 256 << 20
+MOST_BYTES = 64 << 20
+DEEPEST = 64  # levels of lists and objects in one another
 _UNSEALED = "lacks its digest, with which it was written: it was changed"
 
 
@@ -22,6 +23,28 @@ def is_inside(path: Path, name: str) -> bool:
         return target.is_relative_to(path.resolve()) and stat.S_ISREG(target.stat().st_mode)
     except (OSError, ValueError, RuntimeError):
         return False
+
+
+def from_text(data: bytes) -> Any:
+    """Read JSON.
+
+    Raises:
+        ValueError: If it is none, or nested more deeply than anything that is written.
+        RecursionError: If it is nested more deeply than it can be read.
+    """
+    content = json.loads(data.decode())
+    if data.count(b"[") + data.count(b"{") > DEEPEST:
+        level, depth = [content], 0
+        while level := [
+            item
+            for one in level
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]:
+            depth += 1
+            if depth > DEEPEST:
+                raise ValueError("nested too deeply")
+    return content
 
 
 def json_file(path: Path, name: str, problems: list[str], changed: list[str]) -> dict[str, Any] | None:
@@ -43,12 +66,13 @@ def json_file(path: Path, name: str, problems: list[str], changed: list[str]) ->
         return None
     try:
         if (size := (path / name).stat().st_size) > MOST_BYTES:
-            problems.append(f"{name} is of {size:,} bytes, more than any that is written; not read")
+            problems.append(f"{name} is of {size:,} bytes, and the limit is {MOST_BYTES:,}; not read")
             return None
         data = (path / name).read_bytes()
-        content = json.loads(data.decode())
+        content = from_text(data)
     except (OSError, ValueError, RecursionError) as fault:
-        problems.append(f"{name} can't be read as JSON: {fault!s:.120}")
+        said = "nested too deeply" if isinstance(fault, RecursionError) else f"{fault!s:.120}"
+        problems.append(f"{name} can't be read as JSON: {said}")
         return None
     if not isinstance(content, dict):
         problems.append(f"{name} holds no object")

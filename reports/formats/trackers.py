@@ -88,6 +88,8 @@ def to_tensorboard(run: Run, judgement: Judgement, page: Path) -> str:
     """Log into ``tensorboard/`` of the run directory; what TensorBoard can't show, the page, goes in as its place."""
     writer_module = _library("torch.utils.tensorboard", "tensorboard")
     directory = run.path / "tensorboard"
+    if directory.is_symlink():
+        raise TrackerUnusable(f"{directory} is a symbolic link, which is not followed; remove it")
     # What an earlier call of this command logged is hidden by the purge, not drawn twice.
     writer: Any = writer_module.SummaryWriter(str(directory), purge_step=0)
     for step, metrics in over_time(run):

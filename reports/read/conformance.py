@@ -14,6 +14,7 @@ from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunDirectoryError
 from reports.read.consistency import schema_problems
+from reports.record.redaction import redacted
 from reports.record.run import ConformanceResult, created
 from reports.record.words import SCHEMA
 
@@ -39,7 +40,7 @@ def write_conformance(out: Path, about: Mapping[str, Any]) -> Path:
     path = out / f"conformance-{stamp}-{os.getpid()}.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, seal(encoded({"schema": SCHEMA, "created": now, **about}, indent=1)))
+        write_atomically(path, seal(encoded(redacted({"schema": SCHEMA, "created": now, **about}), indent=1)))
     except OSError as problem:
         raise RunDirectoryError(f"{path}: {problem.strerror}; expected a directory that can be written") from problem
     return path

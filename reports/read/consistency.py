@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.process import alive
 from reports.read.lines import RankLines
 from reports.record.run import Run, State
-from reports.record.totals import Totals, fold, summarise
+from reports.record.totals import Timed, Totals, fold, summarise
 from reports.record.words import READS, SCHEMA
 
 _NAMED = 5
@@ -56,7 +57,10 @@ def state_of(
     size = manifest.get("world_size")
     all_closed = type(size) is int and len(closed) >= size and all(rank in closed for rank in range(len(closed)))
     said = None if summary is None else summary.get("state")
-    ended_well = all(lines.close.get("state", said) == "complete" for lines in ranks if lines.close is not None)
+    told = ((lines.close or {}).get("inventory") for lines in ranks)
+    states = [each.get("state") for each in told if isinstance(each, Mapping) and each.get("counted")]
+    states += [lines.close.get("state", said) for lines in ranks if lines.close is not None]
+    ended_well = all(state == "complete" for state in states)  # each rank says how its own host ended
     if all_closed and ended_well and said == "complete":
         return "complete"
     if may_go_on and ended_well and not all_closed and said in (None, "complete") and alive(manifest):
@@ -68,7 +72,7 @@ def disagreements(
     summary: Mapping[str, Any], manifest: Mapping[str, Any], totals: Totals, ranks: list[RankLines]
 ) -> Iterator[str]:
     """Hold the summary against the windows: of all ranks, or of rank 0, which wrote it."""
-    if summary.get("run_id", manifest.get("run_id")) != manifest.get("run_id", summary.get("run_id")):
+    if summary.get("run_id") != manifest.get("run_id"):
         yield f"{SUMMARY_FILE} belongs to run {summary.get('run_id')!r:.60}, {RUN_FILE} to another"
     for lines in ranks:
         if lines.close is not None and lines.close.get("run_id") != manifest.get("run_id"):
@@ -76,18 +80,59 @@ def disagreements(
     if len(ranks) > 1 and summary.get("ops") != totals.ops:
         totals = fold(ranks[0].windows())
     folded = json.loads(json.dumps(summarise(totals)))
-    for name in ("ops", "lookups", "divergences", "coverage", "dropped"):
-        said, counted = summary.get(name), folded[name]
-        if said == counted:
-            continue
+    for name in ("ops", "lookups", "divergences", "coverage", "dropped", "lookups_by_pool", "hit_rate", "overhead"):
+        said = summary.get(name)
         if not isinstance(said, dict):
             yield f"{SUMMARY_FILE} says nothing of {name}"
-            continue
-        part = next(part for part in (*said, *counted) if said.get(part) != counted.get(part))
-        yield (
-            f"{SUMMARY_FILE} and the windows disagree on {name}: "
-            f"{part!s:.60} is {said.get(part)!r:.60} in the summary, {counted.get(part)!r:.60} in the windows"
-        )
+        elif parted := _parted(said, folded[name]):
+            where, in_summary, in_windows = parted
+            found = f"{where} is {in_summary} in the summary, {in_windows} in the windows"
+            yield f"{SUMMARY_FILE} and the windows disagree on {name}: {found}"
+    first = next((lines.close for lines in ranks if lines.rank == 0 and lines.close), {})
+    account = summary.get("writer")
+    if isinstance(account, Mapping) and any(account.get(name) != first.get(name) for name in ("lost_lines", "faults")):
+        yield f"{SUMMARY_FILE} and the close of rank 0 disagree on what was lost: {account.get('faults')!r:.200}"
+    if (first.get("inventory") or "lines_digest" in summary) and summary.get("lines_digest") != first.get("digest"):
+        yield f"{SUMMARY_FILE} was written beside another {rank_file(0)} than is here"
+
+
+def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
+    """Hold what one rank wrote against what its close says of it.
+
+    Args:
+        lines: Its lines.
+        ran: What it says of itself: the manifest, or its ``rank`` line.
+    """
+    told = (lines.close or {}).get("inventory")
+    if not isinstance(told, Mapping):
+        return  # of a version before 0.3
+    times = [sum(column) for column in zip((0.0, 0.0, 0), *lines.timed, strict=True)]
+    counted = {**summarise(fold(lines.windows())), "timed": Timed(*times)._asdict()}
+    found = json.loads(json.dumps(replace(lines.inventory, ran=ran).told(counted)))
+    for name in found.keys() - ({"state"} if told.get("counted") else {"state", "counted"}):
+        said, here = told.get(name), found[name]
+        if parted := _parted(said, here):
+            where, in_close, elsewhere = parted
+            yield (
+                f"{rank_file(lines.rank)} contradicts its own close on what it {_SAYS[name]}: "
+                f"{where or name} is {elsewhere}, and {in_close} by the close"
+            )
+
+
+_SAYS = {"ran": "is a run of", "caches": "shadowed", "lines": "wrote", "held": "held", "counted": "counted"}
+
+
+def _parted(said: Any, found: Any, path: str = "") -> tuple[str, str, str] | None:
+    """Return where two pieces of JSON differ first, and what stands there in each; None if they are equal."""
+    if isinstance(said, Mapping) and isinstance(found, Mapping):
+        names = dict.fromkeys((*said, *found))  # ``...`` stands for what is absent, and is no JSON
+        parts = ((f"{path}.{name}".strip("."), said.get(name, ...), found.get(name, ...)) for name in names)
+    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
+        parts = ((f"{path}[{n}]", *pair) for n, pair in enumerate(zip(said, found, strict=True)))
+    else:
+        one, other = ("absent" if each is ... else f"{each!r:.60}" for each in (said, found))
+        return None if type(said) is type(found) and said == found else (path[:60], one, other)
+    return next((parted for part in parts if (parted := _parted(part[1], part[2], part[0]))), None)
 
 
 def uncounted(run: Run) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
-from reports.disk.json_file import json_file
-from reports.disk.layout import RANK_FILE, RUN_FILE, SUMMARY_FILE
+from reports.disk.json_file import is_inside, json_file
+from reports.disk.layout import RANK_FILE, RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.losses import noted, told
 from reports.disk.process import alive
-from reports.read.lines import RankLines, read_open
+from reports.errors import RunUnreadable
+from reports.read.lines import LONGEST_LINE, MOST_BYTES, RankLines, read_open
 from reports.record.records import Divergence
 from reports.record.totals import Totals, fold
 
@@ -36,18 +37,28 @@ class Follower:
         self.lost = ""
 
     def look(self) -> Totals:
-        """Read what is new, and return the totals so far."""
-        ended = (self._path / SUMMARY_FILE).exists()  # before reading: the summary is written last
+        """Read what is new, and return the totals so far.
+
+        Raises:
+            RunUnreadable: If something there is no plain file of the run, or larger than what is written.
+        """
+        ended = is_inside(self._path, SUMMARY_FILE)  # before reading: the summary is written last
         living = alive(json_file(self._path, RUN_FILE, [], []) or {})
         for name in sorted(child.name for child in self._path.iterdir()):
             match = RANK_FILE.fullmatch(name)
-            path = self._path / name
-            if match and int(match[1]) not in self._files and path.is_file() and not path.is_symlink():
-                self._files[int(match[1])] = (path.open("rb"), RankLines(int(match[1])))
+            if (match or name in (RUN_FILE, SUMMARY_FILE)) and not is_inside(self._path, name):
+                raise RunUnreadable(
+                    f"{self._path / name} is no plain file inside the run directory; it is not followed"
+                )
+            if match and int(match[1]) not in self._files:
+                self._files[int(match[1])] = ((self._path / name).open("rb"), RankLines(int(match[1])))
         for rank, (file, lines) in self._files.items():
             lines.open = read_open(self._path, rank, [], [])
             while data := file.read(_MOST_AT_ONCE):
                 *whole, self._rests[rank] = (self._rests.get(rank, b"") + data).split(b"\n")
+                if len(self._rests[rank]) > LONGEST_LINE or file.tell() > MOST_BYTES:
+                    limits = f"a line of {LONGEST_LINE:,} bytes, or {MOST_BYTES:,} in all"
+                    raise RunUnreadable(f"{self._path / rank_file(rank)} is beyond the limit: {limits}")
                 lines.take([raw + b"\n" for raw in whole])
         found = [lines for _, lines in self._files.values()]
         latest = [lines.divergences[-1] for lines in found if lines.divergences]

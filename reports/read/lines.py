@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from errno import EFBIG
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reports.disk.json_file import CHANGED, json_file
+from reports.disk.json_file import CHANGED, from_text, json_file
 from reports.disk.layout import open_file, rank_file
 from reports.disk.seal import is_sealed, new_digest
 from reports.read.schema1 import InFull
 from reports.read.window_check import check_window, window_of
 from reports.read.windows import MOST, Windows, timed
 from reports.record.codec import from_json
+from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
 from reports.record.totals import Timed
 
 EVENTS_KEPT = 2000
+MOST_BYTES = 512 << 20  # of a file of lines
+LONGEST_LINE = 16 << 20  # bytes
 _NAMED_LINES = 5
 _NAMED_REASONS = 20
 
@@ -38,6 +44,7 @@ class RankLines:
         is_sealed: Whether the digest in its close fits every byte before.
         cut_off: Whether the last line lacks its end: the writer was killed, or is writing it now.
         n_read: Lines that could be read.
+        inventory: What all its lines before the close add up to, to hold the close against.
         open: Its open windows, from beside the lines; those that are lines as well are passed over.
     """
 
@@ -51,9 +58,10 @@ class RankLines:
     close: dict[str, Any] | None = None
     cut_off: bool = False
     n_read: int = 0
+    inventory: Inventory = field(default_factory=Inventory)
     open: list[Window] = field(default_factory=list)
     _number: int = 0
-    _faults: dict[str, list[int]] = field(default_factory=dict)
+    _faults: dict[str, tuple[list[int], int]] = field(default_factory=dict)  # the first lines, and how many in all
     _windows: Windows = field(default_factory=Windows)
     _in_full: InFull = field(default_factory=InFull)
     _digest: Any = field(default_factory=new_digest)
@@ -77,10 +85,14 @@ class RankLines:
         """
         for raw in raws:
             self._number += 1
+            if len(raw) > LONGEST_LINE:
+                self._note(f"of more than {LONGEST_LINE:,} bytes, the limit; nothing is read from there on")
+                return
             was_open = self.close is None
             try:
-                self._take(json.loads(raw.decode()))
+                self._take(line := from_text(raw))
                 self.n_read += 1
+                self.inventory.add(line)
             except (ValueError, RecursionError) as fault:
                 if not raw.endswith(b"\n"):
                     self.cut_off = True
@@ -97,7 +109,7 @@ class RankLines:
 
     def problems(self) -> list[str]:
         """Say what can't be read or is missing, one sentence each."""
-        found = [f"{_lines(numbers)}: {reason}" for reason, numbers in self._faults.items()]
+        found = [f"{_lines(numbers, count)}: {reason}" for reason, (numbers, count) in self._faults.items()]
         still_open = self._still_open()
         found += self._windows.gaps(still_open)
         if self.close is not None:
@@ -141,7 +153,8 @@ class RankLines:
     def _note(self, reason: str) -> None:
         if reason not in self._faults and len(self._faults) >= _NAMED_REASONS:
             reason = "further reasons"
-        self._faults.setdefault(reason, []).append(self._number)
+        numbers, count = self._faults.get(reason, ([], 0))
+        self._faults[reason] = ([*numbers, self._number][:_NAMED_LINES], count + 1)
 
 
 def read_lines(
@@ -164,7 +177,9 @@ def read_lines(
     """
     found = RankLines(rank, open=[*open_windows], _windows=Windows(most, with_latency))
     with path.open("rb", buffering=1 << 20) as file:
-        found.take(file)
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise OSError(EFBIG, f"{size:,} bytes, and the limit is {MOST_BYTES:,}")
+        found.take(iter(partial(file.readline, LONGEST_LINE + 1), b""))
     return found
 
 
@@ -208,17 +223,19 @@ def _reason(fault: Exception) -> str:
     return "nested too deeply" if isinstance(fault, RecursionError) else str(fault)
 
 
-def _lines(numbers: list[int]) -> str:
-    named = ", ".join(map(str, numbers[:_NAMED_LINES]))
-    more = len(numbers) - _NAMED_LINES
-    return f"lines {named}{f' and {more} more' if more > 0 else ''}" if len(numbers) > 1 else f"line {named}"
+def _lines(numbers: list[int], count: int) -> str:
+    named = ", ".join(map(str, numbers))
+    more = count - len(numbers)
+    return f"lines {named}{f' and {more} more' if more > 0 else ''}" if count > 1 else f"line {named}"
 
 
 def _losses(close: Mapping[str, Any], n_read: int) -> list[str]:
     """Hold what was read against the account that the writer gave when it closed."""
     losses = []
     written, lost, faults = close.get("lines"), close.get("lost_lines"), close.get("faults")
-    if type(written) is int and written != n_read:
+    if not (type(written) is type(lost) is int and isinstance(faults, Mapping)):
+        losses.append("its close does not say what it wrote and lost")
+    elif written != n_read:
         losses.append(f"{n_read} lines can be read before its close, which counts {written}")
     if type(lost) is int and lost:
         losses.append(f"the writer lost {lost} line{'s' * (lost != 1)}")

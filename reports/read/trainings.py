@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from reports.disk.json_file import json_file
-from reports.disk.layout import encoded, write_atomically
+from reports.disk.layout import described, encoded, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
 from reports.read.consistency import schema_problems
 from reports.record.codec import from_json, to_json
+from reports.record.redaction import redacted
 from reports.record.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
 from reports.record.words import SCHEMA
 
@@ -33,7 +34,9 @@ def write_trainings(trainings: Trainings, derived: Mapping[str, Any]) -> None:
         "trainings": [to_json(training) for training in trainings.trainings],
         "first_differences": [to_json(difference) for difference in trainings.differences],
     }
-    write_atomically(trainings.path / AB_FILE, seal(encoded({**about, **records, **derived}, indent=1)))
+    write_atomically(
+        trainings.path / AB_FILE, seal(encoded(redacted(described({**about, **records, **derived})), indent=1))
+    )
 
 
 def read_trainings(path: Path) -> Trainings:

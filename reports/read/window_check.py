@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 from reports.record.histogram import BUCKETS
 from reports.record.records import COUNTS, Window
-from reports.record.words import Outcome
+from reports.record.words import Cause, Dimension, Fault, Outcome
 
 _BUCKET_NAMES = frozenset(map(str, range(BUCKETS)))
 _OUTCOME_NAMES = frozenset(outcome.value for outcome in Outcome)
+_GROUPS = frozenset("|".join(word.value for word in words) for words in product(Dimension, Cause, Fault))
 _FIELDS = frozenset(Window.__dataclass_fields__)
 _TABLES = (*COUNTS, "bytes_held")
 _NUMBERS = (("seq", 0), ("like", 0), ("harness_ns", 0), ("train_iter", -1), ("env_step", -1))
@@ -49,7 +50,7 @@ def check_window(line: dict[str, Any]) -> None:
             if not histogram.keys() <= _BUCKET_NAMES:
                 raise ValueError("latency outside the histogram's buckets")
         for group in line.get("divergences", ()):
-            if group.count("|") != 2:
+            if group not in _GROUPS:
                 raise ValueError(f"{group!r:.60} is no dimension|cause|fault")
         if type(line["cache"]) is not str:
             raise ValueError("cache is no name")

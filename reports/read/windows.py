@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from reports.record.histogram import total
 from reports.record.records import Window
 from reports.record.totals import Timed, joined
 
@@ -111,8 +110,4 @@ class Windows:
 
 def timed(window: Window) -> list[Timed]:
     """Return what both sides took in a window, if it has latencies."""
-    if not (latency := window.latency_ns):
-        return []
-    sides = [[h for name, h in latency.items() if name.partition(".")[0] == side] for side in ("control", "candidate")]
-    (control_ns, n_control), (candidate_ns, n_candidate) = map(total, sides)
-    return [Timed(control_ns, candidate_ns, min(n_control, n_candidate))]
+    return [Timed.of(window.latency_ns)] if window.latency_ns else []

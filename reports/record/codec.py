@@ -80,8 +80,15 @@ def _rebuilder(hint: Any) -> Rebuild:
         kind: Any = hint
         return lambda value: from_json(kind, _of(Mapping, "an object", value))
     if hint is float:
-        return lambda value: float(value) if type(value) is int else _of(float, "float", value)
+        return _float
     return lambda value: value if type(value) is hint else _of(hint, hint.__name__, value)
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value) if type(value) is int else float(_of(float, "float", value))
+    except OverflowError:
+        raise ValueError(f"{value!r:.40} is no number of seconds or the like") from None
 
 
 def _of(kind: Any, called: str, value: Any) -> Any:

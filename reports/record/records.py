@@ -10,7 +10,8 @@ On disk (schema 2), one run directory holds:
 * ``rank-NNNN.jsonl``: one JSON object a line, each with ``type`` and ``t_s`` (seconds since the run began):
   ``cache`` (a shadowed pair: ``cache`` its name, ``control``, ``candidate`` class names, ``primary``, ``policy``),
   ``window`` (a ``Window`` without its empty tables), ``divergence`` (a ``Divergence``), ``event`` (``event`` a name,
-  ``detail`` text), and ``close`` as the last line of an orderly end.
+  ``detail`` text), and ``close`` as the last line of an
+  orderly end, with an inventory of all lines before it: ``reports.record.inventory``.
 * ``rank-NNNN.open.json``: ``windows``, those that are no line yet, as far as they were counted; gone after the close.
 * ``summary.json``: written atomically at close.
 * ``evidence/*.safetensors``: tensors of single divergences, valid regions only.

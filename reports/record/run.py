@@ -35,6 +35,7 @@ class Run:
         events: The ``event`` lines, the first thousands of each name.
         n_events: How many events there are, by name.
         timed: What both sides took, window by window of those that have latencies.
+        most_held: The most bytes that each side held at the end of a window, by rank and shadowed pair.
         ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
         digests: The digest of each rank's file of lines, empty where it never closed.
         ended: How the host ended, where there is something to say: what follows "the host ended".
@@ -54,6 +55,7 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
     n_events: dict[str, int] = field(default_factory=dict)
     timed: list[Timed] = field(default_factory=list)
+    most_held: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ranks: dict[int, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     ended: str = ""

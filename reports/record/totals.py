@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from reports.record.histogram import percentile
+from reports.record.histogram import percentile, total
 from reports.record.records import COUNTS, LAST, NESTED, Window
 from reports.record.words import DIFFERING, Outcome
 
@@ -120,13 +120,20 @@ class Timed(NamedTuple):
     candidate_ns: float
     n: int
 
+    @classmethod
+    def of(cls, latency_ns: Mapping[str, Mapping[str, int]]) -> Timed:
+        """Add up what both sides took by the histograms of a window."""
+        sides = [[h for name, h in latency_ns.items() if name.startswith(f"{s}.")] for s in ("control", "candidate")]
+        (control_ns, n_control), (candidate_ns, n_candidate) = map(total, sides)
+        return cls(control_ns, candidate_ns, min(n_control, n_candidate))
+
 
 def fold(windows: Iterable[Window]) -> Totals:
     """Add windows up."""
-    total = Totals()
+    totals = Totals()
     for window in windows:
-        total.add(window)
-    return total
+        totals.add(window)
+    return totals
 
 
 def joined(windows: Sequence[Window]) -> Window:
@@ -168,6 +175,7 @@ def summarise(totals: Totals, **about: Any) -> dict[str, Any]:
         },
         "coverage": {**totals.coverage, "envs": totals.envs},
         "latency_ns": latency,
+        "timed": Timed.of(totals.latency_ns)._asdict(),
         "bytes_held": totals.bytes_held,
         "overhead": {
             "harness_ns": totals.harness_ns,

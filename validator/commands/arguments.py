@@ -132,6 +132,7 @@ def _gate(commands: Commands) -> None:
         "kv-lockstep gate runs --policy canary-to-default --waivers legacy-ring",
         "kv-lockstep gate runs --record runs/decision.json --by 'A. Reviewer'",
         "kv-lockstep gate --verify runs/decision.json",
+        "kv-lockstep gate runs --record runs/signed.json --key-file gate.key",
     ]
     codes = f"{_JUDGED};\n--verify: the recorded verdict's code if nothing changed, else 5, or 1 if that was a FAIL"
     add = _command(commands, "gate", "judge runs by a policy: may the candidate ship?", examples, codes)
@@ -145,6 +146,8 @@ def _gate(commands: Commands) -> None:
     add("--record", type=Path, metavar="FILE", help=record)
     add("--by", metavar="NAME", help="who answers for it in the record (default: the user)")
     add("--verify", type=Path, metavar="FILE", help="look whether what a record names is still what it was")
+    signed = "sign the record with HMAC-SHA256, or check its signature, by the key in this file"
+    add("--key-file", type=Path, metavar="FILE", help=signed)
 
 
 def _conformance(commands: Commands) -> None:

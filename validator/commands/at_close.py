@@ -6,6 +6,7 @@ import time
 
 from rich.console import Console
 
+from reports.content.text import line
 from reports.formats.terminal.run import first_lines
 from reports.record.run import Run
 from validator.commands.report import write_page
@@ -34,10 +35,10 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
     judgement = judge([run])
     first_lines(run, judgement, out)
     try:
-        out.print(f"report: {write_page(run, judgement)}", soft_wrap=True)
+        out.print(line(f"report: {write_page(run, judgement)}", 4000), soft_wrap=True)
     except Exception as problem:  # the verdict stands without a page
-        err.print(f"no HTML page was written: {problem}", soft_wrap=True)
-    out.print(f"run directory: {lockstep.run_dir}", soft_wrap=True)
+        err.print(line(f"no HTML page was written: {problem}", 4000), soft_wrap=True)
+    out.print(line(f"run directory: {lockstep.run_dir}", 4000), soft_wrap=True)
     return judgement.exit_code
 
 

@@ -7,6 +7,7 @@ from argparse import Namespace
 from rich.text import Text
 
 from reports.content.comparison import compare
+from reports.content.text import line
 from reports.formats.terminal.layout import Page
 from reports.reader import find_runs, read_run
 from validator.commands.report import write_output
@@ -36,7 +37,7 @@ def main(arguments: Namespace) -> int:
         verdicts = [judgement.verdict.value for judgement in judged]
         page = render_template("compare.html", {"warnings": warnings, "tables": tables, "verdicts": verdicts})
         write_output(path, page)
-        print(path)
+        print(line(path, 4000))
         return 0
     page_of_text = Page(console())
     page_of_text.points(page_of_text.text(warning, "yellow", limit=1000) for warning in warnings)

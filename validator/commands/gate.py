@@ -6,8 +6,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from reports.content.text import line
 from validator.commands.gate_evidence import find_sources, read_sources
-from validator.commands.gate_record import Draft, verify
+from validator.commands.gate_record import Draft, read_key, verify
 from validator.commands.show import console, show_judgement
 from validator.errors import ConfigError
 from validator.gate.judgement import judge
@@ -20,16 +21,19 @@ def main(arguments: Namespace) -> int:
     """Judge, or look again at what was judged.
 
     Args:
-        arguments: ``runs``, ``policy``, ``waivers``, ``record``, ``by`` and ``verify``; see ``arguments.py``.
+        arguments: ``runs, policy, waivers, record, by, verify`` and ``key_file``; see ``arguments.py``.
 
     Returns:
         The verdict's exit code.
     """
     out = console()
+    if arguments.key_file and not (arguments.record or arguments.verify):
+        raise ConfigError("--key-file signs a record, or checks one: add --record FILE, or --verify FILE")
+    key = read_key(arguments.key_file) if arguments.key_file else b""
     if arguments.verify is not None:
         if arguments.runs or arguments.policy or arguments.waivers or arguments.record:
             raise ConfigError("--verify FILE names its own runs, policy and waivers; leave all else away")
-        return verify(arguments.verify, out)
+        return verify(arguments.verify, out, key)
     if not arguments.runs:
         raise ConfigError("name at least one run, or a directory of runs: kv-lockstep gate runs")
     policy_file = find_file("gate", arguments.policy, "gate policy") if arguments.policy else None
@@ -45,10 +49,10 @@ def main(arguments: Namespace) -> int:
     if evidence.trainings and policy.training is None:
         found = ", ".join(str(trainings.path) for trainings in evidence.trainings)
         text = f"not judged, because policy {policy.name!r} has no table [training]: {found}"
-        out.print(text, soft_wrap=True)
+        out.print(line(text, 4000), soft_wrap=True)
     if draft is not None:
-        draft.write(judgement, evidence.now, arguments.by)
-        out.print(f"record: {arguments.record}", soft_wrap=True)
+        draft.write(judgement, evidence.now, arguments.by, key)
+        out.print(line(f"record: {arguments.record}", 4000), soft_wrap=True)
     return judgement.exit_code
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import hmac
 import os
 import socket
 import sys
@@ -22,6 +24,7 @@ from reports.errors import RunUnreadable
 from reports.formats.terminal.layout import STYLES, Page
 from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.record.codec import to_json
+from reports.record.redaction import redacted
 from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
 from validator.commands.arguments import installed_version
 from validator.commands.gate_evidence import Sources, read_sources
@@ -34,6 +37,7 @@ from validator.gate.waivers import load_waivers
 KIND = "rollout record"
 _WHOLE = ("run", "ab")  # directories of which every file counts; of others only the file that is named
 _SHIPPED = {"policy": "gate", "waivers": "waivers"}  # kinds of which some come with every installation
+_LEAST_KEY = 16  # bytes
 _KINDS = (*_WHOLE, "conformance", *_SHIPPED)
 
 
@@ -72,13 +76,14 @@ class Draft:
         items += [_item(kind, path.parent, named_files(path.parent, [path.name]), base) for kind, path in singles]
         return cls(file, items, sources.unread)
 
-    def write(self, judgement: Judgement, now: float, by: str | None) -> None:
+    def write(self, judgement: Judgement, now: float, by: str | None, key: bytes = b"") -> None:
         """Write the record.
 
         Args:
             judgement: What came of it.
             now: The moment of judging, seconds since 1970.
             by: Who answers for it; None for the user of this process.
+            key: What to sign it with; empty for no signature.
 
         Raises:
             LockstepError: If it can't be written: a verdict that was to be recorded and is not is no verdict.
@@ -99,27 +104,46 @@ class Draft:
             "evidence": self.items,
             "unread": self.unread,
         }
+        about = redacted(about)
+        signed = {**about, "hmac": _signature(about, key)} if key else about
         try:
-            write_atomically(self.file, seal(encoded(about, indent=1)))
+            write_atomically(self.file, seal(encoded(signed, indent=1)))
         except OSError as problem:
             raise LockstepError(f"{self.file}: the record can't be written ({problem.strerror})") from None
 
 
-def verify(file: Path, out: Console) -> int:
+def read_key(file: Path) -> bytes:
+    """Read a key for records; blanks and line ends around it are no part of it.
+
+    Raises:
+        ConfigError: If the file can't be read, or what it holds is too short to keep anybody out.
+    """
+    try:
+        key = file.read_bytes().strip() if file.is_file() else b""
+    except OSError as problem:
+        raise ConfigError(f"{file}: the key can't be read ({problem.strerror})") from None
+    if len(key) < _LEAST_KEY:
+        found = f"a key of {len(key)} bytes" if file.is_file() else "no plain file"
+        raise ConfigError(f"{file}: found {found}; expected at least {_LEAST_KEY}: openssl rand -hex 32 > {file}")
+    return key
+
+
+def verify(file: Path, out: Console, key: bytes = b"") -> int:
     """Look whether everything that a record names is still what it was, and judge it again as of that moment.
 
     Args:
         file: The record.
         out: Where to.
+        key: What it must have been signed with; empty to leave a signature unchecked.
 
     Returns:
         The recorded verdict's exit code if nothing changed. Else that of INCONCLUSIVE, because the verdict rests on
         something that is not there any more; a recorded FAIL stays one.
 
     Raises:
-        ConfigError: If there is no record that can be read.
+        ConfigError: If there is no record that can be read, or it was not signed with the key.
     """
-    record = _read(file)
+    record = _read(file, key)
     verdict = Verdict(record["verdict"])
     changes = list(record["changed"])
     for item in record["evidence"]:
@@ -132,12 +156,24 @@ def verify(file: Path, out: Console) -> int:
     if not changes:
         n_files = sum(len(item["files"]) for item in record["evidence"])
         page.points([page.text(f"unchanged: {n_files} files; judged again as of then, the verdict is the same")])
+        page.points([page.text(f"its signature {_SIGNED[bool(key), 'hmac' in record]}")])
         return EXIT_CODE[verdict]
     page.points(page.text(change, limit=1000) for change in changes)
     found = Verdict.FAIL if verdict is Verdict.FAIL else Verdict.INCONCLUSIVE
     rest = page.text(": this is not what was judged; run kv-lockstep gate again")
     page.flush_left(Text.assemble((found.value, STYLES[found]), rest))
     return EXIT_CODE[found]
+
+
+_SIGNED = {  # by whether there is a key, and whether there is a signature
+    (True, True): "was made with this key",
+    (False, True): "can't be checked without the key: --key-file FILE",
+    (False, False): "is missing: digests tell of accidents, and whoever edits can compute them again",
+}
+
+
+def _signature(about: Mapping[str, Any], key: bytes) -> str:
+    return hmac.new(key, encoded(about), hashlib.sha256).hexdigest()
 
 
 def _changes(base: Path, item: Mapping[str, Any]) -> list[str]:
@@ -168,7 +204,7 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
         yield f"{now} (it was judged by {by}): {again.reasons[0]}"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, key: bytes) -> dict[str, Any]:
     problems: list[str] = []
     changed: list[str] = []
     record = json_file(file.parent, file.name, problems, changed)
@@ -177,6 +213,12 @@ def _read(file: Path) -> dict[str, Any]:
     if record.get("kind") != KIND or record.get("schema") not in READS:
         found = f"kind {record.get('kind')!r:.40}, schema {record.get('schema')!r:.20}"
         raise ConfigError(f"{file}: found {found}; expected a {KIND} of schema 1 to {SCHEMA}")
+    if key:
+        signature = str(record.get("hmac", ""))
+        about = {name: value for name, value in record.items() if name != "hmac"}
+        if not hmac.compare_digest(signature.encode(), _signature(about, key).encode()):
+            found = "its signature was not made with this key" if signature else "it is not signed"
+            raise ConfigError(f"{file}: {found}, or it was changed since; expected a record of --record --key-file")
     items = record.get("evidence")
     sound = isinstance(items, list) and all(map(_is_item, items)) and isinstance(record.get("versions"), dict)
     sound = sound and record.get("verdict") in {verdict.value for verdict in Verdict}

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reports.content.facts import Judgement
+from reports.content.text import line
 from reports.disk.layout import write_atomically
 from reports.reader import find_runs, read_run
 from reports.record.run import Run
@@ -73,14 +74,14 @@ def write_output(path: Path, text: str) -> None:
 
 def _write(run: Run, judgement: Judgement, kind: str, output: Path | None) -> None:
     if kind == "html" and (output is None or str(output) != "-"):
-        print(write_page(run, judgement, output))
+        print(line(write_page(run, judgement, output), 4000))
         return
     text = _rendered(run, judgement, kind)
     if output is None or str(output) == "-":
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
         return
     write_output(output, text)
-    print(output)
+    print(line(output, 4000))
 
 
 def _rendered(run: Run, judgement: Judgement, kind: str) -> str:
@@ -107,7 +108,7 @@ def _track(run: Run, judgement: Judgement, arguments: Namespace) -> None:
     trackers = import_module("reports.formats.trackers")
     page = write_page(run, judgement, arguments.output)
     try:
-        print(trackers.track(arguments.to, run, judgement, page))
+        print(line(trackers.track(arguments.to, run, judgement, page), 4000))
     except trackers.TrackerUnusable as problem:
         raise LockstepError(str(problem)) from problem
 

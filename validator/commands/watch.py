@@ -40,7 +40,7 @@ def main(arguments: Namespace) -> int:
                 _follow(follower, arguments.every, lambda text: live.update(text, refresh=True))
         else:
             _follow(follower, arguments.every, lambda text: out.print(text, end="\n\n", soft_wrap=True), arguments.once)
-        out.print(f"in full: kv-lockstep report {path}", soft_wrap=True)
+        out.print(line(f"in full: kv-lockstep report {path}", 4000), soft_wrap=True)
     except KeyboardInterrupt:
         pass  # how one leaves it
     finally:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -34,13 +35,20 @@ def render(run: Run, judgement: Judgement) -> str:
     """
     for n_divergences, n_operations, longest in _FRUGALITY:
         page = render_template("run.html", view.of_run(run, judgement, n_divergences, n_operations), longest)
-        if len(page.encode()) <= MAX_BYTES:
+        if len(page.encode("utf-8", "backslashreplace")) <= MAX_BYTES:
             break
     return page
 
 
 def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST) -> str:
     """Fill one template; every value is escaped, and shown without what could move or hide text."""
+    assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
+    digests = {kind: _digest(code) for kind, code in assets.items()}
+    return _environment(longest).get_template(name).render({**about, **assets, "digests": digests})
+
+
+@cache
+def _environment(longest: int) -> Environment:
     environment = Environment(
         loader=PackageLoader("reports.formats.html"),
         autoescape=True,
@@ -53,10 +61,8 @@ def render_template(name: str, about: Mapping[str, Any], longest: int = _LONGEST
         name: getattr(text, name)
         for name in ("line", "plural", "share", "micros", "seconds", "size", "number", "abbreviated")
     }
-    environment.filters |= {"words": facts.words, "cell": cell}
-    assets = {kind: _asset(file) for kind, file in (("style", "page.css"), ("script", "page.js"))}
-    digests = {kind: _digest(code) for kind, code in assets.items()}
-    return environment.get_template(name).render({**about, **assets, "digests": digests})
+    environment.filters |= {"words": facts.words, "cell": cell, "quoted": json.dumps}  # as in Python
+    return environment
 
 
 def _asset(file: str) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from markupsafe import Markup, escape
@@ -38,6 +39,7 @@ def lines(
         bottom: Its lower end.
         bars: Whether to stack bars.
     """
+    series = [(_class(name), part) for name, part in series]
     points = [point for _, part in series for point in part]
     if not points:
         return Markup("")
@@ -69,10 +71,11 @@ def lines(
                 size = f'width="{thick:.1f}" height="{at_y(base) - at_y(below[x]):.1f}"'
                 parts.append(f'<rect class="fill {name}" x="{left:.1f}" y="{at_y(below[x]):.1f}" {size}/>')
     else:
-        for name, part in reversed(series):  # the control's line is dashed: on top, both are seen where they agree
+        # The control's line is dashed: on top, both are seen where they agree. A side may have nothing to show.
+        for name, part in reversed([each for each in series if each[1]]):
             path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in part)
             dot = f'<circle class="fill {name}" cx="{at_x(part[-1][0]):.1f}" cy="{at_y(part[-1][1]):.1f}" r="2.5"/>'
-            parts.append(f'<polyline class="line {name}" points="{path}"/>{dot}' if part else "")
+            parts.append(f'<polyline class="line {name}" points="{path}"/>{dot}')
     return _svg(title, _WIDTH, _HEIGHT, parts)
 
 
@@ -83,6 +86,7 @@ def distributions(title: str, series: Sequence[tuple[str, Sequence[Point]]]) -> 
         title: What it shows, for who can't see it.
         series: Class name and points: nanoseconds, share of all.
     """
+    series = [(_class(name), part) for name, part in series]
     points = [point for _, part in series for point in part]
     if not points:
         return Markup("")
@@ -167,6 +171,11 @@ def level(value: float, least: float, greatest: float) -> str:
 def cell(value: float) -> str:
     """Put one difference into words."""
     return "one side only" if math.isnan(value) else "not finite" if math.isinf(value) else number(value)
+
+
+def _class(name: str) -> str:
+    """Return a name of data as the name of a class: nothing in it ends the attribute."""
+    return re.sub(r"[^a-z0-9-]", "-", name)
 
 
 def _frame(x_name: str, marks: Sequence[tuple[float, str]], height: int = _HEIGHT) -> Iterator[str]:

@@ -154,7 +154,7 @@ def test_one_that_is_far_too_large_is_not_read(tmp_path: Path, monkeypatch: pyte
     with (path / OPEN).open("r+b") as file:
         file.truncate(10_001)
 
-    assert f"{OPEN} is of 10,001 bytes, more than any that is written; not read" in read_run(path).problems
+    assert f"{OPEN} is of 10,001 bytes, and the limit is 10,000; not read" in read_run(path).problems
 
 
 def test_each_rank_has_its_own(tmp_path: Path) -> None:

@@ -288,3 +288,53 @@ def test_the_gate_judges_trainings_that_its_policy_demands(place: Path, capsys: 
     assert "the same trajectory with either cache" in printed
     assert "trained with the caches that the runs compared, found" in printed
     assert "not judged" not in printed
+
+
+@pytest.fixture
+def key_files(tmp_path: Path) -> tuple[str, str]:
+    for name, key in (("gate.key", "0123456789abcdef\n"), ("other.key", "fedcba9876543210")):
+        (tmp_path / name).write_text(key, encoding="utf-8")
+    return str(tmp_path / "gate.key"), str(tmp_path / "other.key")
+
+
+@guards("validator/commands/gate_record.py", "if not hmac.compare_digest(", "if False and not hmac.compare_digest(")
+def test_a_signed_record_is_checked_with_its_key_alone(
+    place: Path, key_files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, other = key_files
+    file = place / "decision.json"
+    assert record(place, "--key-file", key) == 0
+    whole = file.read_bytes()
+    capsys.readouterr()
+
+    assert main(["gate", "--verify", str(file), "--key-file", key]) == 0
+    assert "its signature was made with this key" in capsys.readouterr().out
+    assert verify(place) == 0
+    assert "its signature can't be checked without the key: --key-file FILE" in capsys.readouterr().out
+    assert main(["gate", "--verify", str(file), "--key-file", other]) == 2
+    assert "its signature was not made with this key, or it was changed since" in capsys.readouterr().err
+    for change in ({"who": "Mallory"}, {"hmac": ""}):  # and sealed again
+        file.write_bytes(seal(encoded({**{k: v for k, v in json.loads(whole).items() if k != "digest"}, **change})))
+        assert main(["gate", "--verify", str(file), "--key-file", key]) == 2
+    assert "it is not signed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("short", "found a key of 5 bytes; expected at least 16"), (None, "found no plain file")]
+)
+def test_a_key_that_keeps_nobody_out_is_refused(
+    place: Path, content: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = place / "gate.key"
+    if content is None:
+        key.mkdir()
+    else:
+        key.write_text(content, encoding="utf-8")
+
+    assert record(place, "--key-file", str(key)) == 2
+    assert said in capsys.readouterr().err
+    assert not (place / "decision.json").exists()
+
+
+def test_a_key_without_a_record_is_refused(place: Path, key_files: tuple[str, str]) -> None:
+    assert main(["gate", str(place / "runs"), "--key-file", key_files[0]]) == 2

@@ -19,6 +19,7 @@ from validator.gate.rules.identity import (
     stage,
     usual_candidate,
 )
+from validator.gate.rules.remedies import remedy
 
 _AHEAD_S = 300.0  # by which clocks of two machines may differ
 _DAY_S = 86_400.0
@@ -28,8 +29,8 @@ _PRIMARY = {"shadow": "legacy", "canary": "new"}
 def nothing_unread(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Whatever lay where runs were looked for was read."""
     for sentence in evidence.unread:
-        remedy = "name it by its own path if it is to count, else remove it"
-        yield demand("everything found is read", sentence, False, remedy=remedy)
+        named = "name it by its own path if it is to count, else remove it"
+        yield demand("everything found is read", sentence, False, remedy=named)
 
 
 def one_candidate(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -50,8 +51,8 @@ def one_candidate(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         if len(own) > 1:
             return f"several: {_named(own)}", "record it with one candidate, of one version on every rank"
         if own != usual:
-            remedy = "runs of several candidates or versions say nothing together; judge each by itself"
-            return f"{_named(own)}, where other runs have {_named(usual)}", remedy
+            apart = "runs of several candidates or versions say nothing together; judge each by itself"
+            return f"{_named(own)}, where other runs have {_named(usual)}", apart
         if not alone and not all(one.source for one in own):
             return f"{_named(own)}, so it may be another version", "give the class a source file and record again"
         return "", ""
@@ -85,12 +86,13 @@ def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         if len(of_stage) > len(counting):
             found += f" ({len(of_stage) - len(counting):,} more that are incomplete, damaged, sampled or foreign)"
         free = next(number for number in range(1, len(seeds) + 2) if str(number) not in seeds)
-        remedy = "record one more: kv-lockstep train --config configs/validate.toml "
-        remedy += f"--primary {_PRIMARY[name]} --seed {free}"
-        yield at_least(f"sound runs of the {name} stage", least, len(counting), "", remedy, found)
+        like = next(iter(of_stage or evidence.runs), None)
+        side, is_new = ("control", "candidate")[name == "canary"], name == "canary"
+        more = remedy("one more", like, primary=_PRIMARY[name], seed=free, side=side, is_new=is_new)
+        yield at_least(f"sound runs of the {name} stage", least, len(counting), "", more, found)
         if least_seeds := min(policy.runs.seeds, least):
             shown = f"{len(seeds):,}" + (f" ({', '.join(sorted(seeds)[:8])})" if seeds else "")
-            yield at_least(f"distinct seeds in the {name} stage", least_seeds, len(seeds), "", remedy, shown)
+            yield at_least(f"distinct seeds in the {name} stage", least_seeds, len(seeds), "", more, shown)
 
 
 def fresh(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

@@ -13,48 +13,40 @@ from reports.record.totals import Totals
 from reports.record.words import Outcome
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, at_least, each
+from validator.gate.rules.remedies import remedy
 
-_SMALL_POOLS = "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train"
-_LONGER = "train longer, as with --set total_env_steps=20000"
 _NOT_RECORDED = "number of envs not recorded"
-_TELL_ENVS = "tell how many there are: an attribute env_num of the cache, or manifest_extra={'env_num': N}"
-
 _SETS_OF_LAYERS = re.compile(r"sets_of_(\d{1,6})_layers")
 
-# Demand of CoveragePolicy: what to call it, which counters show it, what would supply it.
+# Demand of CoveragePolicy: what to call it, which counters show it, which remedy would supply it.
 _COVERAGE: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "overwrites": (
-        "overwrites",
-        ("overwrites",),
-        "keys must repeat: add --set world_model_cfg.key_buckets=8 to kv-lockstep train",
-    ),
-    "evictions": ("evictions", ("evictions",), _SMALL_POOLS),
-    "ring_wraps": ("ring wraps", ("ring_wraps",), _SMALL_POOLS),
-    "clears": ("clears", ("clears_all", "clears_init", "clears_init_env", "clears_recur"), _LONGER),
-    "clears_all": ("clears of everything", ("clears_all",), _LONGER),
-    "clears_init": ("clears of all init pools", ("clears_init",), _LONGER),
-    "clears_init_env": ("clears of one env's init pool", ("clears_init_env",), _LONGER),
-    "clears_recur": ("clears of the recurrent pool", ("clears_recur",), _LONGER),
-    "weight_updates": ("weight updates", ("weight_updates",), f"{_LONGER}; an own host calls weights_updated()"),
-    "episodes": ("episode ends", ("episodes",), f"{_LONGER}; an own host calls episode_ended(env_id)"),
-    "searches": ("searches", ("searches",), f"{_LONGER}; an own host calls search_started()"),
+    "overwrites": ("overwrites", ("overwrites",), "keys repeat"),
+    "evictions": ("evictions", ("evictions",), "pools fill"),
+    "ring_wraps": ("ring wraps", ("ring_wraps",), "pools fill"),
+    "clears": ("clears", ("clears_all", "clears_init", "clears_init_env", "clears_recur"), "longer"),
+    "clears_all": ("clears of everything", ("clears_all",), "longer"),
+    "clears_init": ("clears of all init pools", ("clears_init",), "longer"),
+    "clears_init_env": ("clears of one env's init pool", ("clears_init_env",), "longer"),
+    "clears_recur": ("clears of the recurrent pool", ("clears_recur",), "longer"),
+    "weight_updates": ("weight updates", ("weight_updates",), "weight updates"),
+    "episodes": ("episode ends", ("episodes",), "episodes"),
+    "searches": ("searches", ("searches",), "searches"),
 }
 
 
 def exercised(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Every kind of thing that a policy counts happened often enough."""
     runs = evidence.runs
-    lookups = f"{_LONGER}, and check that the host's cache is the one Lockstep.shadow returned"
-    yield from _in_each("lookups", policy.coverage.lookups, runs, lambda totals: totals.n_lookups, lookups)
+    yield from _in_each("lookups", policy.coverage.lookups, runs, lambda totals: totals.n_lookups, "look up")
     yield from _in_each(
         "lookups that both sides answered equally",
         policy.coverage.both_hits,
         runs,
         lambda totals: totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value],
-        "values are only compared where both sides hit; raise num_simulations, or let keys repeat",
+        "both hit",
     )
-    for name, (called, counters, remedy) in _COVERAGE.items():
-        yield from _in_each(called, getattr(policy.coverage, name), runs, partial(_covered, counters), remedy)
+    for name, (called, counters, supply) in _COVERAGE.items():
+        yield from _in_each(called, getattr(policy.coverage, name), runs, partial(_covered, counters), supply)
 
 
 def _covered(counters: tuple[str, ...], totals: Totals) -> int:
@@ -62,13 +54,13 @@ def _covered(counters: tuple[str, ...], totals: Totals) -> int:
 
 
 def _in_each(
-    called: str, least: int, runs: Sequence[Run], count: Callable[[Totals], int], remedy: str
+    called: str, least: int, runs: Sequence[Run], count: Callable[[Totals], int], supply: str
 ) -> Iterator[Demand]:
     """Demand it of each run, and name the run that shows least: a busy run must not cover for one that saw nothing."""
     if not (least and runs):
         return
     found, run = min(((count(run.totals), run) for run in runs), key=lambda pair: pair[0])
-    yield at_least(called, least, found, str(run.path), remedy)
+    yield at_least(called, least, found, str(run.path), remedy(supply, run))
 
 
 def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -82,7 +74,7 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
             seen.setdefault(window.cache, set()).update(env for env, count in window.envs.items() if count)
         unseen = [_unseen(line, run, seen) for line in run.caches] or ["no shadowed pair"]
         said = "; ".join(text for text in unseen if text)
-        return said, _TELL_ENVS if _NOT_RECORDED in said else f"{_LONGER}, or lower env_num"
+        return said, remedy("env_num" if _NOT_RECORDED in said else "envs", run)
 
     yield from each(evidence.runs, "every env of every pair looked up", look, "all seen")
 
@@ -112,10 +104,9 @@ def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return
 
     def look(run: Run) -> tuple[str, str]:
-        remedy = f"tell how many there are: manifest_extra={{'num_layers': N}}; {_LONGER}"
         wanted = run.manifest.get("num_layers")
         if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-            return "how many layers the model has is not recorded", remedy
+            return "how many layers the model has is not recorded", remedy("layers", run)
         sets: dict[int, int] = {}
         for name, count in run.totals.coverage.items():
             if match := _SETS_OF_LAYERS.fullmatch(name):
@@ -123,7 +114,7 @@ def every_layer(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         off = {layers: count for layers, count in sets.items() if layers != wanted and count}
         if off or not sets.get(wanted):
             named = ", ".join(f"{count:,} sets of {layers or 'empty'}" for layers, count in sorted(off.items()))
-            return f"{named or 'no set'}, where the model has {wanted} layers", remedy
+            return f"{named or 'no set'}, where the model has {wanted} layers", remedy("longer", run)
         return "", ""
 
     yield from each(evidence.runs, "every set with every layer of the model", look)

@@ -9,11 +9,12 @@ from reports.record.words import Dimension, Outcome
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, demand, each
 from validator.gate.rules.identity import by_rank, dropped, sampled
+from validator.gate.rules.remedies import remedy
 
 _INCOMPLETE: dict[State, str] = {
     "complete": "record it again",
     "in progress": "judge it again when it has ended",
-    "crashed": "record it again and let it end in order: with Lockstep(...) as lockstep",
+    "crashed": "",  # as its host can
     "unreadable": "record it again",
 }
 
@@ -21,8 +22,8 @@ _INCOMPLETE: dict[State, str] = {
 def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """At least one run, and none of them twice."""
     runs = evidence.runs
-    remedy = "record one: kv-lockstep train --config configs/validate.toml"
-    yield demand("at least 1 run", f"{len(runs):,}", bool(runs), remedy=remedy)
+    one = "record one: kv-lockstep train --config configs/validate.toml"
+    yield demand("at least 1 run", f"{len(runs):,}", bool(runs), remedy=one)
     named: dict[str, list[Run]] = {}
     recorded: dict[tuple[tuple[str, str], ...], set[str]] = {}
     for run in runs:
@@ -39,8 +40,8 @@ def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         yield demand("every run once", found, False, remedy="name each run once")
     copies = sorted(min(paths) for paths in recorded.values() if len(paths) > 1)
     if copies and not twice:
-        remedy = "a copy is no second run; name the original alone"
-        yield demand("every record once", f"{len(copies)} under several names", False, copies[0], remedy)
+        alone = "a copy is no second run; name the original alone"
+        yield demand("every record once", f"{len(copies)} under several names", False, copies[0], alone)
 
 
 def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
@@ -54,7 +55,7 @@ def complete(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         found += f", the host ended {run.ended}" if run.ended else ""
         if run.lost:
             return f"{found}, {run.lost}", "see to that and record it again"
-        return found, _INCOMPLETE[run.state]
+        return found, _INCOMPLETE[run.state] or remedy("again", run)
 
     yield from each(evidence.runs, "a complete run", look, "complete")
 
@@ -76,7 +77,7 @@ def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 
     def look(run: Run) -> tuple[str, str]:
         if chance := sampled(run):
-            return chance, "record again with cache_validation.digest_share = 1.0"
+            return chance, remedy("digests", run)
         found = ", ".join(f"{count:,} x {reason}" for reason, count in dropped(run).items())
         return found, "remove what the reasons name and record again"
 
@@ -111,7 +112,7 @@ def errors_explained(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]
     def look(run: Run) -> tuple[str, str]:
         errors = run.totals.outcomes()[Outcome.ERROR.value]
         missing = errors - run.totals.divergences_by(0).get(Dimension.ERROR.value, 0)
-        remedy = "nothing was compared there; make the host's calls valid and record again"
-        return (f"{missing:,}", remedy) if missing > 0 else ("", "")
+        valid = "nothing was compared there; make the host's calls valid and record again"
+        return (f"{missing:,}", valid) if missing > 0 else ("", "")
 
     yield from each(evidence.runs, "no lookup that raised unexplained", look, "0")

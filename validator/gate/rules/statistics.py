@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from reports.record.run import Run
 from reports.record.words import Outcome, Verdict
@@ -13,6 +14,7 @@ from validator.gate.rates import rates
 from validator.gate.rules.demand import Demand, Evidence, demand
 from validator.gate.rules.divergence import n_left
 from validator.gate.rules.identity import is_sound
+from validator.gate.rules.remedies import remedy
 
 SIDES = ("control", "candidate")
 _FEWEST_TIMED = 100  # operations in a window whose times are compared
@@ -105,7 +107,7 @@ def memory(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         1 + margin,
         [(run, grown(run)) for run in evidence.runs],
         "bytes held by both sides are",
-        "see what it holds: kv-lockstep report RUN",
+        lambda run: f"see what it holds: kv-lockstep report {run.path}",
     )
 
 
@@ -125,22 +127,26 @@ def overhead(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         limit,
         [(run, taken(run)) for run in evidence.runs],
         "how long it took is",
-        "lower audit_share, or set overhead_budget, in cache_validation",
+        partial(remedy, "budget"),
     )
 
 
 def _at_most(
-    demanded: str, limit: float, figures: Sequence[tuple[Run, tuple[float, str] | None]], what: str, remedy: str
+    demanded: str,
+    limit: float,
+    figures: Sequence[tuple[Run, tuple[float, str] | None]],
+    what: str,
+    supply: Callable[[Run], str],
 ) -> Iterator[Demand]:
     """Demand it of the run with the greatest figure, and that every run has one; a figure is a number with its text."""
     unknown = [run for run, figure in figures if figure is None]
     if unknown:
         found = f"{what} not recorded in {len(unknown):,} runs"
         yield demand(demanded, found, False, str(unknown[0].path), "record again")
-    known = [(*figure, str(run.path)) for run, figure in figures if figure is not None]
+    known = [(*figure, run) for run, figure in figures if figure is not None]
     if known:
-        most, found, where = max(known, key=lambda each: each[0])
-        yield demand(demanded, found, most <= limit, where, remedy.replace("RUN", where), Verdict.FAIL)
+        most, found, run = max(known, key=lambda each: each[0])
+        yield demand(demanded, found, most <= limit, str(run.path), supply(run), Verdict.FAIL)
 
 
 def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where: str, look: str) -> Demand:
@@ -153,10 +159,10 @@ def _not_worse(demanded: str, found: str, bounds: Interval, limit: float, where:
 
 
 def _peak(run: Run, side: str) -> int:
-    most: dict[tuple[int, str], int] = {}
+    most = {(window.rank, window.cache): 0 for window in run.windows}
     for window in run.windows:
         pair = (window.rank, window.cache)
-        most[pair] = max(most.get(pair, 0), window.bytes_held.get(side, 0))
+        most[pair] = max(most[pair], window.bytes_held.get(side, 0), run.most_held.get(pair, {}).get(side, 0))
     return sum(most.values())
 
 

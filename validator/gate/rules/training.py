@@ -14,8 +14,8 @@ from validator.gate.policy import GatePolicy, TrainingPolicy
 from validator.gate.rules.campaign import age_problem, commit_problem
 from validator.gate.rules.demand import Demand, Evidence, demand
 from validator.gate.rules.identity import Candidate, caches, usual_candidate
+from validator.gate.rules.remedies import remedy
 
-_RUN_IT = "kv-lockstep ab --config configs/validate.toml"
 _CALMER = "more seeds, longer trainings or a quieter machine would decide"
 _AGAIN = "run kv-lockstep ab again and let it end"
 
@@ -53,7 +53,8 @@ def trains_as_well(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return
     if not evidence.trainings:
         demanded = f"control and candidate trained alone with {policy.training.seeds} seeds"
-        yield demand(demanded, "no such comparison", False, remedy=f"{_RUN_IT} --out beside the runs")
+        how = remedy("trained alone", next(iter(evidence.runs), None))
+        yield demand(demanded, "no such comparison", False, remedy=how)
     for trainings in evidence.trainings:
         yield from _same_caches(trainings, evidence, policy)
         yield _fit(trainings, evidence, policy)
@@ -124,8 +125,8 @@ def _fit(trainings: Trainings, evidence: Evidence, policy: GatePolicy) -> Demand
         problems.append(commit_problem(trainings.manifest))
     found = "; ".join(filter(None, problems))
     demanded = "trained as lately and from as clean a commit as the runs"
-    remedy = "commit, and run kv-lockstep ab again"
-    return demand(demanded, found or "so", not found, str(trainings.path), remedy)
+    again = "commit, and run kv-lockstep ab again"
+    return demand(demanded, found or "so", not found, str(trainings.path), again)
 
 
 def _ended(trainings: Trainings) -> Iterator[Demand]:
@@ -150,9 +151,14 @@ def _same_trajectories(trainings: Trainings, pairs: Sequence[tuple[Training, Tra
     if parted or trainings.differences:
         named = {difference.seed: str(difference) for difference in trainings.differences}
         seed = min({*parted, *named})
-        remedy = "see whose fault it is: kv-lockstep train with the same --config and --seed"
+        by_script = trainings.manifest.get("host") == "lightzero"
+        how = (
+            "run -- SCRIPT.py with the same script, and seed"
+            if by_script
+            else "train with the same --config and --seed"
+        )
         found = named.get(seed, f"seed {seed}: digests differ")
-        return demand(demanded, found, False, where, f"{remedy} {seed}", Verdict.FAIL)
+        return demand(demanded, found, False, where, f"see whose fault it is: kv-lockstep {how} {seed}", Verdict.FAIL)
     if not pairs or not all(training.digests for pair in pairs for training in pair):
         return demand(demanded, "no trajectory recorded", False, where, _AGAIN)
     return demand(demanded, f"identical for {len(pairs)} seeds", True, where)
@@ -165,15 +171,15 @@ def _no_worse(
     where = str(trainings.path)
     found = measured(metric, pairs)
     if found is None:
-        remedy = "train longer, so that episodes end and weights are updated"
-        return demand(demanded, "not measured in every training", False, where, remedy)
+        longer = "train longer, so that episodes end and weights are updated"
+        return demand(demanded, "not measured in every training", False, where, longer)
     verdict = found.verdict(margin, metric.higher_is_better)
-    remedy = "" if verdict is Verdict.PASS else "see each training in its ab.json, and what it printed beside it"
+    look = "" if verdict is Verdict.PASS else "see each training in its ab.json, and what it printed beside it"
     if verdict is Verdict.INCONCLUSIVE:
         needed = found.seeds_needed(margin, metric.higher_is_better)
-        remedy = f"about {needed} seeds would decide: --seeds {needed}" if needed else _CALMER
+        look = f"about {needed} seeds would decide: --seeds {needed}" if needed else _CALMER
     means = f"{metric.shown(found.candidate)} against {metric.shown(found.control)}"
-    return Demand(demanded, f"{means}, {change(found)}", verdict, where, remedy)
+    return Demand(demanded, f"{means}, {change(found)}", verdict, where, look)
 
 
 def change(found: Comparison) -> str:

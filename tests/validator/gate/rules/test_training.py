@@ -195,7 +195,7 @@ def test_an_interval_across_the_margin_is_inconclusive_and_says_how_many_seeds_w
     assert demand.remedy == "about 44 seeds would decide: --seeds 44"
 
 
-@guards("validator/gate/rules/training.py", "if found is None:\n        remedy", "if False:\n        remedy")
+@guards("validator/gate/rules/training.py", "if found is None:\n        longer", "if False:\n        longer")
 def test_what_was_not_measured_in_every_training_is_missing_evidence() -> None:
     demand = deciding(trainings_of(training(1, "control", mean_return=None, episodes=0)))
 
