@@ -104,8 +104,11 @@ def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
         ran: What it says of itself: the manifest, or its ``rank`` line.
     """
     told = (lines.close or {}).get("inventory")
+    if told is None:
+        return  # of a version that took none
     if not isinstance(told, Mapping):
-        return  # of a version before 0.3
+        yield f"{rank_file(lines.rank)}: the inventory in its close is none"
+        return
     times = [sum(column) for column in zip((0.0, 0.0, 0), *lines.timed, strict=True)]
     counted = {**summarise(fold(lines.windows())), "timed": Timed(*times)._asdict()}
     found = json.loads(json.dumps(replace(lines.inventory, ran=ran).told(counted)))
