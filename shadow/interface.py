@@ -77,12 +77,15 @@ class CachePolicy:
         live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
             and which changes when its slot is reused; None where nothing is said about it.
         fixed_slots: Whether slots keep the dtype and batch size of their first entry, whatever is stored later.
+        misses_count: Whether a lookup that misses changes what the cache does later (an admission filter, a list of
+            what was asked for), so that audits must not ask it for keys that should be gone.
     """
 
     kind: PolicyKind
     capacities: CacheCapacities
     live_results: bool | None = False
     fixed_slots: bool = False
+    misses_count: bool = False
 
 
 @runtime_checkable

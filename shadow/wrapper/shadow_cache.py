@@ -7,6 +7,8 @@ import random
 from time import perf_counter_ns
 from typing import Any
 
+from torch import is_grad_enabled, is_inference_mode_enabled
+
 from shadow.memory.regions import NOWHERE
 from shadow.operation import (
     CLEAR_ALL,
@@ -17,6 +19,7 @@ from shadow.operation import (
     GET_INIT,
     GET_RECUR,
     GET_WM,
+    OPERATIONS,
     SET_INIT,
     SET_RECUR,
     SET_WM,
@@ -29,10 +32,11 @@ from shadow.wrapper import process_state
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
 from shadow.wrapper.staging import Staging, copied
 
-LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
-LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
+LOOK_FIRST = 32  # operations of each kind around which all state of the process is looked at; of later ones some:
+LOOK_EVERY = 1024  # one operation in so many on average, which costs under 2 %
+MODES_EVERY = 256  # the same for modes alone, which cost a fraction of what generators do
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
-_SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
+_SECONDARY: Contained = (BaseException,)  # but for what came from outside, which is the host's
 
 
 class ShadowCache:
@@ -51,13 +55,20 @@ class ShadowCache:
         observer: Told of every operation.
         primary: ``control`` or ``candidate``: whose answers the host receives.
         seed: Seed of the private generator.
+        look_first: Operations of each kind around which all state of the process is looked at.
 
     Raises:
         ValueError: If ``primary`` is neither, or both sides are one object.
     """
 
     def __init__(
-        self, control: Any, candidate: Any, observer: Observer, primary: str = "control", seed: int = 0
+        self,
+        control: Any,
+        candidate: Any,
+        observer: Observer,
+        primary: str = "control",
+        seed: int = 0,
+        look_first: int = LOOK_FIRST,
     ) -> None:
         if primary not in ("control", "candidate"):
             raise ValueError(f"primary must be 'control' or 'candidate', got {primary!r}")
@@ -74,6 +85,9 @@ class ShadowCache:
         self._staging = Staging()
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._look_first = look_first
+        self._fresh = dict.fromkeys((operation.method for operation in OPERATIONS), look_first)
+        self._parts = process_state.EVERYTHING  # what is looked at around the operation that is looked at
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = observer.lock
         self._index = 0
@@ -130,10 +144,10 @@ class ShadowCache:
     def reset_stats(self) -> None:
         """Reset the statistics of both sides."""
         self._primary.reset_stats()
-        try:
-            self._secondary.reset_stats()
-        except Exception as error:
-            self._observer.harness_failed("reset_stats", error)
+        with self._lock:
+            _, error = self._aside(self._secondary, "reset_stats", ())
+            if error is not None:
+                self._observer.misbehaved("reset_stats", error)
 
     @property
     def observer(self) -> Observer:
@@ -152,12 +166,24 @@ class ShadowCache:
         found: list[int] = self._primary.keys_values_wm_size_list
         return found
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ShadowCache:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         with self._lock:
-            control, candidate = copy.deepcopy(self._control, memo), copy.deepcopy(self._candidate, memo)
-            primary = "control" if self._control_is_primary else "candidate"
-            observer = self._observer.copied(control, candidate)
-            return ShadowCache(control, candidate, observer, primary, self._seed)
+            own = copy.deepcopy(self._primary, memo)
+            if own is self._primary:  # one for all: then the host has this shadow in its copy too
+                return self
+            other, problem = self._aside(copy, "deepcopy", (self._secondary, dict(memo)))
+            what = "itself" if other is self._secondary else "nothing" if other is None else ""
+            if problem is not None or what:
+                self._observer.misbehaved("__deepcopy__", problem or what)
+                return own
+            sides = (own, other) if self._control_is_primary else (other, own)
+            try:
+                observer = self._observer.copied(*sides)
+                primary = "control" if self._control_is_primary else "candidate"
+                return ShadowCache(*sides, observer, primary, self._seed, self._look_first)
+            except Exception as error:
+                self._observer.harness_failed("copied", error)
+                return own
 
     def __repr__(self) -> str:
         names = (type(self._control).__name__, type(self._candidate).__name__)
@@ -211,32 +237,60 @@ class ShadowCache:
 
     def _call_both(self, index: int, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
         """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
-        # Looking at the process's state costs more than all else here; both calls share the look in between.
-        looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
-        call = self._looked_at if looked else self._call
+        drawn = self._draw()
+        first = drawn < 0.5
+        luck = 2 * drawn if first else 2 * drawn - 1
+        call = self._call
+        if luck < 1 / MODES_EVERY or method in self._fresh or self._meddled:
+            call = self._looking(method, luck)
+        if first:
+            own = call(self._primary, method, args, _PRIMARY)
+            return own, self._called_secondary(call, method, theirs)
+        other = self._called_secondary(call, method, theirs)
+        return call(self._primary, method, args, _PRIMARY), other
+
+    def _looking(self, method: str, luck: float) -> Any:
+        """Prepare to look at the state of the process around an operation; both calls share the look in between."""
+        fresh = self._fresh.pop(method, 0)
+        if fresh > 1:
+            self._fresh[method] = fresh - 1
+        everything = fresh or self._meddled or luck < 1 / LOOK_EVERY
+        self._parts = process_state.EVERYTHING if everything else process_state.MODES
         self._between = None
-        if self._draw() < 0.5:
-            own = call(self._primary, method, args, _PRIMARY)
-            other = call(self._secondary, method, theirs, _SECONDARY)
-        else:
-            other = call(self._secondary, method, theirs, _SECONDARY)
-            own = call(self._primary, method, args, _PRIMARY)
-        error = other[1]
-        if error is not None and not isinstance(error, Exception):
-            other = None, RuntimeError(f"raised what is no Exception: {error!r}"), other[2]
-        return own, other
+        self._observer.state_looks += 1
+        return self._looked_at
+
+    def _called_secondary(self, call: Any, method: str, args: tuple[Any, ...]) -> Call:
+        """Call the secondary; a mode of this thread that it leaves behind would meet the primary, or the host."""
+        grad, inference = is_grad_enabled(), is_inference_mode_enabled()
+        result: Call = call(self._secondary, method, args, _SECONDARY)
+        if is_grad_enabled() is not grad or is_inference_mode_enabled() is not inference:
+            parts, before = process_state.THREAD, (inference, grad)
+            self._put_back(process_state.changed(before, process_state.state(parts), parts), before, parts)
+        return result
+
+    def _aside(self, side: Any, method: str, args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+        """Call what is no operation of the secondary, and look at the state of the process around it."""
+        self._parts, self._between = process_state.EVERYTHING, None
+        value, error, _ = self._looked_at(side, method, args, _SECONDARY)
+        return value, error
 
     def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
         """Call one side, and look whether it changed what the whole process stands on."""
-        before = self._between or process_state.state()
+        parts = self._parts
+        before = self._between or process_state.state(parts)
         result = self._call(side, method, args, contained)
-        self._between = now = process_state.state()
-        changed = process_state.changed(before, now)
-        if changed:
-            primary = contained is _PRIMARY
-            if not primary:
-                process_state.put_back(before)
-                self._between = before
+        self._between = now = process_state.state(parts)
+        changed = process_state.changed(before, now, parts)
+        if changed and contained is _PRIMARY:
             self._meddled = True
-            self._observer.meddled(changed, primary)
+            self._observer.meddled(changed, True, [])
+        elif changed:
+            self._put_back(changed, before, parts)
+            self._between = process_state.state(parts)
         return result
+
+    def _put_back(self, changed: list[str], before: process_state.State, parts: tuple[process_state.Part, ...]) -> None:
+        """Make the state of the process what it was before the secondary was called."""
+        self._meddled = True
+        self._observer.meddled(changed, False, process_state.put_back(before, parts))

@@ -6,6 +6,7 @@ live entries, not by the length of the run.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -87,11 +88,20 @@ class PoolModel(ABC):
 
     Attributes:
         gone: What is no longer alive, longest gone first, as far as it is remembered.
+        most: Entries that were alive at once, as far as it was measured.
+        largest: Bytes of the largest of them, buffers and all.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.gone: OrderedDict[int, Gone] = OrderedDict()
+        self.most = self.largest = 0
+
+    def measure(self) -> None:
+        """Note how much is alive; to be done before it is cleared, since until then it only grows."""
+        self.most = max(self.most, len(self))
+        for layout in {id(stored.digest.layout): stored.digest.layout for stored in self.live()}.values():
+            self.largest = max(self.largest, sum(math.prod(shape) * dtype.itemsize for shape, dtype, _, _ in layout))
 
     def get(self, key: int) -> Stored | None:
         """Look a key up as the cache would; this may refresh its age."""

@@ -10,11 +10,10 @@ import random
 from typing import Any
 
 from reports.record.words import Fault
-from shadow.entry import leaves
-from shadow.lent import readable
 from shadow.operation import Observation
 from validator.device.looks import DeviceLooks
 from validator.entries.compare import agreement, differences, equal
+from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
@@ -119,13 +118,11 @@ class Lookups:
                 known = stored.digest
                 self._suspect = known.whole != whole or known.layout != layout.at(size)[1]
             return EQUAL
-        try:
-            mine, theirs = leaves(readable(control)), leaves(readable(candidate))
-            same = equal(mine, theirs)
-        except (AttributeError, TypeError):
+        mine, theirs = entry_leaves(control), entry_leaves(candidate)
+        if mine is None or theirs is None:
             self._suspect = True
             return DIFFER
-        if not same:
+        if not equal(mine, theirs):
             tolerance = self._case.referee.tolerance
             if tolerance is None or differences(mine, theirs, tolerance):
                 return DIFFER

@@ -13,6 +13,8 @@ from validator.config import ValidationConfig
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 
+_LOOK_FIRST = 2  # of each kind: what is planted is done every time, and looking at generators takes its time
+
 
 class Trial:
     """Runs one pair in memory.
@@ -40,7 +42,7 @@ class Trial:
         self.operations = 0
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
         self.pair = Pair("trial", control, candidate, primary, config, self)
-        self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed)
+        self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed, look_first=_LOOK_FIRST)
 
     def play(self, stream: Iterable[Step]) -> None:
         """Play a stream through both sides."""
@@ -49,6 +51,8 @@ class Trial:
     def finish(self) -> None:
         """Audit everything, as a session does at its close."""
         self.pair.audit()
+        for side in self.pair.case.sides:
+            side.nbytes()
 
     def causes(self) -> Counter[tuple[Cause, Fault]]:
         """Count what was charged by cause and side."""
