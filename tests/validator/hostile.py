@@ -240,7 +240,7 @@ def _candidates() -> Iterator[Hostile]:
 
     for value, what in (("text", "text"), (7, "a number"), (object(), "an object"), (Touchy(), "what raises")):
         yield Hostile(f"shows {what}", overriding(peek=returns(lambda value=value: value)), odd, True)
-    yield Hostile("shows what another key holds", overriding(peek=returns(lambda: make_entry(99.0))), (), True)
+    yield Hostile("shows what another key holds", overriding(peek=returns(lambda one=make_entry(99.0): one)), (), True)
     for name, listed in (
         ("nothing at all", lambda: None), ("a number", lambda: 7), ("text", lambda: "abc"), ("bytes", lambda: b"abc"),
         ("keys without end", itertools.count), ("lists", lambda: [[1], [2]]), ("what raises", lambda: [Touchy()]),
