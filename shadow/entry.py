@@ -12,6 +12,7 @@ them beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,8 @@ from torch import Tensor
 from shadow.interface import positive
 from shadow.memory.buffers import Leaf, alike, as_length, empty_buffers, empty_like, fill, in_one_block, match, ordinary
 from shadow.memory.regions import Layout, find
+
+_MOST_LAYERS = 1 << 10  # beyond, it is an endless generator and no entry
 
 
 def leaves(entry: Any) -> list[Leaf]:
@@ -38,9 +41,11 @@ def leaves(entry: Any) -> list[Leaf]:
         AttributeError: If the object has another shape.
     """
     found: list[Leaf] = []
-    for layer in entry._keys_values:
+    for layer in islice(entry._keys_values, _MOST_LAYERS):
         k, v = layer._k_cache, layer._v_cache
         found += (Leaf(k._cache, as_length(k._size)), Leaf(v._cache, as_length(v._size)))
+    if len(found) == 2 * _MOST_LAYERS:
+        raise AttributeError(f"{type(entry).__name__!r} object has {_MOST_LAYERS} layers or more")
     return found
 
 

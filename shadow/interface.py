@@ -22,12 +22,9 @@ def offered(cache: Any, name: str) -> Any:
 
     A proxy that answers any attribute (a mock, a remote object) offers only what its class or the object itself has.
     """
-    try:
-        found = getattr(cache, name, None)
-        if found is not None and getattr(cache, "is_this_a_proxy_that_answers_anything", None) is not None:
-            found = None if getattr_static(cache, name, None) is None else found
-    except Exception:  # a stranger's attributes may raise whatever they like
-        return None
+    found = getattr(cache, name, None)
+    if found is not None and getattr(cache, "is_this_a_proxy_that_answers_anything", None) is not None:
+        return None if getattr_static(cache, name, None) is None else found
     return found
 
 
@@ -93,12 +90,15 @@ class CachePolicy:
         live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
             and which changes when its slot is reused; None where nothing is said about it.
         fixed_slots: Whether slots keep the dtype and batch size of their first entry, whatever is stored later.
+        misses_count: Whether a lookup that misses changes what the cache does later (an admission filter, a list of
+            what was asked for), so that audits must not ask it for keys that should be gone.
     """
 
     kind: PolicyKind
     capacities: CacheCapacities
     live_results: bool | None = False
     fixed_slots: bool = False
+    misses_count: bool = False
 
 
 @runtime_checkable

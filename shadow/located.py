@@ -9,6 +9,7 @@ from typing import Any
 from shadow.lent import readable
 from shadow.memory.dense import placed
 from shadow.memory.regions import Region, find
+from shadow.outside import from_outside
 
 # By id, since a host's class may define equality as it likes. An entry that goes takes its id out of both, before that
 # can be another's.
@@ -25,16 +26,18 @@ def region(entry: Any) -> Region | None:
     Returns:
         The region with the valid length of this moment, or None.
     """
-    entry = readable(entry)
-    found = known(entry)
     try:
+        entry = readable(entry)
+        found = known(entry)
         layers = entry._keys_values
         if found is not None:
             size = placed(layers, found.tensors, found.addresses)
             if 0 <= size <= found.layout.tokens:
                 found.size = size
                 return found
-    except (AttributeError, TypeError):  # no entry
+    except BaseException as raised:  # whatever a foreign object raises, it is no entry
+        if from_outside(raised):
+            raise
         return None
     return _found(entry, layers, found)
 

@@ -76,8 +76,8 @@ class Observation(NamedTuple):
     key: int | None
     control: Any
     candidate: Any
-    control_error: Exception | None
-    candidate_error: Exception | None
+    control_error: BaseException | None
+    candidate_error: BaseException | None
     control_ns: int
     candidate_ns: int
 
@@ -87,10 +87,12 @@ class Observer(Protocol):
 
     Attributes:
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        state_looks: Operations around which process-wide state was looked at; the shadow adds to it.
         lock: Held during every operation, and by whoever else reads or changes what an operation does.
     """
 
     harness_ns: int
+    state_looks: int
     lock: Any
 
     def before(
@@ -131,8 +133,17 @@ class Observer(Protocol):
     def used_in_fork(self) -> None:
         """Learn, in a forked child, that an operation was made there, which nobody watched."""
 
-    def meddled(self, changed: list[str], by_primary: bool) -> None:
-        """Learn that a side changed process-wide state, by name; the secondary's changes have been put back."""
+    def meddled(self, changed: list[str], by_primary: bool, left: list[str]) -> None:
+        """Learn that a side changed process-wide state, by name.
+
+        Args:
+            changed: What it changed.
+            by_primary: Whether that was the primary, whose changes stay, as they would without validation.
+            left: What could not be put back.
+        """
+
+    def misbehaved(self, method: str, what: BaseException | str) -> None:
+        """Learn what the secondary raised, or what odd thing it answered, in a method that is no operation."""
 
     def copied(self, control: Any, candidate: Any) -> Observer:
         """Return the observer for a deep copy of the shadow (a target network, say)."""

@@ -10,7 +10,7 @@ from reports.content.groups import grouped
 from reports.content.text import line, plural, ratio, seconds, share, size
 from reports.record.records import Divergence
 from reports.record.run import Run
-from reports.record.words import Fault, Verdict
+from reports.record.words import STATE_LOOKS, Fault, Verdict
 
 SIDES = ("control", "candidate")
 _MEANING = {
@@ -134,9 +134,10 @@ def exercised(run: Run) -> Iterator[tuple[str, str]]:
     coverage = run.totals.coverage
     said = [pair["assumed"] for pair in run.caches if isinstance(pair.get("assumed"), list)]
     yield "assumed", "; ".join(dict.fromkeys(str(each) for assumed in said for each in assumed))
-    yield "exercised", counted(coverage) or "nothing"
+    yield "exercised", counted({name: n for name, n in coverage.items() if name != STATE_LOOKS}) or "nothing"
     yield "never", ", ".join(sorted(words(name) for name, count in coverage.items() if not count))
     yield "envs", _envs(run.totals.envs)
+    yield "process state", _state_looks(run)
     yield "dropped", counted(run.totals.dropped) or "nothing"
     yield "tolerance", _tolerance(run.manifest)
     yield "settings", _settings(run.manifest)
@@ -146,7 +147,7 @@ def memory(run: Run) -> str:
     """Say what both sides held at the end."""
     held = run.totals.bytes_held
     named = ", ".join(
-        f"{side} {size(held[side])}" for side in (*SIDES, *sorted(held.keys() - set(SIDES))) if side in held
+        f"{words(side)} {size(held[side])}" for side in (*SIDES, *sorted(held.keys() - set(SIDES))) if side in held
     )
     times = ratio(held.get("candidate"), held.get("control"))
     return f"{named}; candidate to control {times}" if named else "not measured"
@@ -211,6 +212,11 @@ def counted(counts: Mapping[str, int]) -> str:
     named = [(words(name), count) for name, count in counts.items() if count]
     more = f", and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
     return ", ".join(f"{name} {count:,}" for name, count in named[:_MAX_NAMED]) + more
+
+
+def _state_looks(run: Run) -> str:
+    looks, ops = run.totals.coverage.get(STATE_LOOKS, 0), sum(run.totals.ops.values())
+    return f"compared around {looks:,} of {plural(ops, 'operation')} ({share(looks / ops)})" if looks and ops else ""
 
 
 def _envs(envs: Mapping[str, int]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 SCHEMA: Final = 2  # of what is written
 READS: Final = range(1, SCHEMA + 1)
 ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
+STATE_LOOKS: Final = "operations looked at for process-wide state"  # in ``coverage``
 
 
 class Outcome(str, Enum):
@@ -85,6 +86,7 @@ class Cause(str, Enum):
     ALIASED_ON_GET = "aliased on get"
     SHARED_SLOT = "two entries share storage"
     INPUT_EDITED = "input edited"
+    GROWS = "memory grows"
     MEDDLED = "process-wide state changed"
     # when it was stored
     STALE_WEIGHTS = "hit crosses a weight update"
@@ -95,6 +97,7 @@ class Cause(str, Enum):
     POLICY_DIFFERS = "declared policies differ"
     BAD_ENV = "env id out of range"
     RAISED = "raised"
+    ODD = "odd answer"
     UNKNOWN = "unknown"
 
 

@@ -199,12 +199,22 @@ is_negative(PyObject *tensor)
     return answer == NULL ? -1 : answer == Py_True;
 }
 
+/* Return the layers of an entry if they are a list or a tuple: going through anything else might never end. */
+static PyObject *
+listed(PyObject *sequence)
+{
+    if (PyList_Check(sequence) || PyTuple_Check(sequence))
+        return Py_NewRef(sequence);
+    PyErr_SetString(PyExc_TypeError, "layers must be a list or a tuple");
+    return NULL;
+}
+
 /* Look over the buffers of an entry: 1 if they are dense, of one structure and (unless it is of no interest) length, and,
  * where one is given, of this structure; 0 if not, -1 on an error. Forget what was found in any case. */
 static int
 look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wanted, Found *found)
 {
-    PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
+    PyObject *layers = listed(sequence);
     if (layers == NULL)
         return -1;
     Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers);
@@ -276,7 +286,7 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 static Py_ssize_t
 length_there(PyObject *sequence, PyObject *tensors, PyObject *addresses, int any_size)
 {
-    PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
+    PyObject *layers = listed(sequence);
     if (layers == NULL)
         return -3;
     Py_ssize_t count = 2 * PySequence_Fast_GET_SIZE(layers), length = -1;
@@ -328,7 +338,7 @@ refilled(PyObject *sequence, PyObject *tensors, PyObject *addresses, PyObject *s
     Py_ssize_t there = length_there(sequence, tensors, addresses, 1);
     if (there < 0)
         return there == -3 ? -1 : 0;
-    PyObject *layers = PySequence_Fast(sequence, "layers must be a sequence");
+    PyObject *layers = listed(sequence);
     if (layers == NULL)
         return -1;
     int here = 1;

@@ -29,6 +29,8 @@ def survey(
     Returns:
         ``(shape, dtype, length, tensors, addresses)``, or None.
     """
+    if not isinstance(layers, (list, tuple)):  # going through anything else might never end
+        raise TypeError("layers must be a list or a tuple")
     caches = [cache for layer in layers for cache in (layer._k_cache, layer._v_cache)]
     tensors = tuple([cache._cache for cache in caches])
     if not tensors or any(type(tensor) is not tensor_type for tensor in tensors):

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from shadow.outside import from_outside
+
 Contained = tuple[type[BaseException], ...]
 Call = tuple[Any, Any, int]  # what a side answered, what it raised, how long it took in nanoseconds
 
@@ -47,7 +49,7 @@ def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) 
         bound = getattr(side, method)
         value = bound(*args) if type(args) is tuple else bound(*args, **args.named)  # type: ignore[attr-defined]
     except contained as raised:
-        if isinstance(raised, KeyboardInterrupt):  # a person's, whichever side it meets
+        if from_outside(raised):
             raise
         return None, raised, perf_counter_ns() - began
     return value, None, perf_counter_ns() - began

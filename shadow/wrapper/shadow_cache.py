@@ -9,6 +9,8 @@ from operator import index
 from time import perf_counter_ns
 from typing import Any
 
+from torch import is_grad_enabled, is_inference_mode_enabled
+
 from shadow.memory.regions import NOWHERE
 from shadow.operation import (
     CLEAR_ALL,
@@ -19,6 +21,7 @@ from shadow.operation import (
     GET_INIT,
     GET_RECUR,
     GET_WM,
+    OPERATIONS,
     SET_INIT,
     SET_RECUR,
     SET_WM,
@@ -35,10 +38,11 @@ from shadow.wrapper.likeness import Likeness
 from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
 from shadow.wrapper.unpicklable import Unpicklable
 
-LOOK_FIRST = 32  # operations around which all state of the process is looked at, before that is done for one in:
-LOOK_EVERY = 997  # a prime: hosts alternate between a few kinds of operation, and each kind must have its turn
+LOOK_FIRST = 32  # operations of each kind around which all state of the process is looked at; of later ones some:
+LOOK_EVERY = 1024  # one operation in so many on average, which costs under 2 %
+MODES_EVERY = 256  # the same for modes alone, which cost a fraction of what generators do
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
-_SECONDARY: Contained = (BaseException,)  # but for an interrupt, which is the host's
+_SECONDARY: Contained = (BaseException,)  # but for what came from outside, which is the host's
 
 
 class ShadowCache(Unpicklable, Likeness):
@@ -57,13 +61,20 @@ class ShadowCache(Unpicklable, Likeness):
         observer: Told of every operation.
         primary: ``control`` or ``candidate``: whose answers the host receives.
         seed: Seed of the private generator.
+        look_first: Operations of each kind around which all state of the process is looked at.
 
     Raises:
         ValueError: If ``primary`` is neither, or both sides are one object.
     """
 
     def __init__(
-        self, control: Any, candidate: Any, observer: Observer, primary: str = "control", seed: int = 0
+        self,
+        control: Any,
+        candidate: Any,
+        observer: Observer,
+        primary: str = "control",
+        seed: int = 0,
+        look_first: int = LOOK_FIRST,
     ) -> None:
         if primary not in ("control", "candidate"):
             raise ValueError(f"primary must be 'control' or 'candidate', got {primary!r}")
@@ -78,7 +89,8 @@ class ShadowCache(Unpicklable, Likeness):
         self._seed = seed
         self._lock = observer.lock
         # What is hot is in a plain object: looking up attributes of one that passes them on is slow.
-        self._both = Both(self._primary, self._secondary, observer, self._control_is_primary, seed)
+        self._look_first = look_first
+        self._both = Both(self._primary, self._secondary, observer, self._control_is_primary, seed, look_first)
         self._run = self._both.run
         tell_in_children(self)
         self._made = True  # from here on what the host sets is the primary's
@@ -135,10 +147,10 @@ class ShadowCache(Unpicklable, Likeness):
     def reset_stats(self) -> None:
         """Reset the statistics of both sides."""
         self._primary.reset_stats()
-        try:
-            self._secondary.reset_stats()
-        except Exception as error:
-            self._observer.harness_failed("reset_stats", error)
+        with self._lock:
+            _, error = self._both.aside(self._secondary, "reset_stats", ())
+            if error is not None:
+                self._observer.misbehaved("reset_stats", error)
 
     @property
     def observer(self) -> Observer:
@@ -149,12 +161,24 @@ class ShadowCache(Unpicklable, Likeness):
     def __copy__(self) -> ShadowCache:
         return self  # a shallow copy of a cache has the same pools
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ShadowCache:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         with self._lock:
-            control, candidate = copy.deepcopy(self._control, memo), copy.deepcopy(self._candidate, memo)
-            primary = "control" if self._control_is_primary else "candidate"
-            observer = self._observer.copied(control, candidate)
-            clone = ShadowCache(control, candidate, observer, primary, self._seed)
+            own = copy.deepcopy(self._primary, memo)
+            if own is self._primary:  # one for all: then the host has this shadow in its copy too
+                return self
+            other, problem = self._both.aside(copy, "deepcopy", (self._secondary, dict(memo)))
+            what = "itself" if other is self._secondary else "nothing" if other is None else ""
+            if problem is not None or what:
+                self._observer.misbehaved("__deepcopy__", problem or what)
+                return own
+            sides = (own, other) if self._control_is_primary else (other, own)
+            try:
+                observer = self._observer.copied(*sides)
+                primary = "control" if self._control_is_primary else "candidate"
+                clone = ShadowCache(*sides, observer, primary, self._seed, self._look_first)
+            except Exception as error:
+                self._observer.harness_failed("copied", error)
+                return own
             if self._run == self._both.run_alone:
                 clone.in_forked_child()
             return clone
@@ -172,7 +196,15 @@ class ShadowCache(Unpicklable, Likeness):
 class Both:
     """Does one operation on both sides; arguments as for ``ShadowCache``."""
 
-    def __init__(self, primary: Any, secondary: Any, observer: Observer, control_is_primary: bool, seed: int) -> None:
+    def __init__(
+        self,
+        primary: Any,
+        secondary: Any,
+        observer: Observer,
+        control_is_primary: bool,
+        seed: int,
+        look_first: int = LOOK_FIRST,
+    ) -> None:
         self._primary = primary
         self._secondary = secondary
         self._observer = observer
@@ -181,6 +213,8 @@ class Both:
         self._staging = Staging()
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._fresh = dict.fromkeys((operation.method for operation in OPERATIONS), look_first)
+        self._parts = process_state.EVERYTHING  # what is looked at around the operation that is looked at
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = observer.lock
         self._accepted = False  # whether the host was seen to store what can be compared
@@ -208,7 +242,7 @@ class Both:
                 theirs, token = self._prepare(operation, env_id, key, args)
                 op_index = self._index
                 self._index = op_index + 1
-                primary, secondary = self._call_both(op_index, operation.method, args, theirs)
+                primary, secondary = self._call_both(operation.method, args, theirs)
                 (value, error, ns), (other, other_error, other_ns) = primary, secondary
                 seen = (
                     (op_index, operation, env_id, key, value, other, error, other_error, ns, other_ns)
@@ -273,38 +307,65 @@ class Both:
             raise TypeError(f"kv-lockstep can't compare what this host stores: {why}. {AN_ENTRY}")
         self._accepted = True
 
-    def _call_both(self, index: int, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
+    def _call_both(self, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
         """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
-        # Looking at the process's state costs more than all else here; both calls share the look in between.
-        looked = index < LOOK_FIRST or index % LOOK_EVERY == 0 or self._meddled
-        call = self._looked_at if looked else self._call
-        if looked:
-            self._between = None
-        if self._draw() < 0.5:
+        drawn = self._draw()
+        first = drawn < 0.5
+        luck = 2 * drawn if first else 2 * drawn - 1
+        call = self._call
+        if luck < 1 / MODES_EVERY or method in self._fresh or self._meddled:
+            call = self._looking(method, luck)
+        if first:
             own = call(self._primary, method, args, _PRIMARY)
-            other = call(self._secondary, method, theirs, _SECONDARY)
-        else:
-            other = call(self._secondary, method, theirs, _SECONDARY)
-            own = call(self._primary, method, args, _PRIMARY)
-        error = other[1]
-        if error is not None and not isinstance(error, Exception):
-            other = None, RuntimeError(f"raised what is no Exception: {error!r}"), other[2]
-        return own, other
+            return own, self._called_secondary(call, method, theirs)
+        other = self._called_secondary(call, method, theirs)
+        return call(self._primary, method, args, _PRIMARY), other
+
+    def _looking(self, method: str, luck: float) -> Any:
+        """Prepare to look at the state of the process around an operation; both calls share the look in between."""
+        fresh = self._fresh.pop(method, 0)
+        if fresh > 1:
+            self._fresh[method] = fresh - 1
+        everything = fresh or self._meddled or luck < 1 / LOOK_EVERY
+        self._parts = process_state.EVERYTHING if everything else process_state.MODES
+        self._between = None
+        self._observer.state_looks += 1
+        return self._looked_at
+
+    def _called_secondary(self, call: Any, method: str, args: tuple[Any, ...]) -> Call:
+        """Call the secondary; a mode of this thread that it leaves behind would meet the primary, or the host."""
+        grad, inference = is_grad_enabled(), is_inference_mode_enabled()
+        result: Call = call(self._secondary, method, args, _SECONDARY)
+        if is_grad_enabled() is not grad or is_inference_mode_enabled() is not inference:
+            parts, before = process_state.THREAD, (inference, grad)
+            self._put_back(process_state.changed(before, process_state.state(parts), parts), before, parts)
+        return result
+
+    def aside(self, side: Any, method: str, args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+        """Call what is no operation of the secondary, and look at the state of the process around it."""
+        self._parts, self._between = process_state.EVERYTHING, None
+        value, error, _ = self._looked_at(side, method, args, _SECONDARY)
+        return value, error
 
     def _looked_at(self, side: Any, method: str, args: tuple[Any, ...], contained: Contained) -> Call:
         """Call one side, and look whether it changed what the whole process stands on."""
-        before = self._between or process_state.state()
+        parts = self._parts
+        before = self._between or process_state.state(parts)
         result = self._call(side, method, args, contained)
-        self._between = now = process_state.state()
-        changed = process_state.changed(before, now)
-        if changed:
-            primary = contained is _PRIMARY
-            if not primary:
-                process_state.put_back(before)
-                self._between = before
+        self._between = now = process_state.state(parts)
+        changed = process_state.changed(before, now, parts)
+        if changed and contained is _PRIMARY:
             self._meddled = True
-            self._observer.meddled(changed, primary)
+            self._observer.meddled(changed, True, [])
+        elif changed:
+            self._put_back(changed, before, parts)
+            self._between = process_state.state(parts)
         return result
+
+    def _put_back(self, changed: list[str], before: process_state.State, parts: tuple[process_state.Part, ...]) -> None:
+        """Make the state of the process what it was before the secondary was called."""
+        self._meddled = True
+        self._observer.meddled(changed, False, process_state.put_back(before, parts))
 
 
 def _whole(env_id: Any) -> Any:

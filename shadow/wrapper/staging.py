@@ -80,19 +80,27 @@ class Staging:
                 return copied(entry), NOWHERE
         shell = self._copies.get(layout)
         if shell is None or not _put_together(shell):
-            if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
-                self._copies.pop(next(iter(self._copies)))
-            shell = self._copies[layout] = _shell(entry, source, dense)
-            _restore(shell)
+            shell = self._anew(layout, entry, source, dense)
         if dense is not None:
             regions = _restaged(shell, entry)
-            assert regions is not None
+            if regions is None:  # a cache made something else of it than can be put together
+                shell = self._anew(layout, entry, source, dense)
+                regions = _restaged(shell, entry)
+                assert regions is not None
             self._latest = shell
             return shell.staged, regions
         for (_, size), (cache, _) in zip(source, shell.parts, strict=True):
             cache._size = size
         fill([buffer for _, buffer in shell.parts], source)
         return shell.staged, NOWHERE
+
+    def _anew(self, layout: Any, entry: Any, source: list[Leaf], dense: Region | None) -> _Shell:
+        """Make a copy's objects of an entry."""
+        if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
+            self._copies.pop(next(iter(self._copies)))
+        shell = self._copies[layout] = _shell(entry, source, dense)
+        _restore(shell)
+        return shell
 
 
 def unfit(entry: Any) -> str:
@@ -125,7 +133,10 @@ def copied(entry: Any) -> Any:
 
 def _put_together(shell: _Shell) -> bool:
     """Put a copy together again, as if a cache had taken it apart; False if its memory itself was replaced."""
-    _restore(shell)
+    try:
+        _restore(shell)
+    except Exception:  # made anew, then
+        return False
     return shell.own is None or placed(shell.layers, shell.own.tensors, shell.own.addresses) != -1
 
 

@@ -15,12 +15,13 @@ class Recorder:
     def __init__(self) -> None:
         self.befores: list[tuple[Operation, int | None, int | None, Any, Any]] = []
         self.seen: list[Observation] = []
-        self.harness_ns = 0
+        self.harness_ns = self.state_looks = 0
         self.lock = threading.RLock()
         self.tokens: list[Any] = []
         self.failed_steps: list[str] = []
         self.faults: list[Exception] = []
         self.meddlings: list[tuple[list[str], bool]] = []
+        self.misbehaviour: list[tuple[str, BaseException | str]] = []
         self.n_torn = 0
         self.n_advised = 0
         self.passed: list[str] = []
@@ -56,7 +57,10 @@ class Recorder:
     def used_in_fork(self) -> None:
         self.n_torn += 1
 
-    def meddled(self, changed: list[str], by_primary: bool) -> None:
+    def misbehaved(self, method: str, what: BaseException | str) -> None:
+        self.misbehaviour.append((method, what))
+
+    def meddled(self, changed: list[str], by_primary: bool, left: list[str]) -> None:
         self.meddlings.append((changed, by_primary))
 
     def copied(self, control: Any, candidate: Any) -> Recorder:

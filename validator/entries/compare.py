@@ -24,6 +24,7 @@ from shadow.memory.buffers import Leaf, describe
 from shadow.memory.dense import agreed
 from shadow.memory.dense import equal as equal_bytes
 from shadow.memory.regions import Layout, Region
+from shadow.outside import from_outside
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _COMPUTED = {
@@ -83,11 +84,13 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
     Returns:
         Their layout, their valid length, and the hash over all they hold (``Digest.whole``), 0 unless it was asked for.
     """
-    one, other = readable(one), readable(other)
     try:
+        one, other = readable(one), readable(other)
         found = _agreed(one, known(one), other, known(other), hashed)  # where they were found last
         return found or _agreed(one, region(one), other, region(other), hashed)  # or where they are found now
-    except (AttributeError, TypeError):  # no entry
+    except BaseException as raised:  # whatever a foreign object raises, it is no entry
+        if from_outside(raised):
+            raise
         return None
 
 
@@ -112,7 +115,7 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
     if a.device.type == "cpu" and a.ndim == 4 and a.is_contiguous() and b.is_contiguous():
         batch, heads, capacity, head_dim = a.shape
         token_nbytes = a.element_size() * head_dim
-        runs = (batch * heads, capacity * token_nbytes, max(0, size) * token_nbytes)
+        runs = (batch * heads, capacity * token_nbytes, min(max(0, size), capacity) * token_nbytes)
         return equal_bytes((a.data_ptr(),), (b.data_ptr(),), *runs)
     return torch.equal(_bits(valid(one)), _bits(valid(other)))
 

@@ -7,22 +7,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from shadow.entry import leaves
 from shadow.lent import readable
 from shadow.memory.buffers import Leaf
+from shadow.outside import from_outside
 
 
 def entry_leaves(entry: Any) -> list[Leaf] | None:
     """List the leaves of what a side answered, or None if that is no entry; a lent one stays as it is."""
     try:
-        found = leaves(readable(entry))
-        for tensor, size in found:
-            _ = tensor.shape, tensor.dtype, tensor.device, size + 0
-    except Exception:  # whatever a foreign object raises, it is no entry
+        found = [Leaf(_plain(tensor), size + 0) for tensor, size in leaves(readable(entry))]
+    except BaseException as raised:  # whatever a foreign object raises, it is no entry
+        if from_outside(raised):
+            raise
         return None
     return found
+
+
+def _plain(tensor: Any) -> Tensor:
+    """Return a tensor that can be read as one, without what its class makes of it; TypeError for anything else."""
+    if type(tensor) is not Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            tensor = tensor.as_subclass(Tensor)
+    if type(tensor) is not Tensor or tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
+        raise TypeError(type(tensor).__name__)
+    last = sum([(n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True)])
+    needed = (tensor.storage_offset() + last + 1) * tensor.element_size()
+    if needed > tensor.untyped_storage().nbytes() and tensor.numel():
+        raise ValueError("its memory was freed")
+    return tensor
 
 
 def overlap(one: Sequence[Leaf], other: Sequence[Leaf]) -> bool:

@@ -13,17 +13,18 @@ from reports.record.records import Divergence
 from reports.record.words import ONLY_COUNTED, Cause, Dimension
 from shadow.entry import KeysValues
 from shadow.operation import Pool
+from shadow.outside import from_outside
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
 from validator.entries.compare import Tolerance
 from validator.judge import words
-from validator.judge.charge import Charge, Place
+from validator.judge.charge import Charge, Finding, Place, against
 from validator.judge.counters import OUTCOMES, Counters
 from validator.judge.ledger import Ledger
 from validator.judge.promises import policies
 from validator.judge.referee import Referee
 from validator.judge.side import Digests, SideView
-from validator.judge.words import key_text
+from validator.judge.words import key_text, told
 from validator.models.stored import Stored
 
 _OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)  # after which the sides hold different ones
@@ -87,14 +88,15 @@ class Case:
         digest: Digests,
         promises: HostPromises | None = None,
     ) -> None:
-        control_policy, candidate_policy, env_num, self.assumed = policies(control, candidate)
+        self._early: list[tuple[str, Finding, BaseException | None]] | None = []  # until there is anything to charge
+        control_policy, candidate_policy, env_num, self.assumed = policies(control, candidate, self)
         self.name = name
         self.config = config
         self.sink = sink
         self.promises = promises or HostPromises()
         self.env_num = env_num
-        self.control = SideView("control", control, control_policy, env_num, digest)
-        self.candidate = SideView("candidate", candidate, candidate_policy, env_num, digest)
+        self.control = SideView("control", control, control_policy, env_num, digest, self)
+        self.candidate = SideView("candidate", candidate, candidate_policy, env_num, digest, self)
         self.sides = self.control, self.candidate
         self.primary = self.control if primary == "control" else self.candidate
         self.secondary = self.other(self.primary)
@@ -120,7 +122,7 @@ class Case:
         charge: Charge,
         place: Place,
         answers: tuple[Any, Any] = (None, None),
-        errors: tuple[Exception | None, Exception | None] = (None, None),
+        errors: tuple[BaseException | None, BaseException | None] = (None, None),
     ) -> None:
         """Count a divergence, and record it in full unless this very fault is on record already."""
         is_news = self.ledger.is_news(charge, place)
@@ -229,8 +231,34 @@ class Case:
                 model.rebase(key, None)  # it comes back as the youngest
                 model.set(key, expected)
             return side.intact(expected) is not None
-        except Exception:  # whatever a broken side raises: it stays apart, and is known to
+        except BaseException as raised:  # whatever a broken side raises: it stays apart, and is known to
+            if from_outside(raised):
+                raise
             return False
+
+    def misbehaved(self, name: str, method: str, what: BaseException | str) -> None:
+        """Charge a side with what it raised, or the odd thing that it answered, in a method that is no operation."""
+        if isinstance(what, str):
+            self._charge_side(name, Finding(words.ODD_ANSWER, {"what": what, "method": method}))
+        else:
+            self._charge_side(name, Finding(words.RAISED_IN, {"error": type(what).__name__, "method": method}), what)
+
+    def meddled(self, name: str, changed: list[str], note: str) -> None:
+        """Charge a side with having changed process-wide state."""
+        self._charge_side(name, Finding(words.PROCESS_CHANGED, {"what": ", ".join(changed)}, note))
+
+    def charge_early(self) -> None:
+        """Charge what was met when both sides were met first, before anything could go on record."""
+        early, self._early = self._early, None
+        for each in early or ():
+            self._charge_side(*each)
+
+    def _charge_side(self, name: str, finding: Finding, error: BaseException | None = None) -> None:
+        if self._early is not None:
+            self._early.append((name, finding, error))
+            return
+        side, errors = (self.control, (error, None)) if name == "control" else (self.candidate, (None, error))
+        self.charge(against(side, finding), Place(-1, "audit", "all"), errors=errors)
 
     def harness_failed(self, step: str, error: Exception) -> None:
         """Count a failure of the harness itself; such a run can't pass."""
@@ -238,5 +266,5 @@ class Case:
         self.sink.harness_failed(step, error)
 
 
-def _error_text(error: Exception | None) -> str:
-    return "" if error is None else f"{type(error).__name__}: {error}"[:4000]
+def _error_text(error: BaseException | None) -> str:
+    return "" if error is None else f"{type(error).__name__}: {told(error)}"[:4000]

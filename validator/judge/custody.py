@@ -66,8 +66,8 @@ class Custody:
 
         One that can't be looked into is known by answering the same memory twice.
         """
-        if readable(found) is not found:
-            return  # what is lent copies itself before anybody can write into it
+        if _is_lent(found):
+            return
         shown = side.shown(stored.pool, stored.env_id, stored.key)
         if in_one_memory(found, shown) or (side is self._case.secondary and self._was_answered(found, stored)):
             self._shares(side, stored, op_index)
@@ -113,9 +113,11 @@ class Custody:
         return self.doubted(charge, stored) if primary.reads_copies or in_one_memory(answer, shown) else charge
 
     def _was_answered(self, found: Any, stored: Stored) -> bool:
-        same = any(in_one_memory(found, answer.found) for answer in self.held if answer.stored is stored)
+        if _is_lent(found):
+            return False
+        shared = [answer for answer in self.held if not _is_lent(answer.found) and in_one_memory(found, answer.found)]
         # One scratch object for all answers is no store; that one answer overwrites another is seen elsewhere.
-        return same and not any(in_one_memory(found, each.found) for each in self.held if each.stored is not stored)
+        return bool(shared) and all(answer.stored is stored for answer in shared)
 
     def _was_given_back(self, stored: Stored) -> bool:
         primary = self._case.primary
@@ -132,3 +134,8 @@ class Custody:
         if side.model.policy.live_results is False:
             place = Place(op_index, "audit", stored.pool, stored.env_id, stored.key)
             self.charge(against(side, Finding(words.HANDS_OUT_STORED)), place)
+
+
+def _is_lent(found: Any) -> bool:
+    """Tell whether an answer copies itself before anybody can write into it."""
+    return readable(found) is not found

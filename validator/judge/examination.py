@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shadow.located import region
+from shadow.memory.buffers import Leaf
 from validator.entries.digest import holds
 from validator.entries.readable import entry_leaves, overlap
 from validator.judge import words
@@ -39,15 +40,17 @@ class Examination:
         given_leaves, found = entry_leaves(given), entry_leaves(held)
         if given_leaves is None or not (_holds(given, stored) or side.digest(given_leaves) == stored.digest):
             return Finding(words.INPUT_EDITED, {"op": stored.op_index})
-        if isinstance(held, Unreadable) or found is None:
+        if type(held) is Unreadable or (found is None and self._answers_right(side, stored, found)):
             return None
+        if found is None:
+            return Finding(words.NO_ENTRY_HELD, {"type": type(held).__name__})
         # A host that was given what is stored may well give that back, to be stored where it lies.
         given_back = side is self._case.primary and self.custody.primary_lends and stored.was_alive
         if overlap(found, given_leaves) and not given_back:
             return Finding(words.REFERENCE_STORED, {"op": stored.op_index})
         if _holds(held, stored) or side.digest(found) == stored.digest:
             return None
-        if self._case.referee.lossy(given_leaves, found):
+        if self._case.referee.lossy(given_leaves, found) or self._answers_right(side, stored, found):
             return None
         return self._case.referee.wrong_value(side, stored.pool, stored.env_id, stored, found, given_leaves)
 
@@ -79,11 +82,9 @@ class Examination:
         found = entry_leaves(entry)
         if found is not None and side.digest(found) == stored.digest:
             return None
-        answer = entry_leaves(side.ask(pool, env_id, key))
-        if answer is not None and side.digest(answer) == stored.digest:
-            side.distrust_peek()  # it looks elsewhere than the cache answers from
+        if self._answers_right(side, stored, found):
             return None
-        if isinstance(entry, Unreadable):
+        if type(entry) is Unreadable:
             return Finding(words.RAISED_ON_READ, {"error": type(entry.error).__name__})
         if found is None:
             return Finding(words.NO_ENTRY_HELD, {"type": type(entry).__name__})
@@ -93,6 +94,16 @@ class Examination:
         if referee.lives_in_input(side, stored, found):
             return Finding(words.REFERENCE_CHANGED)
         return referee.wrong_value(side, stored.pool, stored.env_id, stored, found, truth)
+
+    def _answers_right(self, side: SideView, stored: Stored, shown: list[Leaf] | None) -> bool:
+        """Tell whether a side answers rightly what it doesn't show rightly; then it is not looked into any more."""
+        answer = entry_leaves(side.ask(stored.pool, stored.env_id, stored.key))
+        if answer is None or side.digest(answer) != stored.digest:
+            return False
+        if shown is None and not side.reads_copies:
+            side.misbehaved("peek", "what is no entry")
+        side.distrust_peek()  # it looks elsewhere than the cache answers from
+        return True
 
     def charge(self, side: SideView, stored: Stored, finding: Finding, operation: str = "audit") -> Charge:
         """Charge a side with what was found of one entry."""

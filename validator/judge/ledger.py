@@ -120,6 +120,11 @@ class Ledger:
             return None
         return self._apart.get((side, pool, env_id, key)) or self._apart.get((side, pool, env_id, None))
 
+    def begin_as(self, other: Ledger) -> None:
+        """Know apart what is apart of the pair that this one's is a copy of."""
+        self._apart.update(other._apart)
+        self._keys_apart.update(other._keys_apart)
+
     def was_set(self, pool: Pool, env_id: int | None, key: int) -> None:
         """Forget about a key that was set again on both sides."""
         if self._apart:

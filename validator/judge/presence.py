@@ -52,7 +52,7 @@ def unanswered(side: SideView, seen: Observation, expected: Stored, suspects: Su
         suspects: What may have taken it.
     """
     if side.intact(expected) is not None:
-        if seen.operation.pool == "hierarchical" and side.cache.hierarchical_get(seen.env_id, seen.key) is None:
+        if seen.operation.pool == "hierarchical" and side.ask("hierarchical", seen.env_id, seen.key) is None:
             return Finding(words.NOT_FOUND_BY_BOTH_POOLS, {"pool": (expected.pool, expected.env_id)})
         return Finding(words.MISSED)
     return lost(side, expected, suspects)
@@ -98,9 +98,9 @@ def lost(side: SideView, expected: Stored, suspects: Suspects) -> Finding:
 
 def _kept_too_long(side: SideView, pool: Pool, env_id: int | None, model: PoolModel) -> int | None:
     """Return a key that a side holds although its model evicted it."""
-    listed = side.keys(pool, env_id)
+    listed = side.unexpected(pool, env_id, model)
     if listed is not None:
-        return next((key for key in listed if model.peek(key) is None), None)
+        return next(iter(listed), None)
     evicted = [key for key, gone in model.gone.items() if gone.reason is Reason.EVICTED]
     return next((key for key in evicted if side.read(pool, env_id, key) is not None), None)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from operator import index
 from typing import Any, get_args
 
 from shadow.interface import CacheCapacities, CachePolicy, PolicyKind, offered, read_field
+from validator.judge.side import Report, Unreadable, tried
 
 _UNDECLARED = CachePolicy("undeclared", CacheCapacities(0, 0, 0), live_results=None)
 _SIZES = ("num_simulations", "max_cache_size", "game_segment_length", "cache_capacity_rule")
+_MOST_ENVS = 1 << 20  # of which a model is made each
 
 
-def policies(control: Any, candidate: Any) -> tuple[CachePolicy, CachePolicy, int | None, list[str]]:
+def policies(control: Any, candidate: Any, report: Report) -> tuple[CachePolicy, CachePolicy, int | None, list[str]]:
     """Find out what both sides promise.
 
     The kind of eviction is what each side declares. The capacities are one yardstick for both: what the shared config
@@ -23,16 +27,18 @@ def policies(control: Any, candidate: Any) -> tuple[CachePolicy, CachePolicy, in
     Args:
         control: Trusted cache.
         candidate: New cache.
+        report: Told of a side that raises, or answers what can't be, when it is asked for any of this.
 
     Returns:
         Policy of the control, of the candidate, number of envs if either says it, and what had to be assumed, one
         sentence each.
     """
     sides = {"control": control, "candidate": candidate}
+    asks = {name: partial(_asked, name, cache, report) for name, cache in sides.items()}
     assumed: list[str] = []
-    declared = {name: _declared(name, cache, assumed) for name, cache in sides.items()}
-    envs = next((n for n in map(_env_num, sides.values()) if n), None)
-    asked = {name: _asked_for(cache, envs) for name, cache in sides.items()}
+    declared = {name: _declared(name, ask, report) for name, ask in asks.items()}
+    envs = next((n for n in [ask("env_num", _env_num) for ask in asks.values()] if n), None)
+    asked = {name: ask("config", partial(_asked_for, envs=envs)) for name, ask in asks.items()}
     wanted = asked["control"] or asked["candidate"]
     stated = [policy.capacities for policy in declared.values() if policy is not None and policy.kind != "undeclared"]
     if stated and wanted not in stated:
@@ -54,25 +60,38 @@ def policies(control: Any, candidate: Any) -> tuple[CachePolicy, CachePolicy, in
     return found[0], found[1], envs, assumed
 
 
-def _declared(name: str, cache: Any, assumed: list[str]) -> CachePolicy | None:
-    declare = offered(cache, "policy")
-    if not callable(declare):
-        return None
-    try:
-        policy = declare()
-        if isinstance(policy, CachePolicy) and policy.kind in get_args(PolicyKind):
-            return policy
-        said = f"answered {policy!r}"[:200]
-    except Exception as error:
-        said = f"raised {type(error).__name__}"
-    assumed.append(f"{name}: policy() {said}, which is no shadow.CachePolicy of a kind that is known")
+def _asked(name: str, cache: Any, report: Report, what: str, question: Callable[[Any], Any]) -> Any:
+    """Ask a side for something; what it raises is charged to it, and counts as nothing."""
+    found = tried(report, name, question, cache)
+    return report.misbehaved(name, what, found.error) if type(found) is Unreadable else found
+
+
+def _declared(name: str, ask: Callable[..., Any], report: Report) -> CachePolicy | None:
+    policy = ask("policy", _policy)
+    known = type(policy) is CachePolicy and policy.kind in get_args(PolicyKind)
+    if known and (policy.kind == "undeclared" or _are_sizes(policy.capacities)):
+        declared: CachePolicy = policy
+        return declared
+    if policy is not None:
+        report.misbehaved(name, "policy", f"a {type(policy).__name__} that declares nothing")
     return None
+
+
+def _policy(cache: Any) -> Any:
+    declare = offered(cache, "policy")
+    return declare() if callable(declare) else None
+
+
+def _are_sizes(capacities: Any) -> bool:
+    return type(capacities) is CacheCapacities and all(
+        type(size) is int and 0 < size < 1 << 40 for size in (capacities.init, capacities.recur, capacities.wm)
+    )
 
 
 def _env_num(cache: Any) -> int | None:
     number = offered(cache, "env_num")
     with suppress(TypeError):
-        return None if isinstance(number, bool) or index(number) < 1 else index(number)
+        return index(number) if not isinstance(number, bool) and 0 < index(number) <= _MOST_ENVS else None
     return None
 
 
@@ -81,7 +100,7 @@ def _asked_for(cache: Any, envs: int | None) -> CacheCapacities | None:
     config = offered(cache, "config")
     if config is None or envs is None:
         return None
-    with suppress(Exception):  # a stranger's config may be anything
+    with suppress(ValueError, TypeError):
         if any(read_field(config, name) is not None for name in _SIZES):
             return CacheCapacities.from_config(config, envs)
     return None

@@ -122,7 +122,7 @@ class Referee:
         seen: Observation,
         answer: Any,
         leaves: list[Leaf] | None,
-        error: Exception | None,
+        error: BaseException | None,
         expected: Stored | None,
     ) -> Finding | None:
         pool, env_id, key = seen.operation.pool, seen.env_id, seen.key

@@ -6,7 +6,7 @@ except for those that are whole sentences, which begin with a capital letter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from xxhash import xxh3_64_hexdigest
 
 from reports.record.words import Cause, Dimension
+from shadow.outside import from_outside
 from validator.models.pools import where
 from validator.models.stored import Reason
 
@@ -43,7 +44,7 @@ def say(kind: Kind, facts: Mapping[str, Any], who: str = "", note: str = "") -> 
         who: The subject of the clause; empty where that is a whole sentence.
         note: What is to be said beside it.
     """
-    clause = kind.clause.format_map({name: _WRITTEN.get(name, str)(value) for name, value in facts.items()})
+    clause = kind.clause.format_map({name: _WRITTEN.get(name, told)(value) for name, value in facts.items()})
     return f"{who} {clause}".lstrip() + (f"; {note}" if note else "") + "."
 
 
@@ -54,14 +55,21 @@ def key_text(key: object) -> str:
     """
     if isinstance(key, (int, np.integer)) and -(1 << 63) <= int(key) < 1 << 64:
         return f"{int(key) & (1 << 64) - 1:016x}"
+    return told(key, repr, _KEY_MOST)
+
+
+def told(value: object, write: Callable[[object], str] = str, most: int = 4000) -> str:
+    """Write a stranger's object, cut; one that raises instead, or answers no text, is named by its type."""
     try:
-        text = repr(key)
-    except Exception:  # a stranger's class may do as it likes
-        text = f"<{type(key).__qualname__} that has no repr>"
-    if len(text) <= _KEY_MOST:
+        text = f"{write(value)}"
+    except BaseException as raised:  # its class may do as it likes
+        if from_outside(raised):
+            raise
+        text = f"<{type(value).__qualname__} that has no {write.__name__}>"
+    if len(text) <= most:
         return text
     whole = xxh3_64_hexdigest(text.encode("utf-8", "surrogatepass"))
-    return f"{text[: _KEY_MOST - 20]}… {whole}"
+    return f"{text[: most - 20]}… {whole}"
 
 
 def can_be_told_apart(key: object) -> bool:
@@ -71,6 +79,11 @@ def can_be_told_apart(key: object) -> bool:
         return key is not None and bool(key == key) in (True, False)
     except Exception:  # a stranger's class may do as it likes
         return False
+
+
+def put_back(left: Sequence[str]) -> str:
+    """Say of process-wide state that it was put back, but for what is left."""
+    return NOT_PUT_BACK % ", ".join(left) if left else PUT_BACK
 
 
 _WRITTEN: dict[str, Callable[[Any], str]] = {
@@ -199,6 +212,9 @@ RESULT_CHANGED = _isolation(
 )
 ONE_MEMORY = _isolation(Cause.SHARED_SLOT, "keeps the entries of keys {key} and {other_key} in one memory")
 MEMORY_OF_BOTH = _isolation(Cause.SHARED_SLOT, "Control and candidate keep the entry of key {key} in the same memory")
+HOLDS_TOO_MUCH = _isolation(
+    Cause.GROWS, "holds {held} bytes of tensors where the most entries that were ever in it at once take {most}"
+)
 PROCESS_CHANGED = _isolation(Cause.MEDDLED, "changed {what} during a call")
 
 # -- what was raised ---------------------------------------------------------------------------------------------------
@@ -209,6 +225,8 @@ RAISED_FOR_A_MISS = _error(
 )
 RAISED_ON_SET = _error(Cause.RAISED, "raised {error} instead of storing")
 RAISED_ON_CLEAR = _error(Cause.RAISED, "raised {error} instead of clearing")
+RAISED_IN = _error(Cause.RAISED, "raised {error} in {method}()")
+ODD_ANSWER = _error(Cause.ODD, "answered {what} in {method}()")
 RAISED_ON_READ = _error(Cause.RAISED, "raised {error} when an entry was read back")
 BOTH_REFUSED = _error(Cause.RAISED, "Both sides refused to store this: {error}")
 ENV_OUT_OF_RANGE = _error(
@@ -285,4 +303,5 @@ SEEN_BEFORE = "it was seen to do so before"
 CHANGED_SINCE = "what it answers is not what was stored there either"
 TENSORS_GONE = "the result came from the device after the operation, and its tensors are gone"
 LEFT_AS_IT_IS = "it was left as it is, as it would be without validation"
+NOT_PUT_BACK = "%s could not be put back"
 PUT_BACK = "it was put back; until the first such change only some calls are looked at"

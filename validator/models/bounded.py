@@ -42,6 +42,7 @@ class BoundedModel(PoolModel):
         return evicted
 
     def clear(self, op_index: int) -> None:
+        self.measure()
         self._remember(self._entries.values(), Reason.CLEARED, op_index)
         self._entries.clear()
 

@@ -46,6 +46,7 @@ class LegacyRingModel(LegacyDictModel):
         return lost
 
     def clear(self, op_index: int) -> None:
+        self.measure()
         """Empty the dict; reverse map and write index survive."""
         super().clear(op_index)
         self._right.clear()

@@ -6,6 +6,7 @@ live entries, not by the length of the run.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -90,6 +91,8 @@ class PoolModel(ABC):
         evicts_as_it_likes: Whether nothing is known of whom it evicts, so that what it lacks is its own business.
         told_all: Whether all that it may hold was told of; else it may answer what no set explains.
         ever_cleared: Whether it was cleared before our eyes.
+        most: Entries that were alive at once, as far as it was measured.
+        largest: Bytes of the largest of them, buffers and all.
     """
 
     evicts_as_it_likes: ClassVar[bool] = False
@@ -100,6 +103,13 @@ class PoolModel(ABC):
         self.capacity = capacity
         self._most_gone = 2 * capacity + 16
         self.gone: OrderedDict[int, Gone] = OrderedDict()
+        self.most = self.largest = 0
+
+    def measure(self) -> None:
+        """Note how much is alive; to be done before it is cleared, since until then it only grows."""
+        self.most = max(self.most, len(self))
+        for layout in {id(stored.digest.layout): stored.digest.layout for stored in self.live()}.values():
+            self.largest = max(self.largest, sum(math.prod(shape) * dtype.itemsize for shape, dtype, _, _ in layout))
 
     def get(self, key: int) -> Stored | None:
         """Look a key up as the cache would; this may refresh its age."""

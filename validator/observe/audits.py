@@ -6,6 +6,7 @@ and close, and a rotating share of them in between.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,19 +25,27 @@ from validator.judge.side import SideView
 from validator.models.pools import covers
 from validator.models.stored import PoolModel, Stored
 from validator.observe.handed_out import HandedOut
+from validator.observe.memory import Memory
 
+_GONE_ASKED = 16  # keys of a pool that should be gone, asked for at its audit
 _RAREST = 16  # recurrent clears of which at least one is audited, whatever the budget
 _ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is
 
 
 class Audits:
-    """Audits one pair."""
+    """Audits one pair.
+
+    Attributes:
+        memory: What each side holds, as counted at audits.
+    """
 
     def __init__(self, case: Case, examination: Examination, looks: DeviceLooks, handed_out: HandedOut) -> None:
         self._case = case
         self._examination = examination
         self._looks = looks
         self._handed_out = handed_out
+        self.memory = Memory(case)
+        self._draw = random.Random(case.config.seed)
         self._sets = 0
         self._recur_clears = 0
         self._every = 1  # recurrent clear that is audited
@@ -48,6 +57,7 @@ class Audits:
 
     def audit_all(self) -> None:
         """Audit every live entry of both sides, and every result still held."""
+        self.memory.look()
         for side in self._case.sides:
             for pool, env_id, model in side.model.pools():
                 self._audit_pool(side, pool, env_id, model)
@@ -62,6 +72,7 @@ class Audits:
         if cleared == "recur" and self._recur_clears % self._every:
             self._case.counters.coverage["audits_left_out_for_budget"] += 1
         else:
+            self.memory.look()
             for side in self._case.sides:
                 for pool, env, model in side.model.pools():
                     if covers(cleared, env_id, pool, env):
@@ -137,20 +148,37 @@ class Audits:
             for stored in self._looks.examine(side, model.live())
             if (finding := self._examination.of_live(side, stored, just_cleared)) is not None
         ]
-        keys = side.keys(pool, env_id)
+        keys = side.unexpected(pool, env_id, model)
         if keys is not None:
-            self._look_for_extra(side, pool, env_id, model, [key for key in keys if model.peek(key) is None])
+            self._look_for_extra(side, pool, env_id, model, keys, listed=True)
+        if side is self._case.secondary:
+            self._ask_for_gone(pool, env_id, model, _GONE_ASKED)
         for stored, finding in found:
             self._examination.charge_and_repair(side, stored, finding)
 
+    def _ask_for_gone(self, pool: Pool, env_id: int | None, model: PoolModel, most: int) -> None:
+        """Ask the secondary for some keys that should be gone; whether it lists them or not, it may still answer them.
+
+        Half are those that went last, the others are drawn. A miss changes no age, so LRU is asked as well.
+        """
+        gone = list(model.gone)
+        if len(gone) > most:
+            late = (most + 1) // 2
+            gone = [*gone[-late:], *self._draw.sample(gone[:-late], most - late)]
+        self._look_for_extra(self._case.secondary, pool, env_id, model, gone)
+
     def _look_for_extra(
-        self, side: SideView, pool: Pool, env_id: int | None, model: PoolModel, keys: list[int]
+        self, side: SideView, pool: Pool, env_id: int | None, model: PoolModel, keys: list[int], listed: bool = False
     ) -> None:
         ledger = self._case.ledger
         for key in keys:
             if model.peek(key) is not None or ledger.apart(side.name, pool, env_id, key):
                 continue
-            found = entry_leaves(side.read(pool, env_id, key))
+            answer = side.answers(pool, env_id, key)
+            if answer is None and listed and side.lists_keys and not side.model.policy.misses_count:
+                side.distrust_keys()
+                side.misbehaved("live_keys", "a key that it does not hold")
+            found = entry_leaves(answer)
             finding = None if found is None else uncalled(side, pool, env_id, key, side.digest(found))
             if finding is None:
                 continue
@@ -193,6 +221,8 @@ class Audits:
                 self._rotation = iter([(p, env, stored.key) for p, env, model in pools for stored in model.live()])
                 continue
             pool, env_id, key = place
+            secondary = self._case.secondary
+            self._ask_for_gone(pool, env_id, secondary.model.pool(pool, env_id), 1)
             for side in self._case.sides:
                 stored = side.model.pool(pool, env_id).peek(key)
                 if stored is None or not self._looks.examine(side, [stored]):

@@ -10,11 +10,10 @@ import random
 from typing import Any
 
 from reports.record.words import Fault
-from shadow.entry import leaves
-from shadow.lent import readable
 from shadow.operation import Observation
 from validator.device.looks import DeviceLooks
 from validator.entries.compare import agreement, differences, equal
+from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
@@ -119,13 +118,11 @@ class Lookups:
                 known = stored.digest
                 self._suspect = known.whole != whole or known.layout != layout.at(size)[1]
             return EQUAL
-        try:
-            mine, theirs = leaves(readable(control)), leaves(readable(candidate))
-            same = equal(mine, theirs)
-        except (AttributeError, TypeError):
+        mine, theirs = entry_leaves(control), entry_leaves(candidate)
+        if mine is None or theirs is None:
             self._suspect = True
             return DIFFER
-        if not same:
+        if not equal(mine, theirs):
             tolerance = self._case.referee.tolerance
             if tolerance is None or differences(mine, theirs, tolerance):
                 return DIFFER
@@ -174,7 +171,7 @@ class Lookups:
         env_id = seen.env_id if pool == "init" else None
         stored = expected[0] or expected[1]
         if stored is None:
-            digest = self._control.digest(leaves(readable(seen.control)))
+            digest = self._control.digest(entry_leaves(seen.control) or [])
             now = (case.episodes[env_id] if env_id is not None else 0, case.searches, case.sink.env_step)
             stored = Stored(key, pool, env_id, digest, seen.op_index, *now, case.weight_version)
             self._counters.coverage["entries from before that both sides agree on"] += 1

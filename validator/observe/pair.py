@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from reports.record import histogram
 from reports.record.records import Window
-from reports.record.words import Fault
-from shadow.interface import offered
+from reports.record.words import STATE_LOOKS, Fault
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.switch import HostPromises
@@ -66,6 +65,7 @@ class Pair:
         case: Both sides and what is known of them.
         counters: What was counted since the last window.
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
 
     """
@@ -92,7 +92,7 @@ class Pair:
         self.sets = Sets(case, examination, self.looks, self.audits)
         self.lookups = Lookups(case, custody, self.looks, self._handed_out)
         self.lock: Any = threading.RLock()
-        self.harness_ns = 0
+        self.harness_ns = self.state_looks = 0
         self._session = session
         self.counters = case.counters
         self._times = case.counters.times
@@ -198,12 +198,20 @@ class Pair:
         """Note, in a forked child, that the cache is used there, where nobody watches."""
         self._session.used_in_fork()
 
-    def meddled(self, changed: list[str], by_primary: bool) -> None:
-        """Charge a side with having changed process-wide state."""
+    def misbehaved(self, method: str, what: BaseException | str) -> None:
+        """Charge the secondary with what it raised, or with the odd thing that it answered."""
         case = self.case
-        side, note = (case.primary, words.LEFT_AS_IT_IS) if by_primary else (case.secondary, words.PUT_BACK)
-        finding = Finding(words.PROCESS_CHANGED, {"what": ", ".join(changed)}, note)
-        case.charge(against(side, finding), Place(-1, "audit", "all"))
+        case.charge_early()
+        case.misbehaved(case.secondary.name, method, what)
+        if method == "__deepcopy__":
+            self.counters.dropped["deep copies not observed"] += 1
+            case.sink.event("copy_not_observed", f"{self.name}: the host got a copy of the {case.primary.name} alone")
+
+    def meddled(self, changed: list[str], by_primary: bool, left: list[str]) -> None:
+        """Charge a side with having changed process-wide state."""
+        self.case.charge_early()
+        side = self.case.primary if by_primary else self.case.secondary
+        self.case.meddled(side.name, changed, words.LEFT_AS_IT_IS if by_primary else words.put_back(left))
 
     def copied(self, control: Any, candidate: Any) -> Pair:
         """Register the observer of a deep copy, which begins with what the original holds."""
@@ -213,6 +221,7 @@ class Pair:
             copied.model = copy.deepcopy(side.model)
         if self.looks.begun:
             fork.looks.begin()
+        theirs.ledger.begin_as(own.ledger)
         theirs.weight_version, theirs.searches = own.weight_version, own.searches
         theirs.episodes.update(own.episodes)
         return fork
@@ -246,6 +255,7 @@ class Pair:
 
     def audit(self) -> None:
         """Audit every live entry of both sides, unless an interrupt left them half-way."""
+        self.case.charge_early()
         if not self._torn:
             self.audits.audit_all()
         self.looks.flush()
@@ -253,11 +263,11 @@ class Pair:
     def drain(self, t_s: float, last: bool = False) -> Window:
         """Return the window since the last one; the last one brings everything that waits."""
         self.looks.flush()
-        held = {}
-        for side in self.case.sides:
-            size = offered(side.cache, "nbytes")
-            if isinstance(size, int):
-                held[side.name] = size
+        self.case.charge_early()
+        held = {side.name: size for side in self.case.sides if (size := side.nbytes()) is not None}
+        held.update({f"{name}_counted": size for name, size in self.audits.memory.held.items()})
+        self.counters.coverage[STATE_LOOKS] += self.state_looks
+        self.state_looks = 0
         seq = self._windows
         self._windows = seq + 1
         sink = self.case.sink
@@ -317,5 +327,5 @@ class Pair:
                 case.agree(seen.operation.pool, seen.env_id)
 
 
-def _did(error: Exception | None) -> str:
+def _did(error: BaseException | None) -> str:
     return "accepted it" if error is None else f"raised {type(error).__name__}"

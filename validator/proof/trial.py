@@ -14,6 +14,8 @@ from validator.observe.held_before import held_before, read_in
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 
+_LOOK_FIRST = 2  # of each kind: what is planted is done every time, and looking at generators takes its time
+
 
 class Trial:
     """Runs one pair in memory.
@@ -44,7 +46,7 @@ class Trial:
         held = held_before(self.pair.case)
         if held is not None:
             read_in(self.pair.case, held)
-        self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed)
+        self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed, look_first=_LOOK_FIRST)
 
     def play(self, stream: Iterable[Step]) -> None:
         """Play a stream through both sides."""
@@ -53,6 +55,8 @@ class Trial:
     def finish(self) -> None:
         """Audit everything, as a session does at its close."""
         self.pair.audit()
+        for side in self.pair.case.sides:
+            side.nbytes()
 
     def causes(self) -> Counter[tuple[Cause, Fault]]:
         """Count what was charged by cause and side."""

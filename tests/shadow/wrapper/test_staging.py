@@ -88,7 +88,7 @@ def test_copies_of_many_layouts_do_not_pile_up() -> None:
     assert len(staging._copies) <= Staging._MOST_LAYOUTS
 
 
-@guards("shadow/wrapper/staging.py", "_restore(shell)\n    return shell.own is None or placed", "return True or placed")
+@guards("shadow/wrapper/staging.py", "return shell.own is None or placed", "return True or placed")
 def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
     staging = Staging()
     staged = staged_by(staging, make_entry(1))

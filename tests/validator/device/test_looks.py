@@ -97,7 +97,7 @@ def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
     assert charged(run) == []
 
 
-@guards("validator/observe/pair.py", "self.looks.flush()\n        held = {}", "held = {}")
+@guards("validator/observe/pair.py", "self.looks.flush()\n        self.case.charge_early()\n        held", "held")
 def test_a_window_waits_for_its_lookups() -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))

@@ -24,8 +24,8 @@ PRIMARIES = ("control", "candidate")
 @guards("validator/observe/pair.py", "self.audits.before_clear(operation.pool, env_id)", "pass")
 @guards(
     "validator/judge/examination.py",
-    "if found is not None and side.digest(found) == stored.digest:\n            return None\n        answer",
-    "return None\n        answer",
+    "if found is not None and side.digest(found) == stored.digest:\n            return None\n        if self",
+    "return None\n        if self",
 )
 @guards(
     "validator/observe/audits.py",
@@ -122,7 +122,9 @@ class Forgets(Open):
 
 
 @guards(
-    "validator/judge/side.py", "return self._peek is not None and self._peek(pool, env_id, key) is None", "return False"
+    "validator/judge/side.py",
+    "return self._peek is not None and self.shown(pool, env_id, key) is None and self._peek is not None",
+    "return False",
 )
 @guards(
     "validator/observe/sets.py",
@@ -221,8 +223,8 @@ def test_an_entry_that_vanished_is_found() -> None:
 
 @guards(
     "validator/observe/audits.py",
-    "if keys is not None:\n            self._look_for_extra(side, pool, env_id, model, [key",
-    "if False:\n            self._look_for_extra(side, pool, env_id, model, [key",
+    "for key in keys:\n            if model.peek(key) is not None or ledger",
+    "for key in ():\n            if model.peek(key) is not None or ledger",
 )
 def test_a_key_that_should_be_gone_is_found_by_the_audit_alone() -> None:
     broken = Open(recur=9)

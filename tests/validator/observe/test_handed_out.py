@@ -181,11 +181,7 @@ def test_a_secondary_that_hands_out_what_it_stores_is_charged_if_it_declares_not
 
 
 @guards("validator/observe/handed_out.py", "if self._custody.secondary_lends:", "if False:")
-@guards(
-    "validator/judge/custody.py",
-    "any(in_one_memory(found, answer.found) for answer in self.held if answer.stored is stored)",
-    "False",
-)
+@guards("validator/judge/custody.py", "return bool(shared) and", "return False and")
 @pytest.mark.parametrize("make", LIVE)
 @pytest.mark.parametrize("write", [damage, append], ids=["writes", "appends"])
 def test_a_secondary_whose_store_a_host_would_have_written_into_is_charged(make: Any, write: Any) -> None:
@@ -265,6 +261,20 @@ def test_what_was_lent_and_touched_is_watched_where_the_host_has_it(primary: str
         run.cache.get_init_cache(0, number)
     run.finish()
     assert set(charged(run)) == {(Cause.ALIASED_ON_GET, Fault.CANDIDATE)}
+
+
+@guards("validator/judge/custody.py", "        if _is_lent(found):\n            return False\n", "")
+def test_two_loans_of_one_entry_are_not_one_memory() -> None:
+    class Hidden(KVCacheManager):
+        peek = live_keys = None  # type: ignore[assignment]
+
+    run = trial(manager(), Hidden(CONFIG, ENVS))
+    for number in range(20):
+        run.cache.set_recur_cache(number % 3, entry(number))
+        damage(run.cache.get_recur_cache(number % 3))
+        run.cache.get_recur_cache(number % 3)
+    run.finish()
+    assert charged(run) == []
 
 
 # Hosts that write into what a primary declares to hand out

@@ -30,7 +30,9 @@ def _process_state_is_put_back() -> Any:
     torch.set_grad_enabled(kept[2])
 
 
-@guards("validator/observe/pair.py", '        case.charge(against(side, finding), Place(-1, "audit", "all"))\n', "")
+@guards(
+    "validator/judge/case.py", 'self.charge(against(side, finding), Place(-1, "audit", "all"), errors=errors)', "pass"
+)
 @guards("validator/judge/presence.py", "if extra is not None:", "if False:")
 @guards(
     "validator/judge/values.py", "words.EARLIER_VERSION if version.alive else words.EARLIER_LIFE", "words.EARLIER_LIFE"

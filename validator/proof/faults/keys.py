@@ -115,6 +115,31 @@ class EnvsShared(Wrapped):
         return self.inner.peek(pool, 0 if pool == "init" else None, key)
 
 
+class Unlisted(Wrapped):
+    """Doesn't say which keys it holds, nor shows what it holds; faults stand in its pools."""
+
+    peek = live_keys = None
+
+
+def never_evicting(inner: Any) -> Any:
+    """Make a manager grow where an entry should give way, and not list its keys."""
+    for pool in [*inner.init_pools, inner.recur_pool]:
+        pool._next_victim = lambda pool=pool: _grown(pool)
+    return Unlisted(inner)
+
+
+def _grown(pool: Any) -> None:
+    pool._free.append(len(pool._slots))
+    pool._slots.append(None)
+
+
+class ClearsUnheard(Unlisted):
+    """Ignores the clear of one env, and doesn't list its keys."""
+
+    def clear_init_cache(self, env_id: int) -> None:
+        return
+
+
 def resized(by: int) -> Make:
     """A manager whose init and recurrent pools are larger or smaller than asked for."""
 

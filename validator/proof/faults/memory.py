@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from shadow.entry import KeysValues, leaves
-from validator.proof.faults.wrapped import Place, Wrapped, pool_of
+from validator.proof.faults.wrapped import Place, Wrapped, copy_of, pool_of
 
 
 class ByReference(Wrapped):
@@ -117,6 +117,18 @@ class LiveSlotAnswered(Wrapped):
             found = self.inner.peek("init", place[1], key)
             return self.inner.peek("recur", None, key) if found is None else found
         return self.inner.peek(*pool_of(place), key)
+
+
+class Leak(Wrapped):
+    """Keeps a copy of every entry that it was ever given."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.kept: list[Any] = []
+
+    def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
+        self.kept.append(copy_of(kv_cache))
+        return super().store(place, method, key, kv_cache)
 
 
 class Decay(Wrapped):

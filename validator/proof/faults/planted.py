@@ -15,7 +15,7 @@ import torch
 
 from reports.record.words import Cause
 from validator.proof.faults import keys, memory, values
-from validator.proof.faults.wrapped import Make, answering, asking, clearing, meddling, raising, storing
+from validator.proof.faults.wrapped import Make, answering, asking, clearing, entered, meddling, odd, raising, storing
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ _value = partial(_planted, "value")
 _structure = partial(_planted, "structure")
 _isolation = partial(_planted, "isolation")
 _error = partial(_planted, "error")
+
+
+def _one_thread_more() -> None:
+    torch.set_num_threads(torch.get_num_threads() + 1)
+
 
 PLANTED = (
     _presence("every seventh new key is not stored", keys.SetIgnored, Cause.SET_IGNORED),
@@ -86,6 +91,14 @@ PLANTED = (
         clearing("clear_recur_cache", "clear_recur_cache", "clear_init_caches"),
         Cause.CLEAR_TOO_WIDE,
     ),
+    _presence(
+        "evicts nothing and lists no key",
+        keys.never_evicting,
+        Cause.CAPACITY_OFF,
+        Cause.WRONG_EVICTION,
+        manager_only=True,
+    ),
+    _presence("the clear of one env does nothing and no key is listed", keys.ClearsUnheard, Cause.CLEAR_FORGOTTEN),
     _value("only 32 bits of a key count", keys.KeyTruncated, Cause.OTHER_KEY),
     _value("another key's entry is answered", keys.NeighbourAnswered, Cause.OTHER_KEY),
     _value("a set overwrites another key too", memory.SlotsCollide, Cause.OTHER_KEY, manager_only=True),
@@ -120,6 +133,13 @@ PLANTED = (
     _isolation("answers one scratch object", memory.ScratchAnswered, Cause.ALIASED_ON_GET, manager_only=True),
     _isolation("hands out slots that it reuses", memory.LiveSlotAnswered, Cause.ALIASED_ON_GET, manager_only=True),
     _isolation("an entry nobody reads decays", memory.Decay, Cause.CORRUPTED),
+    _isolation("keeps all that it was ever given", memory.Leak, Cause.GROWS),
+    _isolation("leaves inference mode on", meddling(lambda: entered(torch.inference_mode())), Cause.MEDDLED),
+    _isolation("changes the thread number", meddling(_one_thread_more), Cause.MEDDLED),
+    _isolation("changes numpy's error state", meddling(lambda: np.seterr(all="raise")), Cause.MEDDLED),
+    _isolation("flushes denormals", meddling(lambda: torch.set_flush_denormal(True)), Cause.MEDDLED),
+    _isolation("detects anomalies", meddling(lambda: torch.autograd.set_detect_anomaly(True)), Cause.MEDDLED),
+    _isolation("changes the default dtype", meddling(lambda: torch.set_default_dtype(torch.float64)), Cause.MEDDLED),
     _isolation("draws from torch's generator", meddling(lambda: torch.rand(1)), Cause.MEDDLED),
     _isolation("draws from python's generator", meddling(random.random), Cause.MEDDLED),
     _isolation("draws from numpy's generator", meddling(np.random.random), Cause.MEDDLED),
@@ -128,5 +148,12 @@ PLANTED = (
     _error("raises on every get", raising("answer"), Cause.RAISED),
     _error("raises on a recurrent clear", raising("clear_recur_cache"), Cause.RAISED),
     _error("raises now and then on set", raising("store", 13), Cause.RAISED),
+    _error("ends the process in a look", odd("peek", SystemExit(1)), Cause.RAISED),
+    _error("raises when it is asked for its keys", odd("live_keys", RuntimeError("planted")), Cause.RAISED),
+    _error("raises when it is asked for its size", odd("nbytes", RuntimeError("planted")), Cause.RAISED),
+    _error("shows what is no entry", odd("peek", "entry"), Cause.ODD),
+    _error("lists what is no key", odd("live_keys", [[1]]), Cause.ODD),
+    _error("lists keys that it does not hold", odd("live_keys", [0.5]), Cause.ODD),
+    _error("is not a number of bytes large", odd("nbytes", float("nan")), Cause.ODD),
 )
 """Faults that are planted to see whether they are noticed."""

@@ -127,10 +127,27 @@ def meddling(change: Callable[[], Any]) -> Make:
 
     class Meddling(Wrapped):
         def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
-            change()
+            self.changed = change()  # kept: a mode that is dropped is left
             return super().store(place, method, key, kv_cache)
 
     return Meddling
+
+
+def entered(mode: Any) -> Any:
+    """Enter a mode, and don't leave it."""
+    mode.__enter__()
+    return mode
+
+
+def odd(name: str, value: Any) -> Make:
+    """Answer something odd in a method or an attribute that is optional; an exception is raised."""
+
+    def answer(self: Any, *args: Any) -> Any:
+        if isinstance(value, BaseException):
+            raise value
+        return value
+
+    return type("Odd", (Wrapped,), {name: property(answer) if name == "nbytes" else answer})
 
 
 def copy_of(entry: Any) -> KeysValues:

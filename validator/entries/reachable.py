@@ -1,0 +1,79 @@
+"""How much memory hangs on a cache: tensors that can be reached from it, whatever it says of itself.
+
+No code of a stranger is run: what an object refers to is asked of the garbage collector.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import weakref
+from inspect import getattr_static
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_MOST_OBJECTS = 1 << 18  # that are looked at; beyond, what was found is at least what there is
+# What leads out of a cache, or to nothing.
+_STOPS = (
+    *(type, ModuleType, CodeType, FrameType, str, bytes, int, float, bool),
+    *(type(None), torch.nn.Module, torch.dtype, torch.device, logging.Logger, logging.Handler, threading.Thread),
+    weakref.ReferenceType,
+)
+_SCRATCH = ("keys_values_wm_list", "keys_values_wm_size_list")  # the host's own, by the interface
+
+
+def reachable_nbytes(cache: Any) -> int:
+    """Return the bytes of all tensors that can be reached from a cache, each storage counted once.
+
+    Args:
+        cache: Any object. Modules, classes and neural networks are not entered, functions only for what they enclose,
+            and the scratch lists that the interface gives to the host not at all.
+
+    Returns:
+        Bytes; at least so many where there are more than a quarter of a million objects.
+    """
+    storages: dict[int, int] = {}
+    seen = {id(each) for each in _scratch(cache)}
+    follows: dict[int, int] = {}  # by the id of a type: 0 to stop at, 1 to enter, 2 for a tensor
+    found: list[Any] = [cache]
+    kept = []  # so that no id comes back as that of another object
+    with torch._C.DisableTorchFunctionSubclass():
+        while found and len(seen) < _MOST_OBJECTS:
+            entered = []
+            for each in found:
+                if id(each) in seen:
+                    continue
+                kind = type(each)
+                follow = follows.get(id(kind))
+                if follow is None:
+                    ancestors = type.__dict__["__mro__"].__get__(kind)
+                    follow = 2 if _among(Tensor, ancestors) else 0 if any(_among(s, ancestors) for s in _STOPS) else 1
+                    follows[id(kind)] = follow
+                if follow:
+                    seen.add(id(each))
+                    entered.append(each.__closure__ if kind is FunctionType else each)
+                if follow == 2:
+                    _count(each, storages)
+            kept.append(entered)
+            found = gc.get_referents(*entered)
+    return sum(storages.values())
+
+
+def _among(one: type, ancestors: tuple[type, ...]) -> bool:
+    return any(each is one for each in ancestors)
+
+
+def _scratch(cache: Any) -> list[Any]:
+    return [getattr_static(cache, name, None) for name in _SCRATCH]
+
+
+def _count(tensor: Tensor, storages: dict[int, int]) -> None:
+    try:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+    except Exception:  # one without memory of its own: fake, sparse, on no device
+        return

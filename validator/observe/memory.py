@@ -1,0 +1,56 @@
+"""How much memory each side really holds, and whether that is more than the entries that it may hold take.
+
+What a cache says of itself is a figure beside it; a process's memory is nobody's in particular.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from validator.entries.reachable import reachable_nbytes
+from validator.judge import words
+from validator.judge.case import Case
+from validator.judge.charge import Finding, Place, against
+
+_TIMES = 2  # as much as its entries take, a side may hold
+_RUNNING = 3  # looks one after the other, after which it is charged
+_SHARE = 0.005  # of the time that passes, which counting may take
+
+
+class Memory:
+    """Counts at audits what can be reached from both sides of one pair.
+
+    Attributes:
+        held: Bytes of tensors by side, as counted last.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self.held: dict[str, int] = {}
+        self._peak: dict[str, int] = {}
+        self._running = {side.name: 0 for side in case.sides}
+        self._next_s = 0.0
+
+    def look(self) -> None:
+        """Count, unless that took too long of late."""
+        began = perf_counter()
+        if began < self._next_s:
+            return
+        for side in self._case.sides:
+            name = side.name
+            held, room, peak = reachable_nbytes(side.cache), 0, 0
+            for _, _, model in side.model.pools():
+                model.measure()
+                room += model.capacity * model.largest
+                peak += model.most * model.largest
+            # A pool may lie ready for all that it may hold; one that grows while no more is in it than before, may not.
+            grew = held > self.held.get(name, held) and peak == self._peak.get(name)
+            too_much = held > _TIMES * room or (grew and held > _TIMES * peak)
+            self._running[name] = self._running[name] + 1 if too_much and room else 0
+            self.held[name], self._peak[name] = held, peak
+            if self._running[name] == _RUNNING:
+                finding = Finding(words.HOLDS_TOO_MUCH, {"held": f"{held:,}", "most": f"{peak:,}"})
+                self._case.charge(against(side, finding), Place(-1, "audit", "all"))
+        if self._case.config.overhead_budget:
+            now = perf_counter()
+            self._next_s = now + (now - began) / _SHARE
