@@ -10,6 +10,7 @@ from operator import index
 from typing import Any, get_args
 
 from shadow.interface import CacheCapacities, CachePolicy, PolicyKind, offered, read_field
+from validator.judge import words
 from validator.judge.side import Report, Unreadable, tried
 
 _UNDECLARED = CachePolicy("undeclared", CacheCapacities(0, 0, 0), live_results=None)
@@ -36,7 +37,7 @@ def policies(control: Any, candidate: Any, report: Report) -> tuple[CachePolicy,
     sides = {"control": control, "candidate": candidate}
     asks = {name: partial(_asked, name, cache, report) for name, cache in sides.items()}
     assumed: list[str] = []
-    declared = {name: _declared(name, ask, report) for name, ask in asks.items()}
+    declared = {name: _declared(name, cache, report, assumed) for name, cache in sides.items()}
     envs = next((n for n in [ask("env_num", _env_num) for ask in asks.values()] if n), None)
     asked = {name: ask("config", partial(_asked_for, envs=envs)) for name, ask in asks.items()}
     wanted = asked["control"] or asked["candidate"]
@@ -66,14 +67,17 @@ def _asked(name: str, cache: Any, report: Report, what: str, question: Callable[
     return report.misbehaved(name, what, found.error) if type(found) is Unreadable else found
 
 
-def _declared(name: str, ask: Callable[..., Any], report: Report) -> CachePolicy | None:
-    policy = ask("policy", _policy)
+def _declared(name: str, cache: Any, report: Report, assumed: list[str]) -> CachePolicy | None:
+    """Return what a side declares. What else its policy() may be is its own business, and said."""
+    policy = tried(report, name, _policy, cache)
     known = type(policy) is CachePolicy and policy.kind in get_args(PolicyKind)
     if known and (policy.kind == "undeclared" or _are_sizes(policy.capacities)):
         declared: CachePolicy = policy
         return declared
     if policy is not None:
-        report.misbehaved(name, "policy", f"a {type(policy).__name__} that declares nothing")
+        raised = type(policy) is Unreadable
+        said = f"raised {type(policy.error).__name__}" if raised else f"answered {words.told(policy, repr, 200)}"
+        assumed.append(f"{name}: policy() {said}, which is no shadow.CachePolicy of a kind that is known")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
@@ -108,8 +109,8 @@ class SideView:
         self.evictions = f"evictions_{name}"  # what its evictions are counted under
         self._report = report
         self._fresh: dict[str, int] = {}
-        self._peek = self._method("peek")
-        self._live_keys = self._method("live_keys")
+        self._peek = self._method("peek", 3)
+        self._live_keys = self._method("live_keys", 2)
         self._tells_nbytes = True
 
     @property
@@ -227,11 +228,11 @@ class SideView:
         """Charge the side with what it raised, or with the odd thing that it answered."""
         self._report.misbehaved(self.name, method, what)
 
-    def _method(self, name: str) -> Any:
+    def _method(self, name: str, arguments: int) -> Any:
         found = tried(self._report, self.name, offered, self.cache, name)
         if type(found) is Unreadable:
             self.misbehaved(name, found.error)
-        return found if callable(found) else None
+        return found if callable(found) and _takes(found, arguments) else None
 
     def _called(self, method: str, call: Callable[..., Any], *args: Any) -> Any:
         """Call an optional method as ``tried`` does; after the first calls only modes of this thread are looked at."""
@@ -265,3 +266,14 @@ class SideView:
 def _described(found: object) -> str:
     """Name what a method answered: a number as it is, anything else by its type."""
     return f"{found!r:.40}" if type(found) in (int, float, bool) else f"a {type(found).__name__}"
+
+
+def _takes(method: Any, arguments: int) -> bool:
+    """Tell whether a method can be called with so many arguments; another one of the same name is none of ours."""
+    try:
+        inspect.signature(method).bind(*range(arguments))
+    except TypeError:
+        return False
+    except Exception:  # nobody can tell before it is called
+        return True
+    return True

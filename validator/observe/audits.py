@@ -174,7 +174,8 @@ class Audits:
         for key in keys:
             if model.peek(key) is not None or ledger.apart(side.name, pool, env_id, key):
                 continue
-            answer = side.answers(pool, env_id, key)
+            asked = side.answers if side is self._case.secondary else side.read
+            answer = asked(pool, env_id, key)
             if answer is None and listed and side.lists_keys and not side.model.policy.misses_count:
                 side.distrust_keys()
                 side.misbehaved("live_keys", "a key that it does not hold")

@@ -21,6 +21,7 @@ from shadow.wrapper import process_state
 from shadow.wrapper.process_state import EVERYTHING, MODES, changed, put_back, state
 from shadow.wrapper.shadow_cache import LOOK_EVERY, LOOK_FIRST, MODES_EVERY, ShadowCache
 from tests.guards import guards
+from tests.shadow.entries import make_entry
 from tests.shadow.observers import Recorder
 
 KEPT: list[Any] = []
@@ -171,9 +172,9 @@ def test_the_first_of_each_kind_of_operation_are_looked_at() -> None:
     for _ in range(LOOK_FIRST):
         for operation in OPERATIONS:
             arguments = {"init": 2, "hierarchical": 2, "recur": 1, "wm": 1}.get(operation.pool, 0)
-            given = [0] * (
-                arguments + (operation.kind == "set") if operation.kind != "clear" else "init_env" in operation.name
-            )
+            given: list[Any] = [0] * (arguments if operation.kind != "clear" else "init_env" in operation.name)
+            if operation.kind == "set":
+                given.append(make_entry(1))
             getattr(cache, operation.method)(*given)
     assert observer.state_looks == LOOK_FIRST * len(OPERATIONS)
 

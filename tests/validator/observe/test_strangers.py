@@ -50,8 +50,8 @@ def play(run: Trial) -> None:
 
 @guards(
     "shadow/interface.py",
-    "            found = None if getattr_static(cache, name, None) is None else found\n",
-    "            pass\n",
+    "return None if getattr_static(cache, name, None) is None else found",
+    "return found",
 )
 @pytest.mark.parametrize("proxy", [Remote, lambda inner: MagicMock(wraps=inner)], ids=["remote", "mock"])
 def test_a_proxy_that_answers_any_attribute_is_judged_by_what_it_answers(proxy: Any) -> None:
