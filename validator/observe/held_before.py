@@ -81,8 +81,8 @@ def _number(side: SideView) -> int | None:
 
 def _read(case: Case, side: SideView) -> Held:
     found: Held = {}
-    for pool, env_id, _ in side.model.pools():
-        for key in side.keys(pool, env_id) or ():
+    for pool, env_id, model in side.model.pools():
+        for key in side.unexpected(pool, env_id, model) or ():  # of an empty model, that is all
             leaves = entry_leaves(side.shown(pool, env_id, key))
             if leaves is not None:
                 stored = Stored(key, pool, env_id, side.digest(leaves), -1, 0, 0, case.sink.env_step, 0)

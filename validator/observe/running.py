@@ -12,7 +12,9 @@ from shadow.wrapper.clock import called
 from shadow.wrapper.shadow_cache import Both
 from validator.judge.side import SideView
 
-_LOOKS = {function.__code__: name for name, function in vars(SideView).items() if isfunction(function)}
+_LOOKS = {
+    function.__code__: name for name, function in vars(SideView).items() if isfunction(function) and name[0] != "_"
+}
 
 
 class Running(NamedTuple):
@@ -38,7 +40,7 @@ def running(frames: Iterable[FrameType]) -> Running | None:
         code = frame.f_code
         if code is called.__code__:
             side, doing = frame.f_locals["side"], frame.f_locals["method"]
-        elif code in _LOOKS and not doing:
+        elif code in _LOOKS and (view is not None or not doing):  # the outermost says what was looked for
             view = frame.f_locals["self"]
             side, doing = view.cache, f"{_LOOKS[code]}, asked by kv-lockstep"
         elif code is Both.run.__code__:

@@ -21,6 +21,7 @@ from shadow.switch import HostPromises
 from tests.shadow.entries import make_entry
 from validator import Lockstep, ValidationConfig
 from validator.entries.compare import valid
+from validator.entries.digest import Digest
 from validator.models.legacy_dict import LegacyDictModel
 from validator.models.stored import Stored
 
@@ -88,7 +89,7 @@ class DictCache:
 
 
 def stored(key: int, op_index: int) -> Stored:
-    return Stored(key, "recur", None, (key, op_index), op_index, 0, 0, -1, 0)  # type: ignore[arg-type]
+    return Stored(key, "recur", None, Digest((key, op_index), (), None), op_index, 0, 0, -1, 0)
 
 
 @given(capacity=st.integers(1, 4), program=st.lists(st.one_of(st.integers(0, 5), st.just("clear")), max_size=30))

@@ -155,7 +155,9 @@ class October2025:
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 @pytest.mark.parametrize("pool", ["init", "recur"])
 @pytest.mark.parametrize("control", [manager, legacy])
-def test_the_first_published_manager_fails_within_two_sets(control: Any, pool: str, primary: str) -> None:
+def test_the_first_published_manager_fails_at_the_first_lookup_after_two_sets(
+    control: Any, pool: str, primary: str
+) -> None:
     run = trial(control(config(4)), October2025(), primary)
     first = (0,) if pool == "init" else ()
     scratch = entry(1)
@@ -163,6 +165,7 @@ def test_the_first_published_manager_fails_within_two_sets(control: Any, pool: s
         for own, fresh in zip(leaves(scratch), leaves(entry(number)), strict=True):
             own.tensor.copy_(fresh.tensor)
         getattr(run.cache, f"set_{pool}_cache")(*first, number, scratch)
+    getattr(run.cache, f"get_{pool}_cache")(*first, 1)
     assert charged(run)
     assert set(charged(run)) == {(Cause.ALIASED_ON_SET, Side.CANDIDATE)}
 

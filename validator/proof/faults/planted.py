@@ -139,7 +139,12 @@ PLANTED = (
     _isolation("changes numpy's error state", meddling(lambda: np.seterr(all="raise")), Cause.MEDDLED),
     _isolation("flushes denormals", meddling(lambda: torch.set_flush_denormal(True)), Cause.MEDDLED),
     _isolation("detects anomalies", meddling(lambda: torch.autograd.set_detect_anomaly(True)), Cause.MEDDLED),
-    _isolation("changes the default dtype", meddling(lambda: torch.set_default_dtype(torch.float64)), Cause.MEDDLED),
+    _isolation(
+        "changes the default dtype",
+        meddling(lambda: torch.set_default_dtype(torch.float64)),
+        Cause.MEDDLED,
+        manager_only=True,  # rings of either side would be of that type from there on
+    ),
     _isolation("draws from torch's generator", meddling(lambda: torch.rand(1)), Cause.MEDDLED),
     _isolation("draws from python's generator", meddling(random.random), Cause.MEDDLED),
     _isolation("draws from numpy's generator", meddling(np.random.random), Cause.MEDDLED),
