@@ -258,6 +258,7 @@ class Case:
             self._early.append((name, finding, error))
             return
         side, errors = (self.control, (error, None)) if name == "control" else (self.candidate, (None, error))
+        side.wary = side.wary or finding.kind is words.PROCESS_CHANGED
         self.charge(against(side, finding), Place(-1, "audit", "all"), errors=errors)
 
     def harness_failed(self, step: str, error: Exception) -> None:

@@ -94,6 +94,9 @@ class SideView:
         env_num: Number of environments, None where nobody says it.
         digest: Digests the leaves of an entry, wherever they lie.
         report: Told of what its optional methods raise, answer that can't be, or do to the process.
+
+    Attributes:
+        wary: Whether all state of the process is looked at around every call from here on.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class SideView:
         self._peek = self._method("peek", 3)
         self._live_keys = self._method("live_keys", 2)
         self._tells_nbytes = True
+        self.wary = False
 
     @property
     def reads_copies(self) -> bool:
@@ -237,7 +241,7 @@ class SideView:
     def _called(self, method: str, call: Callable[..., Any], *args: Any) -> Any:
         """Call an optional method as ``tried`` does; after the first calls only modes of this thread are looked at."""
         count = self._fresh.get(method, 0)
-        if count < _LOOK_FIRST:
+        if count < _LOOK_FIRST or self.wary:
             self._fresh[method] = count + 1
             return tried(self._report, self.name, call, *args)
         grad, inference = is_grad_enabled(), is_inference_mode_enabled()
