@@ -25,7 +25,7 @@ from validator.models.stored import PoolModel, Stored
 
 Digests = Callable[[Sequence[Leaf]], Digest]
 
-_LOOK_FIRST = 2  # calls of a method around which all state of the process is looked at
+_LOOK_FIRST = 1  # calls of a method around which all state of the process is looked at
 _LISTS: tuple[type, ...] = (list, tuple, set, frozenset, type({}.keys()))  # whose length and order can be believed
 _MOST_KEYS = 1 << 20
 _MOST_MORE = 1024  # keys listed beyond twice what a pool may hold, after which nobody listens

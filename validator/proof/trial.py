@@ -14,7 +14,7 @@ from validator.observe.held_before import held_before, read_in
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 
-_LOOK_FIRST = 2  # of each kind: what is planted is done every time, and looking at generators takes its time
+_LOOK_FIRST = 1  # of each kind: what is planted is done every time, and looking at generators takes its time
 
 
 class Trial:
