@@ -27,7 +27,7 @@ INSTALL_TORCH = \
 SHARE ?= 0/1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv validate test-lightzero test mutations lint types learn bench clean
+.PHONY: help venv validate test-lightzero test mutations torture lint types learn bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 25
@@ -54,6 +54,9 @@ test: $(STAMP) ## run the whole test suite
 
 mutations: $(STAMP) ## take each guarded check away and see its test fail (SHARE=1/6 takes a sixth)
 	@$(BIN)/python -m tests.mutate --share $(SHARE)
+
+torture: $(STAMP) ## kills, endings, disks, hostile candidates, mutated directories, threads: an hour or two
+	@for each in ends candidates directories threads kills; do $(BIN)/python -m tests.torture.$$each || exit 1; done
 
 test-lightzero: $(LIGHTZERO_STAMP) ## run the tests on the released LightZero, in an environment of its own
 	@$(LIGHTZERO_VENV)/bin/python -m pytest tests/lightzero -n 2 --dist loadfile
