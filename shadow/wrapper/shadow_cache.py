@@ -281,12 +281,13 @@ class Both:
         theirs, entry, staged, regions, step = args, None, None, NOWHERE, "stage"
         try:
             if operation.kind == "set":
-                entry = asked_for(args)[-1]
+                plain = type(args) is tuple
+                entry = args[-1] if plain else asked_for(args)[-1]
                 staged, regions = self._staging.stage(entry)
-                theirs = for_secondary(args, staged)
+                theirs = (*args[:-1], staged) if plain else for_secondary(args, staged)
                 if self._staging.device is not None and self._call is called:
                     self._call = DeviceClock(self._staging.device).called
-                if type(args) is not tuple:
+                if not plain:
                     self._observer.advised(operation, env_id)
             step = "before"
             return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)

@@ -43,8 +43,12 @@ def _plain(tensor: Any) -> Tensor:
 
 def overlap(one: Sequence[Leaf], other: Sequence[Leaf]) -> bool:
     """Tell whether buffers of two entries lie in one memory."""
-    theirs = [_span(leaf.tensor) for leaf in other if leaf.tensor.numel()]
     own = [_span(leaf.tensor) for leaf in one if leaf.tensor.numel()]
+    theirs = [_span(leaf.tensor) for leaf in other if leaf.tensor.numel()]
+    if not own or not theirs:
+        return False
+    if max([end for _, end in own]) <= min(theirs)[0] or max([end for _, end in theirs]) <= min(own)[0]:
+        return False  # mostly they lie well apart
     return any(begin < after and start < end for begin, end in own for start, after in theirs)
 
 
@@ -56,7 +60,7 @@ def in_one_memory(one: Any, other: Any) -> bool:
 
 def _span(tensor: Tensor) -> tuple[int, int]:
     """Return the address of the first byte of a tensor, and the one after its last."""
-    last = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    last = sum([(n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True)])
     begin = tensor.data_ptr()
     return begin, begin + (last + 1) * tensor.element_size()
 

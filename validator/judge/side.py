@@ -154,14 +154,20 @@ class SideView:
         if self._peek is None:
             return None
         found = self._called("peek", self._peek, pool, env_id, key)
-        if type(found) is not Unreadable:
-            return found
-        self._peek = None
-        return self.misbehaved("peek", found.error)
+        return None if type(found) is Unreadable and not self._refused_to_show(found) else found
 
     def shows_nothing(self, pool: Pool, env_id: int | None, key: int) -> bool:
         """Tell whether a side that can be looked into holds nothing under a key."""
-        return self._peek is not None and self.shown(pool, env_id, key) is None and self._peek is not None
+        if self._peek is None:
+            return False
+        found = self._called("peek", self._peek, pool, env_id, key)
+        return found is None or (type(found) is Unreadable and self._refused_to_show(found))
+
+    def _refused_to_show(self, refusal: Unreadable) -> bool:
+        """Charge the side with what its peek raised, and never look into it again; False, since it showed nothing."""
+        self._peek = None
+        self.misbehaved("peek", refusal.error)
+        return False
 
     def ask(self, pool: Pool, env_id: int | None, key: Any) -> Any:
         """Return what the side answers to a host's lookup, or None where asking would change it."""

@@ -102,7 +102,7 @@ class Sets:
         )
         stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
-        if stored.was_alive:
+        if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
         closely = self._audits.begin_set()

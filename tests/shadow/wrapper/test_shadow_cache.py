@@ -322,7 +322,9 @@ def mix_layers(entry: Any) -> None:
     entry._keys_values[0]._v_cache = entry._keys_values[0]._k_cache
 
 
-@guards("shadow/wrapper/shadow_cache.py", "theirs = for_secondary(args, staged)", "pass")
+@guards(
+    "shadow/wrapper/shadow_cache.py", "theirs = (*args[:-1], staged) if plain else for_secondary(args, staged)", "pass"
+)
 @pytest.mark.parametrize("stage", PRIMARIES)
 @pytest.mark.parametrize(
     "damage", [delete, shorten, replace_tensors, empty, fill, mix_layers], ids=lambda damage: damage.__name__

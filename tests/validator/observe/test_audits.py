@@ -123,7 +123,7 @@ class Forgets(Open):
 
 @guards(
     "validator/judge/side.py",
-    "return self._peek is not None and self.shown(pool, env_id, key) is None and self._peek is not None",
+    "return found is None or (type(found) is Unreadable and self._refused_to_show(found))",
     "return False",
 )
 @guards(

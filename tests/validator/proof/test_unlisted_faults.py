@@ -48,7 +48,7 @@ def _process_state_is_put_back() -> Any:
 )
 @guards("validator/judge/presence.py", "return _outlived(side, *went[0])._replace(note=words.CHANGED_SINCE)", "pass")
 @guards("validator/judge/values.py", "(*before, *elsewhere)", "elsewhere")
-@guards("validator/judge/values.py", "if all(not bool(a.any()) for a, _ in wrong):", "if False:")
+@guards("validator/judge/rows.py", "if not any(map(any, wanted)):", "if False:")
 @guards("validator/judge/roots.py", "if other is not None:", "if False:")
 @guards("validator/judge/presence.py", "after = max(expected.op_index, suspects.answered)", "after = expected.op_index")
 @pytest.mark.parametrize("primary", ["control", "candidate"])
