@@ -62,7 +62,7 @@ def test_the_stock_training_passes_and_says_so(stock: Any) -> None:
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "PASS: the candidate may ship" in done.stdout
-    assert f"run directory: {cwd}/data/stock/validation/{run.manifest['run_id']}" in done.stdout
+    assert f"run directory: ./data/stock/validation/{run.manifest['run_id']}" in done.stdout
     assert run.divergences == []
     assert run.state == "complete"
 
