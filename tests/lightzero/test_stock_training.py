@@ -58,7 +58,7 @@ def stock(kv_lockstep: KvLockstep, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_the_stock_training_passes_and_says_so(stock: Any) -> None:
-    done, run, _, cwd = stock
+    done, run, _, _ = stock
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "PASS: the candidate may ship" in done.stdout
