@@ -59,7 +59,12 @@ def state_of(
     said = None if summary is None else summary.get("state")
     told = ((lines.close or {}).get("inventory") for lines in ranks)
     states = [each.get("state") for each in told if isinstance(each, Mapping) and each.get("counted")]
-    states += [lines.close.get("state", said) for lines in ranks if lines.close is not None]
+    # A close of before inventories says nothing of the state; of any other that says nothing, it was taken out.
+    states += [
+        lines.close.get("state", None if lines.close.get("inventory") else said)
+        for lines in ranks
+        if lines.close is not None
+    ]
     ended_well = all(state == "complete" for state in states)  # each rank says how its own host ended
     if all_closed and ended_well and said == "complete":
         return "complete"

@@ -95,7 +95,7 @@ def test_a_rank_that_proved_nothing_is_named(tmp_path: Path) -> None:
     about = {**MANIFEST, "selftest": None, "world_size": 2}
     writer = RunWriter.create(tmp_path, "run-1", about, rank=1, evidence_limit_bytes=0)
     writer.window(busy_window())
-    writer.close({})
+    writer.close({"state": "complete"})
 
     judgement = judge(read_sources(find_sources([path])))
 
