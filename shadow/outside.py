@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the same functions without enums, for a tenth of the time
 import signal
 import sys
+from importlib import import_module
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+handler_of: Any = import_module("_signal").getsignal  # that of signal, without enums: a tenth of the time
 _NUMBERS = tuple(map(int, signal.valid_signals()))
 
 
@@ -18,7 +19,7 @@ def from_outside(raised: BaseException) -> bool:
     """
     if issubclass(type(raised), KeyboardInterrupt):
         return True
-    handlers = {_code(_signal.getsignal(number)) for number in _NUMBERS} - {None}
+    handlers = {_code(handler_of(number)) for number in _NUMBERS} - {None}
     trace = sys.exc_info()[2] if handlers else None
     while trace is not None:
         if trace.tb_frame.f_code in handlers:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shadow.outside import from_outside
+from shadow.wrapper.arguments import Arguments
 
 Contained = tuple[type[BaseException], ...]
 Call = tuple[Any, Any, int]  # what a side answered, what it raised, how long it took in nanoseconds
@@ -47,7 +48,7 @@ def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) 
     began = perf_counter_ns()
     try:
         bound = getattr(side, method)
-        value = bound(*args) if type(args) is tuple else bound(*args, **args.named)  # type: ignore[attr-defined]
+        value = bound(*args, **args.named) if isinstance(args, Arguments) else bound(*args)
     except contained as raised:
         if from_outside(raised):
             raise

@@ -34,7 +34,7 @@ class Likeness:
         like: Any = _like
         return object.__new__(like(cls, kind))
 
-    @property  # type: ignore[misc]
+    @property  # type: ignore[misc]  # mypy knows __class__ as an attribute only
     def __class__(self) -> Any:
         return type(self._primary) if "_primary" in self.__dict__ else type(self)
 

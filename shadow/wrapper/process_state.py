@@ -5,7 +5,6 @@ A change between two looks can't be undone; the report says how many operations 
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the same functions without enums, for a tenth of the time
 import gc
 import locale
 import os
@@ -26,6 +25,8 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils import _device
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from shadow.outside import handler_of
+
 State = tuple[Any, ...]
 _SIGNALS = tuple(
     getattr(signal, f"SIG{name}")
@@ -33,6 +34,7 @@ _SIGNALS = tuple(
     if hasattr(signal, f"SIG{name}")
 )
 _TINY = 5e-324
+_ENVIRONMENT: Any = vars(os.environ)["_data"]  # the dict behind it, in which nothing is decoded
 
 
 class Part(NamedTuple):
@@ -83,8 +85,9 @@ def _set_inference_mode(enabled: bool) -> None:
     held = getattr(_inference, "guard", None)
     if held is not None:
         held.__exit__(None, None, None)
-    guard = _inference.guard = torch._C._InferenceMode(enabled)
-    guard.__enter__()  # type: ignore[no-untyped-call]
+    guard: Any = torch._C._InferenceMode(enabled)
+    _inference.guard = guard
+    guard.__enter__()
 
 
 def _default_device() -> Any:
@@ -138,7 +141,7 @@ def _set_environment(before: Any) -> None:
 
 def _set_signals(before: Any) -> None:
     for number, handler in zip(_SIGNALS, before, strict=True):
-        if _signal.getsignal(number) is not handler and handler is not None:
+        if handler_of(number) is not handler and handler is not None:
             signal.signal(number, handler)
 
 
@@ -148,7 +151,8 @@ def _errors() -> Any:
 
 def _set_errors(before: Any) -> None:
     others = [each for each in warnings.filters if each[0] != "error"]
-    warnings.filters[:] = [*before, *others]  # type: ignore[index]
+    filters: Any = warnings.filters  # a list, whatever its stub says
+    filters[:] = [*before, *others]
     getattr(warnings, "_filters_mutated", lambda: None)()
 
 
@@ -160,8 +164,11 @@ def _set_hooks(before: Any) -> None:
     sys.excepthook, threading.excepthook, sys.stdout, sys.stderr = before
 
 
+_uses_cuda: Callable[[], bool] = torch.cuda.is_initialized
+
+
 def _cuda() -> Any:
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if not _uses_cuda():
         return None
     return torch.cuda.current_device(), torch.cuda.current_stream()
 
@@ -193,7 +200,7 @@ def _set_numpy_generator(before: Any) -> None:
 
 
 def _cuda_generators() -> Any:
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if not _uses_cuda():
         return ()
     with torch._C.DisableTorchFunction():
         return tuple(each.get_state().numpy().tobytes() for each in torch.cuda.default_generators)
@@ -242,12 +249,12 @@ MODES: tuple[Part, ...] = (
     *_flags(),
     Part("flushing of denormals", lambda: _TINY * 2.0 == 0.0, torch.set_flush_denormal),
     Part("numpy error state", np.geterr, lambda before: np.seterr(**before)),
-    Part("environment", lambda: _AtLeast(os.environ._data), _set_environment),  # type: ignore[attr-defined]
+    Part("environment", lambda: _AtLeast(_ENVIRONMENT), _set_environment),
     Part("working directory", os.getcwd, os.chdir),
     Part(
         "locale of numbers", partial(locale.setlocale, locale.LC_NUMERIC), partial(locale.setlocale, locale.LC_NUMERIC)
     ),
-    Part("signal handlers", lambda: _Same(map(_signal.getsignal, _SIGNALS)), _set_signals),
+    Part("signal handlers", lambda: _Same(map(handler_of, _SIGNALS)), _set_signals),
     Part("warnings that are errors", _errors, _set_errors),
     Part("exception hook or output", _hooks, _set_hooks),
     Part("garbage collection", gc.isenabled, lambda before: (gc.enable if before else gc.disable)()),

@@ -77,11 +77,12 @@ def hostile(value: Any, inside: str = "") -> Any:
 
 
 def shown(path: Path, kind: str) -> tuple[int, str]:
-    out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+    buffer, err = io.BytesIO(), io.StringIO()
+    out = io.TextIOWrapper(buffer, encoding="utf-8")
     with redirect_stdout(out), redirect_stderr(err):
         code = main(["report", str(path), "--format", kind, "--output", "-"])
     out.flush()
-    return code, out.buffer.getvalue().decode("utf-8")  # type: ignore[attr-defined]
+    return code, buffer.getvalue().decode("utf-8")
 
 
 def commands(text: str) -> Iterator[str]:

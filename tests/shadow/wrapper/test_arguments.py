@@ -145,7 +145,7 @@ def test_what_is_no_entry_is_refused_at_the_first_set_before_anything_is_counted
 def test_what_is_no_entry_after_the_first_is_passed_on_and_told() -> None:
     cache, observer = wrapped(Scratch(), Scratch())
     cache.set_recur_cache(1, make_entry(1))
-    observer.before = lambda *args: leaves(args[3])  # type: ignore[method-assign]
+    observer.before = lambda *args: leaves(args[3])  # type: ignore[method-assign]  # a harness that fails there
     cache.set_recur_cache(1, {"k": X})
     assert observer.passed == [
         "an object of type dict is no entry (AttributeError: 'dict' object has no attribute '_keys_values')"

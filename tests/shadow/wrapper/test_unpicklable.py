@@ -22,7 +22,7 @@ def test_pickling_says_why_not_and_what_to_do(tmp_path: Path) -> None:
     with open_session(tmp_path) as lockstep:
         cache = lockstep.shadow(control=legacy(), candidate=manager())
         model = torch.nn.Linear(1, 1)
-        model.cache = cache  # type: ignore[assignment]
+        model.__dict__["cache"] = cache
         tap = Tap({}, None, 0)  # type: ignore[arg-type]
         for name, one in (("ShadowCache", cache), ("Lockstep", lockstep), ("ShadowCache", [cache]), ("Tap", tap)):
             said = rf"^a {name} can't be pickled: it belongs to .* save model.state_dict\(\) instead of the model"
