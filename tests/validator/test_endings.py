@@ -37,7 +37,7 @@ _SHORT = (
 @guards("validator/endings.py", "if frame is not None and _returned(frame):", "if False:")
 @guards("validator/session.py", "by_error(error if id(error) != self._handled else None)", "by_error(None)")
 @guards("validator/session.py", "        self.pairs = []\n        self.recorder.in_forked_child()", "        pass")
-@guards("shadow/wrapper/shadow_cache.py", "self._observer.used_in_fork()", "pass")
+@guards("shadow/wrapper/both.py", "self._observer.used_in_fork()", "pass")
 @guards("reports/writer.py", "if _identity(os.fstat(self._fd)) == self._file:", "if True:")
 @guards("reports/writer.py", "if _identity(os.lstat(path)) != self._file:", "if False:")
 @guards("reports/writer.py", "if (self.path / EVIDENCE_DIR).is_symlink():", "if False:")

@@ -8,8 +8,8 @@ from time import perf_counter_ns
 from types import FrameType
 from typing import Any, NamedTuple
 
+from shadow.wrapper.both import Both
 from shadow.wrapper.clock import called
-from shadow.wrapper.shadow_cache import Both
 from validator.judge.side import SideView
 
 _LOOKS = {

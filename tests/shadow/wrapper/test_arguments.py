@@ -127,7 +127,7 @@ NO_ENTRIES = {
 }
 
 
-@guards("shadow/wrapper/shadow_cache.py", "            self._accept(args[-1])\n", "            pass\n")
+@guards("shadow/wrapper/both.py", "            self._accept(args[-1])\n", "            pass\n")
 @pytest.mark.parametrize("name", NO_ENTRIES)
 def test_what_is_no_entry_is_refused_at_the_first_set_before_anything_is_counted(name: str) -> None:
     entry, said = NO_ENTRIES[name]

@@ -18,8 +18,9 @@ import torch
 
 from shadow.operation import OPERATIONS
 from shadow.wrapper import process_state
+from shadow.wrapper.both import LOOK_EVERY, LOOK_FIRST, MODES_EVERY
 from shadow.wrapper.process_state import EVERYTHING, MODES, changed, put_back, state
-from shadow.wrapper.shadow_cache import LOOK_EVERY, LOOK_FIRST, MODES_EVERY, ShadowCache
+from shadow.wrapper.shadow_cache import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import make_entry
 from tests.shadow.observers import Recorder
@@ -192,7 +193,7 @@ def test_later_a_share_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @guards(
-    "shadow/wrapper/shadow_cache.py",
+    "shadow/wrapper/both.py",
     "            self._put_back(process_state.changed(before, process_state.state(parts), parts), before, parts)\n",
     "            pass\n",
 )

@@ -20,7 +20,8 @@ from shadow.interface import CacheStore
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.operation import OPERATIONS
-from shadow.wrapper.shadow_cache import LOOK_EVERY, LOOK_FIRST, ShadowCache
+from shadow.wrapper.both import LOOK_EVERY, LOOK_FIRST
+from shadow.wrapper.shadow_cache import ShadowCache
 from tests.guards import guards
 from tests.shadow.cache_contract import CacheContract
 from tests.shadow.entries import assert_equal_entries, make_entry, snapshot
@@ -169,7 +170,7 @@ def test_what_the_secondary_raises_goes_no_further(method: str, problem: BaseExc
 
 
 @guards(
-    "shadow/wrapper/shadow_cache.py",
+    "shadow/wrapper/both.py",
     "_SECONDARY: Contained = (BaseException,)",
     "_SECONDARY: Contained = (Exception,)",
 )
@@ -322,9 +323,7 @@ def mix_layers(entry: Any) -> None:
     entry._keys_values[0]._v_cache = entry._keys_values[0]._k_cache
 
 
-@guards(
-    "shadow/wrapper/shadow_cache.py", "theirs = (*args[:-1], staged) if plain else for_secondary(args, staged)", "pass"
-)
+@guards("shadow/wrapper/both.py", "theirs = (*args[:-1], staged) if plain else for_secondary(args, staged)", "pass")
 @pytest.mark.parametrize("stage", PRIMARIES)
 @pytest.mark.parametrize(
     "damage", [delete, shorten, replace_tensors, empty, fill, mix_layers], ids=lambda damage: damage.__name__
@@ -409,7 +408,7 @@ MEDDLING: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @guards(
-    "shadow/wrapper/shadow_cache.py",
+    "shadow/wrapper/both.py",
     "meddled(changed, False, process_state.put_back(before, parts))",
     "meddled(changed, False, [])",
 )
