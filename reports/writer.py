@@ -38,8 +38,9 @@ from reports.disk.layout import (
     write_atomically,
 )
 from reports.disk.losses import note, reserve, told
+from reports.disk.own_file import OwnFile
 from reports.disk.process import identity
-from reports.disk.seal import new_digest, seal
+from reports.disk.seal import seal
 from reports.errors import RunDirectoryError
 from reports.record.codec import to_json
 from reports.record.inventory import Inventory
@@ -71,16 +72,12 @@ class RunWriter:
         self.evidence_reason = ""
         self.evidence_bytes = 0
         self._limit = evidence_limit_bytes
-        self._fd = fd
-        self._file = _identity(os.fstat(fd))
-        self._size = 0
+        self._file = OwnFile(path / rank_file(rank), fd)
         self._pid = os.getpid()
         self._begin = time.monotonic()
         # Reentrant: a signal handler that closes the run may interrupt a write of the same thread.
         self._lock = threading.RLock()
         self._lines = 0
-        self._digest = new_digest()  # of all that stands in the file of lines
-        self._torn = False
         self._inventory = Inventory()
         self._seal = ""
         self._closed: bool | None = None
@@ -231,7 +228,7 @@ class RunWriter:
             inventory = self._inventory.told(described(summary))
             self._line("close", lambda: {"run_id": self.path.name, **ending, **self._account(), "inventory": inventory})
             self._closed = False
-            for name, step in (("sync", self._sync), ("summary", lambda: self._summarise(summary))):
+            for name, step in (("sync", self._file.sync), ("summary", lambda: self._summarise(summary))):
                 try:
                     step()
                 except Exception as problem:
@@ -269,19 +266,12 @@ class RunWriter:
     def _replace_open(self, windows: Sequence[Window]) -> None:
         path = self.path / open_file(self.rank)
         if windows:
-            self._own_file()  # a directory that somebody is removing is left alone
+            self._file.descriptor()  # a directory that somebody is removing is left alone
             whole = encoded({"windows": [self._in_full(window) for window in windows]})
             write_atomically(path, seal(whole), sync=False)
         elif self._has_open:
             path.unlink(missing_ok=True)
         self._has_open = bool(windows)
-
-    def _sync(self) -> None:
-        fd = self._own_file()
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     def _summarise(self, summary: Mapping[str, Any]) -> None:
         if self.rank == 0:
@@ -296,7 +286,9 @@ class RunWriter:
             line = {"type": kind, "t_s": None, **make()}
             if not isinstance(line["t_s"], Real) or not math.isfinite(line["t_s"]):
                 line["t_s"] = round(self.elapsed_s(), 6)
-            self._append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
+            if self._file.was_changed():
+                self._fault("file", OSError(f"{rank_file(self.rank)} was changed by somebody else"))
+            self._file.append((self._sealed(line) if kind == "close" else encoded(line)) + b"\n")
             self._lines += 1
             self._inventory.add(line)
 
@@ -318,49 +310,12 @@ class RunWriter:
                 return False
 
     def _sealed(self, line: dict[str, Any]) -> bytes:
-        before = self._digest.copy()
-        if self._torn:
+        before = self._file.digest.copy()
+        if self._file.torn:
             before.update(b"\n")
         sealed = seal(encoded(line), before)
         self._seal = str(json.loads(sealed)["digest"])
         return sealed
-
-    def _append(self, data: bytes) -> None:
-        fd = self._own_file()
-        if (size := os.fstat(fd).st_size) != self._size:
-            self._fault("file", OSError(f"{rank_file(self.rank)} was changed by somebody else"))
-            self._size = size
-        # After a torn line the next begins with a newline: one torn line is one lost line.
-        rest = memoryview(b"\n" + data if self._torn else data)
-        while rest:
-            self._torn = True  # also if an interrupt strikes between these lines
-            count = os.write(fd, rest)
-            if not count:
-                raise OSError("nothing could be written")
-            self._size += count
-            self._digest.update(rest[:count])
-            self._torn = rest[count - 1] != 0x0A
-            rest = rest[count:]
-
-    def _own_file(self) -> int:
-        """Return a descriptor of our own file: somebody may have closed ours, and opened another file under its number.
-
-        Raises:
-            OSError: If our file is not in its place any more: what is written to a removed one is lost.
-        """
-        path = self.path / rank_file(self.rank)
-        try:
-            if _identity(os.lstat(path)) != self._file:
-                raise OSError(f"{path.name} was replaced by another file")
-        except FileNotFoundError:
-            raise OSError(f"{path.name} was removed") from None
-        try:
-            if _identity(os.fstat(self._fd)) == self._file:
-                return self._fd
-        except OSError:
-            pass
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
-        return self._fd
 
     def _fault(self, what: str, problem: Exception) -> str:
         said = (problem.strerror if isinstance(problem, OSError) else None) or str(problem) or "no reason given"
@@ -373,10 +328,6 @@ class RunWriter:
         if not self._closed:
             note(self.path, self.rank, self._account())
         return reason
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _run_id_of(path: Path) -> str:
