@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ def is_free(said: str) -> bool:
     name, where = said.split(" ")[:2]
     parts = where.rstrip(":").split(".")
     return bool({*parts} & FREE_IN_LINES) if name.startswith("rank") else parts[0] in FREE_IN_SUMMARY
+
+
+@guards("reports/read/consistency.py", 'None if lines.close.get("inventory") else said', "said")
+def test_a_close_from_which_its_state_was_taken_is_no_complete_one(recorded: dict[str, Path], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(recorded["passes"], directory)
+    lines = documents(directory)["rank-0000.jsonl"]
+    assert lines[-1].pop("state") == "complete"
+    write_sealed(directory, "rank-0000.jsonl", lines, True)
+    assert verdict(directory) is not Verdict.PASS
 
 
 @guards("reports/read/consistency.py", "if parted := _parted(said, here):", "if False:")

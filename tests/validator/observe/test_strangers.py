@@ -309,3 +309,22 @@ def test_env_ids_of_other_types_are_the_hosts_matter() -> None:
         run.cache.get_init_cache("1", 1)  # type: ignore[arg-type]
     assert charged(run) == [(Cause.BAD_ENV, Fault.HOST)]
     assert ENVS == 2
+
+
+class OwnPeek(DictCache):
+    """Has methods that are called like ours and are others."""
+
+    def peek(self, key: int) -> Any:
+        return self._pool("recur").get(key)
+
+    def live_keys(self) -> list[int]:
+        return list(self._pool("recur"))
+
+
+@guards("validator/judge/side.py", "callable(found) and _takes(found, arguments)", "callable(found)")
+def test_methods_of_the_same_name_that_take_other_arguments_are_none_of_ours() -> None:
+    for sides in ((manager(), OwnPeek()), (OwnPeek(), OwnPeek())):
+        run = trial(*sides)
+        assert not run.pair.case.candidate.lists_keys
+        play(run)
+        assert charged(run) == []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 from collections import OrderedDict
 from itertools import islice
 from typing import Any
 
 import pytest
+import torch
 
 from reports.record.words import Cause
 from reports.record.words import Fault as Side
@@ -16,6 +18,7 @@ from shadow.entry import leaves
 from tests.guards import guards
 from tests.validator.trials import charged, config, entry, legacy, manager, trial
 from validator.proof.faults.planted import PLANTED, Planted
+from validator.proof.faults.wrapped import entered
 from validator.proof.selftest import (
     Result,
     SelfTest,
@@ -123,6 +126,16 @@ def test_a_fault_that_does_nothing_is_reported_as_missed() -> None:
     result = selftest((idle,), operations=200)
     assert not result.passed
     assert not result.results[0].detected
+
+
+@guards("validator/proof/faults/wrapped.py", "    _entered.append(mode)\n", "")
+def test_a_planted_mode_does_not_end_when_it_is_collected() -> None:
+    with _surroundings_kept():
+        entered(torch.inference_mode())
+        gc.collect()
+        assert torch.is_inference_mode_enabled()
+    gc.collect()
+    assert not torch.is_inference_mode_enabled()
 
 
 class October2025:
