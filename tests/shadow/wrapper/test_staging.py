@@ -88,13 +88,20 @@ def test_copies_of_many_layouts_do_not_pile_up() -> None:
     assert len(staging._copies) <= Staging._MOST_LAYOUTS
 
 
-@guards("shadow/wrapper/staging.py", "return shell.own is None or placed", "return True or placed")
-def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again() -> None:
+@guards("shadow/wrapper/staging.py", "or not _put_together(shell)", "")
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_tensor_put_into_the_copy_by_a_cache_is_put_out_again(dense: bool) -> None:
+    def made(number: float) -> KeysValues:
+        entry = make_entry(number)
+        if not dense:
+            entry[0]._k_cache._cache = entry[0]._k_cache._cache.transpose(2, 3).contiguous().transpose(2, 3)
+        return entry
+
     staging = Staging()
-    staged = staged_by(staging, make_entry(1))
+    staged = staged_by(staging, made(1))
     staged[0]._k_cache._cache = torch.zeros(9)
     staged[1]._v_cache._size = 99
-    assert_equal_entries(staged_by(staging, make_entry(2)), make_entry(2))
+    assert_equal_entries(staged_by(staging, made(2)), made(2))
 
 
 @guards("shadow/wrapper/staging.py", " or staged._keys_values is not layers:", ":")
