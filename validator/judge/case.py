@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 from reports.record.records import Divergence
 from reports.record.words import ONLY_COUNTED, Cause, Dimension
-from shadow.entry import KeysValues
+from shadow.entries import cloned
+from shadow.lent import readable
 from shadow.operation import Pool
 from shadow.outside import from_outside
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
 from validator.entries.compare import Tolerance
+from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.charge import Charge, Finding, Place, against
 from validator.judge.counters import OUTCOMES, Counters
@@ -218,13 +220,15 @@ class Case:
     def _repaired(self, side: SideView, expected: Stored) -> bool:
         """Give a side the entry that the other one holds, and tell whether it then holds what it should."""
         pool, env_id, key = expected.pool, expected.env_id, expected.key
-        right = self.other(side).intact(expected)
-        if right is None or side.model.policy.kind in ("legacy_ring", "legacy_dict"):  # there a set shifts ages
+        if side.model.policy.kind in ("legacy_ring", "legacy_dict"):  # there a set shifts ages
+            return False
+        right = self.other(side).read(pool, env_id, key)
+        found = entry_leaves(right)
+        if found is None or side.digest(found) != expected.digest:
             return False
         try:
             held_before = side.read(pool, env_id, key) is not None
-            copy = KeysValues.empty_like(right)
-            copy.copy_from(right)
+            copy = cloned(readable(right))
             getattr(side.cache, f"set_{pool}_cache")(*((env_id,) if pool == "init" else ()), key, copy)
             if not held_before:
                 model = side.model.pool(pool, env_id)

@@ -136,7 +136,7 @@ def _kinds(leaves: Sequence[LeafDifference]) -> list[tuple[str, str, str]]:
     """Return which tensors are of which size and dtype on both sides."""
     named: dict[tuple[str, str], list[str]] = {}
     for leaf in leaves:
-        named.setdefault((leaf.control, leaf.candidate), []).append(f"L{leaf.layer} {leaf.part}")
+        named.setdefault((leaf.control, leaf.candidate), []).append(leaf.name)
     return [(", ".join(names), control, candidate) for (control, candidate), names in named.items()]
 
 
