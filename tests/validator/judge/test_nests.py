@@ -180,7 +180,7 @@ def test_whose_nest_it_is_and_since_when_is_named(candidate: DictCache, causes: 
     assert said in run.divergences[0].explanation
 
 
-@guards("validator/judge/case.py", "copy = cloned(readable(right))", "copy = KeysValues.empty_like(found)")
+@guards("validator/judge/keyed.py", "cloned(readable(right)))", "right)")
 def test_a_wrong_nest_is_mended_with_what_the_primary_holds() -> None:
     candidate = NestCache()
     run = trial(NestCache(), candidate)
