@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shadow.entries import register_entry
     from shadow.entry import Cache, KeysValues, KVCache
     from shadow.interface import CacheCapacities, CachePolicy, CacheStore
     from shadow.legacy import LegacyKVCache
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
 
 _WHERE = {
+    "entries": ("register_entry",),
     "entry": ("Cache", "KVCache", "KeysValues"),
     "interface": ("CacheCapacities", "CachePolicy", "CacheStore"),
     "legacy": ("LegacyKVCache",),
@@ -35,6 +37,7 @@ __all__ = [
     "KVCachePool",
     "KeysValues",
     "LegacyKVCache",
+    "register_entry",
 ]
 
 
