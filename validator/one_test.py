@@ -120,6 +120,7 @@ class Watch:
             ValueError: If they can't be shadowed; the text says why.
             RuntimeError: If the test has been judged already.
         """
+        self._refuse_if_ended()
         return self.lockstep.shadow(
             control=control, candidate=candidate, primary=primary or self._wanted.primary, **more
         )
@@ -132,8 +133,7 @@ class Watch:
             RuntimeError: If the test has been judged already.
         """
         if self._session is None:
-            if self._ended:
-                raise RuntimeError("this test has ended and was judged; shadow caches before its end")
+            self._refuse_if_ended()
             from validator.session import Lockstep  # imports torch
 
             about = {"host": "pytest", "test": self._name}
@@ -159,6 +159,10 @@ class Watch:
         self._until_the_end.close()
         if self._session is not None:
             self._session.close()
+
+    def _refuse_if_ended(self) -> None:
+        if self._ended:
+            raise RuntimeError("this test has ended and was judged; shadow caches before its end")
 
     def judged(self, error: BaseException | None = None) -> Judged | None:
         """Close the session and judge what is on disk of it; where it never opened, that is nothing.
