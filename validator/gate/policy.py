@@ -51,6 +51,8 @@ class CoveragePolicy(_NothingNegative):
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
         every_rank: Whether both sides must have answered on every rank.
         every_pair: Whether both sides must have answered in every shadowed pair.
+        asked: Those that the policy file itself names. Of the others a run is spared what its shape of cache does not
+            have, or only a training has.
     """
 
     lookups: int = 1
@@ -71,6 +73,7 @@ class CoveragePolicy(_NothingNegative):
     every_layer: bool = False
     every_rank: bool = True
     every_pair: bool = False
+    asked: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
         _NothingNegative.__post_init__(self)
@@ -100,7 +103,9 @@ class CoveragePolicy(_NothingNegative):
             raise ValueError(f"nothing counts {named}; known are {', '.join(sorted(known))}")
         found = {name for name in wanted.values() if name is not None}
         least = {name: max(1, counts[name]) for name in found & counts.keys()}
-        return replace(self, **least, others=(*self.others, *sorted(found - counts.keys())))
+        made = replace(self, **least, others=(*self.others, *sorted(found - counts.keys())))
+        object.__setattr__(made, "asked", self.asked | found)  # no shape of cache is spared them
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +280,11 @@ class GatePolicy(_NothingNegative):
                 "[coverage]. Leave the policy away to judge by the default one"
             )
         try:
-            return from_mapping(cls, mapping, where)
+            policy = from_mapping(cls, mapping, where)
         except SettingsError as problem:
             raise ConfigError(str(problem)) from None
+        object.__setattr__(policy.coverage, "asked", frozenset(mapping.get("coverage", ())))
+        return policy
 
     @classmethod
     def load(cls, path: Path) -> GatePolicy:

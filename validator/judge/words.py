@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest
 
 from reports.record.words import Cause, Dimension
 from shadow.outside import from_outside
-from validator.models.pools import where
+from validator.models.places import where
 from validator.models.stored import Reason
 
 _KEY_MOST = 200  # characters
