@@ -18,7 +18,6 @@ from tests.guards import guards
 
 pytest_plugins = ["pytester"]
 
-PLUGIN = "validator/pytest_plugin.py"
 USE = """
 import unittest
 import pytest
@@ -70,8 +69,8 @@ def test_a_sound_candidate_passes_and_is_counted(inner: Inner) -> None:
     assert "1 watched: 1 PASS; 6 lookups, 0 divergences" in said
 
 
-@guards(PLUGIN, "if said and error is None:", "if False:")
-@guards(PLUGIN, 'item.add_report_section("call", "kv-lockstep", shown)', "")
+@guards("validator/pytest_plugin.py", "if said and error is None:", "if False:")
+@guards("validator/pytest_plugin.py", 'item.add_report_section("call", "kv-lockstep", shown)', "")
 def test_a_divergence_fails_the_test_itself_with_cause_side_and_evidence(inner: Inner) -> None:
     said = inner("def test_it(kv_lockstep): use(kv_lockstep(**wrong()))", failed=1)
 
@@ -82,7 +81,7 @@ def test_a_divergence_fails_the_test_itself_with_cause_side_and_evidence(inner: 
     assert "FAIL test_it.py::test_it: kv-lockstep report " in section
 
 
-@guards(PLUGIN, "watch.is_asked_for = True", "pass")
+@guards("validator/pytest_plugin.py", "watch.is_asked_for = True", "pass")
 @guards("configs/gate/test.toml", "every_pair = true", "every_pair = false")
 def test_what_looked_at_nothing_fails_as_inconclusive(inner: Inner) -> None:
     said = inner(
@@ -100,7 +99,9 @@ def test_one_of_two(kv_lockstep): use(kv_lockstep(**sound())), kv_lockstep(**sou
     assert "in every pair, found none of other" in said
 
 
-@guards(PLUGIN, 'return "" if judged.verdict.value == "PASS" else judged.said', "return judged.said")
+@guards(
+    "validator/pytest_plugin.py", 'return "" if judged.verdict.value == "PASS" else judged.said', "return judged.said"
+)
 def test_the_tests_own_failure_goes_first(inner: Inner) -> None:
     said = inner(
         """
@@ -182,7 +183,7 @@ class TestCase(unittest.TestCase):
 
 
 @guards("validator/one_test.py", "coverage = demanded.coverage.requiring(names)", "coverage = demanded.coverage")
-@guards(PLUGIN, 'return _NOTHING_WATCHED if requires else ""', 'return ""')
+@guards("validator/pytest_plugin.py", 'return _NOTHING_WATCHED if requires else ""', 'return ""')
 def test_what_a_mark_requires_must_be_seen(inner: Inner) -> None:
     said = inner(
         """
@@ -209,7 +210,7 @@ def test_not_watched_and_nothing_required(): pass
     assert "INCONCLUSIVE: the mark requires what has to be seen, and nothing was watched" in said
 
 
-@guards(PLUGIN, "        _wanted(item)\n", "        pass\n")
+@guards("validator/pytest_plugin.py", "        _wanted(item)\n", "        pass\n")
 @pytest.mark.parametrize(
     ("mark", "said"),
     [
@@ -230,7 +231,11 @@ def test_a_mark_that_can_not_be_meant_is_an_error_of_its_test(inner: Inner, mark
     assert "Traceback" not in printed
 
 
-@guards(PLUGIN, "for mark in reversed(list(item.iter_markers(_MARK))):", "for mark in item.iter_markers(_MARK):")
+@guards(
+    "validator/pytest_plugin.py",
+    "for mark in reversed(list(item.iter_markers(_MARK))):",
+    "for mark in item.iter_markers(_MARK):",
+)
 def test_marks_of_module_and_test_add_up_and_tolerance_and_primary_apply(inner: Inner) -> None:
     inner(
         """
@@ -317,7 +322,7 @@ def test_late(late, kv_lockstep): use(kv_lockstep(**sound()))
     assert [run.summary is not None for run in inner.runs().values()] == [True, True]
 
 
-@guards(PLUGIN, "del item.stash[_watch]", "pass")
+@guards("validator/pytest_plugin.py", "del item.stash[_watch]", "pass")
 def test_a_test_that_runs_again_is_watched_anew(inner: Inner) -> None:
     inner.pytester.makeconftest(
         """
@@ -447,7 +452,7 @@ def test_whoever_does_not_want_it_is_without_it(inner: Inner) -> None:
     assert "kv-lockstep" not in said.replace("no:kv-lockstep", "")
 
 
-@guards(PLUGIN, "if TYPE_CHECKING:\n", "if True:\n")
+@guards("validator/pytest_plugin.py", "if TYPE_CHECKING:\n", "if True:\n")
 def test_a_suite_that_has_no_use_for_it_loads_nothing_heavy(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

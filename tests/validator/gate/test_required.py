@@ -20,8 +20,6 @@ from validator.gate.shipped import find_file
 
 ROOT = Path(__file__).parents[3]
 COUNTED = re.compile(r"\bcoverage\[\"([^\"]+)\"\]")
-POLICY = "validator/gate/policy.py"
-RULE = "validator/gate/rules/coverage.py"
 
 
 def of_tests(*names: str) -> GatePolicy:
@@ -41,7 +39,7 @@ def test_whatever_is_counted_under_a_fixed_name_can_be_demanded() -> None:
     assert len(counted) > 10
 
 
-@guards(RULE, "for name in least.others:", "for name in ():")
+@guards("validator/gate/rules/coverage.py", "for name in least.others:", "for name in ():")
 def test_what_is_required_must_be_counted_in_the_run() -> None:
     run = busy_run(1, "control", busy_window(coverage={"audits_full": 1, "clears_all": 3}))
 
@@ -53,7 +51,7 @@ def test_what_is_required_must_be_counted_in_the_run() -> None:
     ]
 
 
-@guards(POLICY, 'object.__setattr__(made, "asked", self.asked | found)', "pass")
+@guards("validator/gate/policy.py", 'object.__setattr__(made, "asked", self.asked | found)', "pass")
 def test_no_shape_of_cache_is_spared_what_is_required() -> None:
     run = busy_run(1, "control", busy_window(coverage={}), pair={"spared": ["evictions"]})
     policy = GatePolicy()
@@ -71,7 +69,7 @@ def test_a_greater_number_stands_and_nothing_else_changes() -> None:
     )
 
 
-@guards(POLICY, "if name not in COVERAGE:", "if False:")
+@guards("validator/gate/policy.py", "if name not in COVERAGE:", "if False:")
 def test_what_nothing_counts_is_refused_with_a_list_of_what_is_counted(tmp_path: Path) -> None:
     known = r"known are .*, both hits, .*, evictions, "
     with pytest.raises(ValueError, match=f"nothing counts 'bothhits', 'crops'; {known}"):
@@ -98,7 +96,7 @@ def test_a_busy_pair_does_not_cover_for_one_in_which_nothing_was_compared() -> N
     assert missing(two_pairs(), replace(of_tests(), coverage=CoveragePolicy(every_env=False))) == []
 
 
-@guards(RULE, "hit | (copies - used)", "hit | copies")
+@guards("validator/gate/rules/coverage.py", "hit | (copies - used)", "hit | copies")
 def test_only_a_copy_that_was_never_used_may_have_compared_nothing() -> None:
     copied = replace(two_pairs(), caches=[PAIR, {**PAIR, "cache": "other", "copy_of": PAIR["cache"]}])
 
