@@ -22,7 +22,7 @@ _MARK_HELP = (
     f"{_MARK}(require=..., rtol=..., atol=..., primary=...): what a test that shadows KV caches has to exercise, which "
     "differences are none, and whose answers it receives"
 )
-_SETTINGS = {
+SETTINGS = {
     "out": ("DIR", "keep run directories here, those of each test in a folder of its own (default: beside tmp_path)"),
     "primary": ("SIDE", "whose answers tests receive: control or candidate (default: control)"),
     "policy": ("POLICY", "what is demanded of each test: a gate policy that ships, or a TOML file (default: test)"),
@@ -43,7 +43,7 @@ _NO_RESULT = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Excepti
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the settings: each is a flag, and a line of the project's own file."""
     group = parser.getgroup("kv-lockstep", "KV caches in lockstep")
-    for name, (value, said) in _SETTINGS.items():
+    for name, (value, said) in SETTINGS.items():
         group.addoption(f"--kv-lockstep-{name}", metavar=value, default="", help=said)
         parser.addini(f"kv_lockstep_{name}", said, type="string", default="")
 
@@ -138,7 +138,8 @@ def _judge(item: pytest.Item, error: BaseException | None) -> str:
         return ""
     shown = judged.shown if error is None else f"{judged.said}\n\n{judged.shown}"
     item.add_report_section("call", "kv-lockstep", shown)
-    item.user_properties += [(f"{_FIGURE}{name}", value) for name, value in judged.figures.items()]
+    others = [each for each in item.user_properties if not each[0].startswith(_FIGURE)]  # it may have run before
+    item.user_properties[:] = [*others, *((f"{_FIGURE}{name}", value) for name, value in judged.figures.items())]
     return "" if judged.verdict.value == "PASS" else judged.said
 
 
