@@ -1,11 +1,11 @@
-"""Every ``generate()`` of a test suite: a test's session opens at its first, and shadows all caches from there on."""
+"""Every ``generate()`` of a test suite: its caches are shadowed in the session of the test that calls it."""
 
 from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
+from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -40,48 +40,16 @@ class EveryGenerate:
     def _kv_lockstep_generate(
         self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[None]:
-        with self._watching(request.node, tmp_path_factory) as watch, at_first_generate(lambda: self._open(watch)):
+        # Found by name: it loads torch. What it shadows opens the session; a test that never generates has none.
+        shadowing = import_module("validator.shapes.append").watched_generation
+        with self._watching(request.node, tmp_path_factory) as watch:
+            watch.enter(shadowing(watch, self._make, watch.primary, "generate"))
             yield
-
-    def _open(self, watch: Watch) -> None:
-        def shadowing(lockstep: Any, primary: str) -> Any:
-            return lockstep.shadow_generate(candidate=self._make, primary=primary)
-
-        watch.enter(shadowing)
-
-
-@contextmanager
-def at_first_generate(happens: Callable[[], None]) -> Iterator[None]:
-    """Let something happen when a cache is first prepared for a ``generate()``; before that, nothing has.
-
-    Args:
-        happens: May put another method in the place of the one that prepares, which then prepares this cache too.
-    """
-    from transformers.generation.utils import GenerationMixin
-
-    real = GenerationMixin._prepare_cache_for_generation
-    has_happened = False
-
-    @wraps(real)
-    def prepare(*args: Any, **kwargs: Any) -> Any:
-        nonlocal has_happened
-        if has_happened:
-            return real(*args, **kwargs)
-        has_happened = True
-        happens()
-        return GenerationMixin._prepare_cache_for_generation(*args, **kwargs)
-
-    GenerationMixin._prepare_cache_for_generation = prepare
-    try:
-        yield
-    finally:
-        GenerationMixin._prepare_cache_for_generation = real
 
 
 def _found(name: str) -> Callable[..., Any]:
     try:
-        import transformers  # noqa: F401
-
+        import_module("transformers")
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as problem:
         raise pytest.UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -121,9 +121,12 @@ class Watch:
             RuntimeError: If the test has been judged already.
         """
         self._refuse_if_ended()
-        return self.lockstep.shadow(
-            control=control, candidate=candidate, primary=primary or self._wanted.primary, **more
-        )
+        return self.lockstep.shadow(control=control, candidate=candidate, primary=primary or self.primary, **more)
+
+    @property
+    def primary(self) -> str:
+        """Whose answers the test receives, unless it says."""
+        return self._wanted.primary
 
     @property
     def lockstep(self) -> Lockstep:
@@ -145,19 +148,21 @@ class Watch:
         """Whether the session is open, or was."""
         return self._session is not None
 
-    def enter(self, shadowing: Callable[[Lockstep, str], AbstractContextManager[Any]]) -> None:
-        """Let something else shadow caches in the session, until the test ends.
+    def enter(self, shadowing: AbstractContextManager[Any]) -> None:
+        """Let something else shadow caches by this watch, until the test ends."""
+        self._until_the_end.enter_context(shadowing)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the watch without a judgement; one that ended already stays as it is.
 
         Args:
-            shadowing: Given the session and whose answers the test receives.
+            error: What the test itself raised: then the run is not complete.
         """
-        self._until_the_end.enter_context(shadowing(self.lockstep, self._wanted.primary))
-
-    def close(self) -> None:
-        """End the watch without a judgement; one that ended already stays as it is."""
         self._ended = True
         self._until_the_end.close()
         if self._session is not None:
+            if error is not None:
+                self._session.host_failed(error)
             self._session.close()
 
     def _refuse_if_ended(self) -> None:
@@ -177,9 +182,7 @@ class Watch:
         from validator.commands.show import console
 
         lockstep = self.lockstep
-        if error is not None:
-            lockstep.host_failed(error)
-        self.close()
+        self.close(error)
         run = closed_run(lockstep, console(stderr=True))
         if run is None:
             return None

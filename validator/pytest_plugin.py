@@ -96,9 +96,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     """Judge a test that shadows caches when it has run; its own failure goes first."""
     outcome = yield
     error = _raised(item, outcome)
-    if isinstance(error, _NO_RESULT):
-        return
-    said = _judge(item, error)
+    said = "" if isinstance(error, _NO_RESULT) else _judge(item, error)
+    if _watch in item.stash:
+        item.stash[_watch].close(error)  # what comes after is no part of the test
     if said and error is None:
         _fail(outcome, said)
 

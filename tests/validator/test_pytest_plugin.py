@@ -270,7 +270,8 @@ def test_a_projects_file_sets_what_a_flag_overrules(inner: Inner) -> None:
 
     assert "clears of the recurrent pool: at least 3, found 0" in said
     folder = inner.pytester.path / "by file" / "test_it.py-test_it"
-    assert [read_run(run).caches[0]["primary"] for run in sorted(find_runs(folder))] == ["candidate", "control"]
+    assert "candidate  shadow.manager.KVCacheManager (primary" in said
+    assert sorted(read_run(run).caches[0]["primary"] for run in find_runs(folder)) == ["candidate", "control"]
 
 
 def test_waivers_take_away_what_they_describe(inner: Inner) -> None:
@@ -347,39 +348,32 @@ def pytest_runtest_protocol(item, nextitem):  # as the plugins that run tests ag
     assert len(find_runs(inner.pytester.path / "kept" / "test_it.py-test_it")) == 2
 
 
-FAKE = """
-class GenerationMixin:
-    cache = None
-    def _prepare_cache_for_generation(self):
+# Stands for the shape that caches of transformers have, which is shadowed where they are prepared.
+SHADOWS = """
+import contextlib, sys, types
+import pytest
+
+class Model:
+    def generate(self):
         from tests.validator.trials import manager
         return manager()
-    def generate(self):
-        return self._prepare_cache_for_generation()
-"""
-SHADOWS = """
-import contextlib
-import pytest
-from transformers.generation.utils import GenerationMixin
-from validator.session import Lockstep
 
-opened = []
+real = Model.generate
 
 @contextlib.contextmanager
-def shadow_generate(self, *, candidate, primary="control"):
-    opened.append(self)
-    real = GenerationMixin._prepare_cache_for_generation
-    def prepare(model):
-        return self.shadow(control=real(model), candidate=candidate(model), primary=primary)
-    GenerationMixin._prepare_cache_for_generation = prepare
+def watched_generation(shadow, candidate, primary, name):
+    Model.generate = lambda self: shadow(control=real(self), candidate=candidate(self), primary=primary, name=name)
     yield
-    GenerationMixin._prepare_cache_for_generation = real
+    Model.generate = real
+
+stand_in = types.ModuleType("validator.shapes.append")
+stand_in.watched_generation = watched_generation
 
 @pytest.fixture(scope="session", autouse=True)
-def _shadow_generate():
+def _stands_in():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lockstep, "shadow_generate", shadow_generate, raising=False)
+        patch.setitem(sys.modules, stand_in.__name__, stand_in)
         yield
-    assert GenerationMixin._prepare_cache_for_generation.__qualname__.startswith("GenerationMixin.")
 """
 CANDIDATES = """
 from tests.validator.sessions import WrongAt
@@ -389,47 +383,52 @@ def good(model): return manager()
 def bad(model): return WrongAt(3)
 """
 GENERATES = """
-from transformers.generation.utils import GenerationMixin
-from conftest import opened
+import conftest
 
-def test_that_never_generates():
-    assert opened == []
+def test_that_never_generates(): pass
 
 def test_that_generates():
-    model = GenerationMixin()
+    model = conftest.Model()
     use(model.generate()), use(model.generate())
-    assert len(opened) == 1 and len(opened[0].pairs) == 2
 
 def test_that_generates_and_fails():
-    assert use(GenerationMixin().generate()) is None
+    assert use(conftest.Model().generate()) is None
 
 class TestCase(unittest.TestCase):
     def test_that_generates(self):
-        use(GenerationMixin().generate())
+        use(conftest.Model().generate())
+
+@pytest.fixture
+def late():
+    yield
+    assert conftest.Model.generate is conftest.real
+
+def test_that_generates_late(late): pass
 """
 
 
 @pytest.fixture
 def generating(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> Inner:
     """Tests that generate with what stands for transformers, and candidates by name."""
-    package = inner.pytester.mkpydir("transformers") / "generation"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "utils.py").write_text(FAKE, encoding="utf-8")
+    inner.pytester.mkpydir("transformers")
     inner.pytester.makeconftest(SHADOWS)
     inner.pytester.makepyfile(candidates=CANDIDATES)
     monkeypatch.syspath_prepend(inner.pytester.path)
     return inner
 
 
-@guards("validator/generating.py", "if has_happened:", "if True:")
+@guards("validator/pytest_plugin.py", "(watch.has_begun or watch.is_asked_for)", "watch.is_asked_for")
+@guards("validator/one_test.py", "self._until_the_end.close()", "pass")
 def test_every_test_of_a_suite_that_generates_is_judged_and_no_other(generating: Inner) -> None:
-    sound = generating(GENERATES, "--kv-lockstep-generate=candidates:good", passed=3, failed=1)
-    wrong = generating(GENERATES, "--kv-lockstep-generate=candidates:bad", passed=1, failed=3)
+    sound = generating(GENERATES, "--kv-lockstep-generate=candidates:good", passed=4, failed=1)
+    wrong = generating(GENERATES, "--kv-lockstep-generate=candidates:bad", "--kv-lockstep-out=kept", passed=2, failed=3)
 
     assert "kv-lockstep: every generate() in lockstep with candidates:good" in sound
     assert "3 watched: 1 INCONCLUSIVE, 2 PASS; 24 lookups, 0 divergences" in sound
     assert "3 watched: 3 FAIL; 24 lookups, 4 divergences" in wrong
+    assert [name.rpartition("-")[2] for name in generating.runs()] == [
+        *("test_that_generates", "test_that_generates", "test_that_generates_and_fails")
+    ]
 
 
 @pytest.mark.parametrize("name", ["candidates:missing", "no_such_module:good", "candidates", "candidates:ENVS"])
