@@ -1,6 +1,7 @@
 """What stands in the path of an operation: the entry type, both caches, the lockstep wrapper, the hosts.
 
 Names are loaded when first used: reading settings, as the gate does, needs no torch.
+PYTEST_DONT_REWRITE: else who imports this and then calls pytest is warned of it, since it brings a plugin.
 """
 
 from __future__ import annotations

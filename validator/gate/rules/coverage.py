@@ -48,6 +48,8 @@ def exercised(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     for name, (called, counters, supply) in _COVERAGE.items():
         owing = [run for run in runs if not _spared(name, policy, run.caches)]
         yield from _in_each(called, getattr(least, name), owing, partial(_covered, counters), supply)
+    for name in least.others:
+        yield from _in_each(name.replace("_", " "), 1, runs, partial(_covered, (name,)), "longer")
 
 
 def _spared(name: str, policy: GatePolicy, caches: Sequence[dict[str, Any]]) -> bool:
@@ -86,6 +88,24 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return said, remedy("env_num" if _NOT_RECORDED in said else "envs", run)
 
     yield from each(evidence.runs, "every env of every pair looked up", look, "all seen")
+
+
+def every_pair(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """In every shadowed pair both sides answered something: a busy pair must not cover for one that saw nothing."""
+    if not policy.coverage.every_pair:
+        return
+
+    def look(run: Run) -> tuple[str, str]:
+        used, hit = set(), set()
+        for window in run.windows:
+            used |= {window.cache} if window.ops else set()
+            equal = sum(counts.get(Outcome.BOTH_HIT_EQUAL.value, 0) for counts in window.lookups.values())
+            hit |= {window.cache} if equal else set()
+        copies = {line.get("cache") for line in run.caches if line.get("copy_of")}
+        idle = [str(line.get("cache")) for line in run.caches if line.get("cache") not in hit | (copies - used)]
+        return (f"none of {', '.join(idle[:5])}" if idle and hit else ""), remedy("look up", run)
+
+    yield from each(evidence.runs, "lookups that both sides answered equally in every pair", look)
 
 
 def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
