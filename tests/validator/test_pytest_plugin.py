@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import validator.generating  # noqa: F401
 from reports.reader import find_runs, read_run
 from reports.record.run import Run
 from tests.guards import guards
+from validator.pytest_plugin import _fail
 
 pytest_plugins = ["pytester"]
 
@@ -127,6 +129,14 @@ def test_sound(kv_lockstep):
     assert said.count("E       AssertionError: False is not true : its own") == 1
     assert said.count("kv-lockstep: FAIL: the candidate must not ship") == 2  # in their sections
     assert said.count("crashed, the host ended by AssertionError: ") == 2
+
+
+def test_an_old_pluggy_is_told_of_a_failure_in_its_own_way() -> None:
+    outcome = SimpleNamespace()
+    _fail(outcome, "said")
+
+    kind, failed, _ = outcome._excinfo
+    assert (kind, failed.msg) == (pytest.fail.Exception, "said")
 
 
 def test_a_test_case_and_a_coroutine_are_judged_in_their_call(inner: Inner) -> None:
