@@ -195,7 +195,8 @@ class Judged(NamedTuple):
     Attributes:
         verdict: Of the gate.
         said: The verdict with its reasons and first causes, a line each.
-        shown: What was compared, what differed, and the first divergences in full, as the report has it.
+        shown: What was compared, what differed, and the first divergences in full, as the report has it; of a PASS
+            nothing.
         figures: Verdict, lookups, divergences and run directory by name, as JUnit and a summary want them.
     """
 
@@ -207,26 +208,31 @@ class Judged(NamedTuple):
     @classmethod
     def of(cls, run: Run, judgement: Judgement) -> Judged:
         """Put a judged run into words."""
-        from rich.console import Console
-
-        from reports.formats.terminal.run import differences
-
-        page = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
-        differences(run, page)
+        verdict = judgement.verdict
         causes = [
             f"{group.fault} at fault, {group.cause}, {plural(group.count, 'time')}: {group.best.explanation}"
             for group in grouped(run)[:_MAX_CAUSES]
             if group.best is not None
         ]
-        said = [f"kv-lockstep: {judgement.verdict.value}: {meaning(run, judgement)}", *judgement.reasons, *causes]
+        said = [f"kv-lockstep: {verdict.value}: {meaning(run, judgement)}", *judgement.reasons, *causes]
         figures: dict[str, str | int] = {
-            "verdict": judgement.verdict.value,
+            "verdict": verdict.value,
             "lookups": run.totals.n_lookups,
             "divergences": n_divergences(run),
             "run": str(run.path),
         }
-        shown = str(page.file.getvalue())  # type: ignore[attr-defined]
-        return cls(judgement.verdict, "\n  ".join(line(each, 2000) for each in said), shown, figures)
+        shown = "" if verdict is Verdict.PASS else _shown(run)
+        return cls(verdict, "\n  ".join(line(each, 2000) for each in said), shown, figures)
+
+
+def _shown(run: Run) -> str:
+    from rich.console import Console
+
+    from reports.formats.terminal.run import differences
+
+    page = io.StringIO()
+    differences(run, Console(file=page, width=_WIDTH, highlight=False))
+    return page.getvalue()
 
 
 def slug(test: str) -> str:

@@ -99,7 +99,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     said = "" if isinstance(error, _NO_RESULT) else _judge(item, error)
     if _watch in item.stash:
         item.stash[_watch].close(error)  # what comes after is no part of the test
-    if said and error is None:
+    if said:
         _fail(outcome, said)
 
 
@@ -128,19 +128,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def _judge(item: pytest.Item, error: BaseException | None) -> str:
-    """Judge a test if it is one of ours; return what it fails for, or nothing."""
+    """Judge a test if it is one of ours; return what it fails for, where it has not failed by itself, or nothing."""
     watch = item.stash.get(_watch, None)
     if watch is None or not (watch.has_begun or watch.is_asked_for):
         requires = any("require" in mark.kwargs for mark in item.iter_markers(_MARK))
-        return _NOTHING_WATCHED if requires else ""
+        return _NOTHING_WATCHED if requires and error is None else ""
     judged = watch.judged(error)
     if judged is None:
         return ""
-    shown = judged.shown if error is None else f"{judged.said}\n\n{judged.shown}"
-    item.add_report_section("call", "kv-lockstep", shown)
+    is_failure = error is None and judged.verdict.value != "PASS"  # which says by itself what was said
+    item.add_report_section("call", "kv-lockstep", judged.shown if is_failure else f"{judged.said}\n\n{judged.shown}")
     others = [each for each in item.user_properties if not each[0].startswith(_FIGURE)]  # it may have run before
     item.user_properties[:] = [*others, *((f"{_FIGURE}{name}", value) for name, value in judged.figures.items())]
-    return "" if judged.verdict.value == "PASS" else judged.said
+    return judged.said if is_failure else ""
 
 
 def _raised(item: pytest.Item, outcome: Any) -> BaseException | None:

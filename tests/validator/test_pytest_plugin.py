@@ -71,8 +71,8 @@ def test_a_sound_candidate_passes_and_is_counted(inner: Inner) -> None:
     assert "1 watched: 1 PASS; 6 lookups, 0 divergences" in said
 
 
-@guards("validator/pytest_plugin.py", "if said and error is None:", "if False:")
-@guards("validator/pytest_plugin.py", 'item.add_report_section("call", "kv-lockstep", shown)', "")
+@guards("validator/pytest_plugin.py", "    if said:\n", "    if False:\n")
+@guards("validator/pytest_plugin.py", "judged.shown if is_failure else", "judged.said if is_failure else")
 def test_a_divergence_fails_the_test_itself_with_cause_side_and_evidence(inner: Inner) -> None:
     said = inner("def test_it(kv_lockstep): use(kv_lockstep(**wrong()))", failed=1)
 
@@ -101,9 +101,7 @@ def test_one_of_two(kv_lockstep): use(kv_lockstep(**sound())), kv_lockstep(**sou
     assert "in every pair, found none of other" in said
 
 
-@guards(
-    "validator/pytest_plugin.py", 'return "" if judged.verdict.value == "PASS" else judged.said', "return judged.said"
-)
+@guards("validator/pytest_plugin.py", "is_failure = error is None and", "is_failure =")
 def test_the_tests_own_failure_goes_first(inner: Inner) -> None:
     said = inner(
         """
@@ -193,7 +191,7 @@ class TestCase(unittest.TestCase):
 
 
 @guards("validator/one_test.py", "coverage = demanded.coverage.requiring(names)", "coverage = demanded.coverage")
-@guards("validator/pytest_plugin.py", 'return _NOTHING_WATCHED if requires else ""', 'return ""')
+@guards("validator/pytest_plugin.py", "return _NOTHING_WATCHED if requires", "return _NOTHING_WATCHED if None")
 def test_what_a_mark_requires_must_be_seen(inner: Inner) -> None:
     said = inner(
         """
