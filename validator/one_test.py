@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,18 +86,17 @@ class Watch:
     Args:
         wanted: What is wanted of the test.
         name: The test, as pytest names it.
-        out: Directory of its runs.
-        run_id: Name of this run's directory in it; empty for one of its own making.
+        place: Returns the directory of its runs, and the name of this run's own in it, empty for one of its own
+            making; asked when the session opens.
 
     Attributes:
         is_asked_for: Whether the test asked for it, and so has to use it.
     """
 
-    def __init__(self, wanted: Wanted, name: str, out: Path, run_id: str = "") -> None:
+    def __init__(self, wanted: Wanted, name: str, place: Callable[[], tuple[Path, str]]) -> None:
         self._wanted = wanted
         self._name = name
-        self._out = out
-        self._run_id = run_id
+        self._place = place
         self._session: Lockstep | None = None
         self._ended = False
         self._until_the_end = ExitStack()
@@ -140,7 +139,8 @@ class Watch:
             from validator.session import Lockstep  # imports torch
 
             about = {"host": "pytest", "test": self._name}
-            self._session = Lockstep(self._out, replace(self._wanted.config, run_id=self._run_id), manifest_extra=about)
+            out, run_id = self._place()
+            self._session = Lockstep(out, replace(self._wanted.config, run_id=run_id), manifest_extra=about)
         return self._session
 
     @property

@@ -74,10 +74,13 @@ def watching(item: pytest.Item, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if known is not None:
         yield known
         return
-    name, kept = slug(item.nodeid), _setting(item.config, "out")
-    # What is kept from several runs of a test lies side by side.
-    out, run_id = (Path(kept, name), "") if kept else (tmp_path_factory.mktemp("kv-lockstep"), name)
-    watch = item.stash[_watch] = Watch(_wanted(item), item.nodeid, out, run_id)
+
+    def place() -> tuple[Path, str]:
+        name, kept = slug(item.nodeid), _setting(item.config, "out")
+        # What is kept from several runs of a test lies side by side.
+        return (Path(kept, name), "") if kept else (tmp_path_factory.mktemp("kv-lockstep"), name)
+
+    watch = item.stash[_watch] = Watch(_wanted(item), item.nodeid, place)
     try:
         yield watch
     finally:
@@ -96,10 +99,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     """Judge a test that shadows caches when it has run; its own failure goes first."""
     outcome = yield
     error = _raised(item, outcome)
-    said = "" if isinstance(error, _NO_RESULT) else _judge(item, error)
-    if _watch in item.stash:
-        item.stash[_watch].close(error)  # what comes after is no part of the test
-    if said:
+    try:
+        said = "" if isinstance(error, _NO_RESULT) else _judge(item, error)
+        if _watch in item.stash:
+            item.stash[_watch].close(error)  # what comes after is no part of the test
+    except Exception as problem:
+        said = f"kv-lockstep itself failed, so there is no verdict: {type(problem).__name__}: {problem}"
+    if said and error is None:
         _fail(outcome, said)
 
 
@@ -128,19 +134,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def _judge(item: pytest.Item, error: BaseException | None) -> str:
-    """Judge a test if it is one of ours; return what it fails for, where it has not failed by itself, or nothing."""
+    """Judge a test if it is one of ours; return what it fails for, or nothing."""
     watch = item.stash.get(_watch, None)
     if watch is None or not (watch.has_begun or watch.is_asked_for):
         requires = any("require" in mark.kwargs for mark in item.iter_markers(_MARK))
-        return _NOTHING_WATCHED if requires and error is None else ""
+        return _NOTHING_WATCHED if requires else ""
     judged = watch.judged(error)
     if judged is None:
         return ""
-    is_failure = error is None and judged.verdict.value != "PASS"  # which says by itself what was said
-    item.add_report_section("call", "kv-lockstep", judged.shown if is_failure else f"{judged.said}\n\n{judged.shown}")
+    said = "" if judged.verdict.value == "PASS" else judged.said
+    shown = judged.shown if said and error is None else f"{judged.said}\n\n{judged.shown}"  # the failure says the rest
+    item.add_report_section("call", "kv-lockstep", shown)
     others = [each for each in item.user_properties if not each[0].startswith(_FIGURE)]  # it may have run before
     item.user_properties[:] = [*others, *((f"{_FIGURE}{name}", value) for name, value in judged.figures.items())]
-    return judged.said if is_failure else ""
+    return said
 
 
 def _raised(item: pytest.Item, outcome: Any) -> BaseException | None:

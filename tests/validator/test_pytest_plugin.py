@@ -71,8 +71,8 @@ def test_a_sound_candidate_passes_and_is_counted(inner: Inner) -> None:
     assert "1 watched: 1 PASS; 6 lookups, 0 divergences" in said
 
 
-@guards("validator/pytest_plugin.py", "    if said:\n", "    if False:\n")
-@guards("validator/pytest_plugin.py", "judged.shown if is_failure else", "judged.said if is_failure else")
+@guards("validator/pytest_plugin.py", "if said and error is None:", "if False:")
+@guards("validator/pytest_plugin.py", "judged.shown if said and", "judged.said if said and")
 def test_a_divergence_fails_the_test_itself_with_cause_side_and_evidence(inner: Inner) -> None:
     said = inner("def test_it(kv_lockstep): use(kv_lockstep(**wrong()))", failed=1)
 
@@ -101,7 +101,7 @@ def test_one_of_two(kv_lockstep): use(kv_lockstep(**sound())), kv_lockstep(**sou
     assert "in every pair, found none of other" in said
 
 
-@guards("validator/pytest_plugin.py", "is_failure = error is None and", "is_failure =")
+@guards("validator/pytest_plugin.py", "if said and error is None:", "if said:")
 def test_the_tests_own_failure_goes_first(inner: Inner) -> None:
     said = inner(
         """
@@ -127,6 +127,27 @@ def test_sound(kv_lockstep):
     assert said.count("E       AssertionError: False is not true : its own") == 1
     assert said.count("kv-lockstep: FAIL: the candidate must not ship") == 2  # in their sections
     assert said.count("crashed, the host ended by AssertionError: ") == 2
+
+
+@guards("validator/pytest_plugin.py", "except Exception as problem:", "except LookupError as problem:")
+def test_a_fault_of_its_own_is_no_pass_and_does_not_hide_the_tests_failure(inner: Inner) -> None:
+    said = inner(
+        """
+@pytest.fixture(autouse=True)
+def _broken(monkeypatch):
+    monkeypatch.setattr("validator.one_test.judge", None)
+
+def test_it(kv_lockstep): use(kv_lockstep(**sound()))
+
+def test_own(kv_lockstep):
+    use(kv_lockstep(**sound()))
+    assert False, "its own"
+""",
+        failed=2,
+    )
+
+    assert "kv-lockstep itself failed, so there is no verdict: TypeError: 'NoneType' object is not callable" in said
+    assert "E       AssertionError: its own" in said
 
 
 def test_an_old_pluggy_is_told_of_a_failure_in_its_own_way() -> None:
@@ -191,7 +212,7 @@ class TestCase(unittest.TestCase):
 
 
 @guards("validator/one_test.py", "coverage = demanded.coverage.requiring(names)", "coverage = demanded.coverage")
-@guards("validator/pytest_plugin.py", "return _NOTHING_WATCHED if requires", "return _NOTHING_WATCHED if None")
+@guards("validator/pytest_plugin.py", 'return _NOTHING_WATCHED if requires else ""', 'return ""')
 def test_what_a_mark_requires_must_be_seen(inner: Inner) -> None:
     said = inner(
         """
