@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,18 +86,17 @@ class Watch:
     Args:
         wanted: What is wanted of the test.
         name: The test, as pytest names it.
-        out: Directory of its runs.
-        run_id: Name of this run's directory in it; empty for one of its own making.
+        place: Returns the directory of its runs, and the name of this run's own in it, empty for one of its own
+            making; asked when the session opens.
 
     Attributes:
         is_asked_for: Whether the test asked for it, and so has to use it.
     """
 
-    def __init__(self, wanted: Wanted, name: str, out: Path, run_id: str = "") -> None:
+    def __init__(self, wanted: Wanted, name: str, place: Callable[[], tuple[Path, str]]) -> None:
         self._wanted = wanted
         self._name = name
-        self._out = out
-        self._run_id = run_id
+        self._place = place
         self._session: Lockstep | None = None
         self._ended = False
         self._until_the_end = ExitStack()
@@ -140,7 +139,8 @@ class Watch:
             from validator.session import Lockstep  # imports torch
 
             about = {"host": "pytest", "test": self._name}
-            self._session = Lockstep(self._out, replace(self._wanted.config, run_id=self._run_id), manifest_extra=about)
+            out, run_id = self._place()
+            self._session = Lockstep(out, replace(self._wanted.config, run_id=run_id), manifest_extra=about)
         return self._session
 
     @property
@@ -195,7 +195,8 @@ class Judged(NamedTuple):
     Attributes:
         verdict: Of the gate.
         said: The verdict with its reasons and first causes, a line each.
-        shown: What was compared, what differed, and the first divergences in full, as the report has it.
+        shown: What was compared, what differed, and the first divergences in full, as the report has it; of a PASS
+            nothing.
         figures: Verdict, lookups, divergences and run directory by name, as JUnit and a summary want them.
     """
 
@@ -207,26 +208,31 @@ class Judged(NamedTuple):
     @classmethod
     def of(cls, run: Run, judgement: Judgement) -> Judged:
         """Put a judged run into words."""
-        from rich.console import Console
-
-        from reports.formats.terminal.run import differences
-
-        page = Console(file=io.StringIO(), width=_WIDTH, highlight=False)
-        differences(run, page)
+        verdict = judgement.verdict
         causes = [
             f"{group.fault} at fault, {group.cause}, {plural(group.count, 'time')}: {group.best.explanation}"
             for group in grouped(run)[:_MAX_CAUSES]
             if group.best is not None
         ]
-        said = [f"kv-lockstep: {judgement.verdict.value}: {meaning(run, judgement)}", *judgement.reasons, *causes]
+        said = [f"kv-lockstep: {verdict.value}: {meaning(run, judgement)}", *judgement.reasons, *causes]
         figures: dict[str, str | int] = {
-            "verdict": judgement.verdict.value,
+            "verdict": verdict.value,
             "lookups": run.totals.n_lookups,
             "divergences": n_divergences(run),
             "run": str(run.path),
         }
-        shown = str(page.file.getvalue())  # type: ignore[attr-defined]
-        return cls(judgement.verdict, "\n  ".join(line(each, 2000) for each in said), shown, figures)
+        shown = "" if verdict is Verdict.PASS else _shown(run)
+        return cls(verdict, "\n  ".join(line(each, 2000) for each in said), shown, figures)
+
+
+def _shown(run: Run) -> str:
+    from rich.console import Console
+
+    from reports.formats.terminal.run import differences
+
+    page = io.StringIO()
+    differences(run, Console(file=page, width=_WIDTH, highlight=False))
+    return page.getvalue()
 
 
 def slug(test: str) -> str:

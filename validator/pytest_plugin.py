@@ -74,10 +74,13 @@ def watching(item: pytest.Item, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if known is not None:
         yield known
         return
-    name, kept = slug(item.nodeid), _setting(item.config, "out")
-    # What is kept from several runs of a test lies side by side.
-    out, run_id = (Path(kept, name), "") if kept else (tmp_path_factory.mktemp("kv-lockstep"), name)
-    watch = item.stash[_watch] = Watch(_wanted(item), item.nodeid, out, run_id)
+
+    def place() -> tuple[Path, str]:
+        name, kept = slug(item.nodeid), _setting(item.config, "out")
+        # What is kept from several runs of a test lies side by side.
+        return (Path(kept, name), "") if kept else (tmp_path_factory.mktemp("kv-lockstep"), name)
+
+    watch = item.stash[_watch] = Watch(_wanted(item), item.nodeid, place)
     try:
         yield watch
     finally:
@@ -96,9 +99,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, None]:
     """Judge a test that shadows caches when it has run; its own failure goes first."""
     outcome = yield
     error = _raised(item, outcome)
-    said = "" if isinstance(error, _NO_RESULT) else _judge(item, error)
-    if _watch in item.stash:
-        item.stash[_watch].close(error)  # what comes after is no part of the test
+    try:
+        said = "" if isinstance(error, _NO_RESULT) else _judge(item, error)
+        if _watch in item.stash:
+            item.stash[_watch].close(error)  # what comes after is no part of the test
+    except Exception as problem:
+        said = f"kv-lockstep itself failed, so there is no verdict: {type(problem).__name__}: {problem}"
     if said and error is None:
         _fail(outcome, said)
 
@@ -136,11 +142,12 @@ def _judge(item: pytest.Item, error: BaseException | None) -> str:
     judged = watch.judged(error)
     if judged is None:
         return ""
-    shown = judged.shown if error is None else f"{judged.said}\n\n{judged.shown}"
+    said = "" if judged.verdict.value == "PASS" else judged.said
+    shown = judged.shown if said and error is None else f"{judged.said}\n\n{judged.shown}"  # the failure says the rest
     item.add_report_section("call", "kv-lockstep", shown)
     others = [each for each in item.user_properties if not each[0].startswith(_FIGURE)]  # it may have run before
     item.user_properties[:] = [*others, *((f"{_FIGURE}{name}", value) for name, value in judged.figures.items())]
-    return "" if judged.verdict.value == "PASS" else judged.said
+    return said
 
 
 def _raised(item: pytest.Item, outcome: Any) -> BaseException | None:

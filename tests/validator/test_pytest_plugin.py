@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import validator.generating  # noqa: F401
 from reports.reader import find_runs, read_run
 from reports.record.run import Run
 from tests.guards import guards
+from validator.pytest_plugin import _fail
 
 pytest_plugins = ["pytester"]
 
@@ -70,7 +72,7 @@ def test_a_sound_candidate_passes_and_is_counted(inner: Inner) -> None:
 
 
 @guards("validator/pytest_plugin.py", "if said and error is None:", "if False:")
-@guards("validator/pytest_plugin.py", 'item.add_report_section("call", "kv-lockstep", shown)', "")
+@guards("validator/pytest_plugin.py", "judged.shown if said and", "judged.said if said and")
 def test_a_divergence_fails_the_test_itself_with_cause_side_and_evidence(inner: Inner) -> None:
     said = inner("def test_it(kv_lockstep): use(kv_lockstep(**wrong()))", failed=1)
 
@@ -99,9 +101,7 @@ def test_one_of_two(kv_lockstep): use(kv_lockstep(**sound())), kv_lockstep(**sou
     assert "in every pair, found none of other" in said
 
 
-@guards(
-    "validator/pytest_plugin.py", 'return "" if judged.verdict.value == "PASS" else judged.said', "return judged.said"
-)
+@guards("validator/pytest_plugin.py", "if said and error is None:", "if said:")
 def test_the_tests_own_failure_goes_first(inner: Inner) -> None:
     said = inner(
         """
@@ -127,6 +127,35 @@ def test_sound(kv_lockstep):
     assert said.count("E       AssertionError: False is not true : its own") == 1
     assert said.count("kv-lockstep: FAIL: the candidate must not ship") == 2  # in their sections
     assert said.count("crashed, the host ended by AssertionError: ") == 2
+
+
+@guards("validator/pytest_plugin.py", "except Exception as problem:", "except LookupError as problem:")
+def test_a_fault_of_its_own_is_no_pass_and_does_not_hide_the_tests_failure(inner: Inner) -> None:
+    said = inner(
+        """
+@pytest.fixture(autouse=True)
+def _broken(monkeypatch):
+    monkeypatch.setattr("validator.one_test.judge", None)
+
+def test_it(kv_lockstep): use(kv_lockstep(**sound()))
+
+def test_own(kv_lockstep):
+    use(kv_lockstep(**sound()))
+    assert False, "its own"
+""",
+        failed=2,
+    )
+
+    assert "kv-lockstep itself failed, so there is no verdict: TypeError: 'NoneType' object is not callable" in said
+    assert "E       AssertionError: its own" in said
+
+
+def test_an_old_pluggy_is_told_of_a_failure_in_its_own_way() -> None:
+    outcome = SimpleNamespace()
+    _fail(outcome, "said")
+
+    kind, failed, _ = outcome._excinfo
+    assert (kind, failed.msg) == (pytest.fail.Exception, "said")
 
 
 def test_a_test_case_and_a_coroutine_are_judged_in_their_call(inner: Inner) -> None:
