@@ -18,6 +18,8 @@ from shadow.outside import from_outside
 
 def entry_leaves(entry: Any) -> list[Leaf] | None:
     """List the leaves of what a side answered, or None if that is no entry; a lent one stays as it is."""
+    if entry is None:
+        return None
     try:
         found = leaves(readable(entry))
         found[:] = [Leaf(_plain(tensor), size + 0) for tensor, size in found]
