@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import locale
 import os
-import pickle
 import random
 import signal
 import sys
@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
@@ -226,12 +227,21 @@ def _numpy_memory() -> Any:
     return _body(generator), ctypes.string_at(source.ctypes.state_address, 4 * (624 + 1))
 
 
-def _numpy_generator() -> bytes:
-    return pickle.dumps(np.random.get_state(legacy=False))
+@dataclass(frozen=True, slots=True)
+class _NumpyState:
+    """What NumPy's generator is put back to, and the same as text: arrays can't be told equal by one word."""
+
+    text: str
+    state: Any = field(compare=False)
 
 
-def _set_numpy_generator(before: bytes) -> None:
-    np.random.set_state(pickle.loads(before))
+def _numpy_generator() -> _NumpyState:
+    state = np.random.get_state(legacy=False)
+    return _NumpyState(json.dumps(state, default=np.ndarray.tolist), state)
+
+
+def _set_numpy_generator(before: _NumpyState) -> None:
+    np.random.set_state(before.state)
 
 
 def _cuda_generators() -> Any:
