@@ -39,6 +39,7 @@ FLOORS = {
             "validator.models",
             "validator.judge",
             "validator.device",
+            "validator.replay.recording",
             "validator.observe",
             "validator.shapes",
             "validator.gate",
@@ -53,7 +54,15 @@ FLOORS = {
             "validator.watchdog",
             "validator.endings",
         ),
-        *("validator.session", "validator.script", "validator.ab", "validator.commands", "validator.cli", "validator"),
+        *(
+            "validator.session",
+            "validator.replay",
+            "validator.script",
+            "validator.ab",
+            "validator.commands",
+            "validator.cli",
+            "validator",
+        ),
     ),
 }
 # Which packages each may know.
