@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.record.trace import HAS_BODY, HAS_ENV, HAS_KEY, INTERNED, NEGATIVE, ODD_ENV, Trace
+from reports.record.trace import HAS_BODY, HAS_ENV, HAS_KEY, INTERNED, NEGATIVE, ODD_ENV, Trace, Verb
 from validator.proof.stream import LIFE_CYCLE, Step
 from validator.replay.bodies import Body
 from validator.replay.recording import LIFE
@@ -75,25 +75,21 @@ class Program:
         return int((self._played & ~self.is_life).sum())
 
     @property
-    def stands_ins(self) -> int:
-        """How many keys are stood in for by a text."""
-        return self._trace.stand_ins
-
-    def select(self, **of: Any) -> Any:
-        """Return the ordinals of the records that can be played, in order."""
-        return np.flatnonzero(self._played)
+    def n_verbs(self) -> int:
+        """How many verbs there are."""
+        return len(self._trace.verbs)
 
     def field(self, name: str) -> Any:
         """Return one field of all records."""
         return self._records[name]
 
-    def verb(self, number: int) -> Any:
+    def verb(self, number: int) -> Verb:
         """Return what a number of a verb stands for."""
         return self._trace.verbs[number]
 
     def steps(self, at: Any | None = None) -> Iterator[Step]:
         """Yield the steps at these ordinals, those that can't be played left out; None for all of them."""
-        chosen = self.select() if at is None else at[self._played[at]]
+        chosen = np.flatnonzero(self._played) if at is None else at[self._played[at]]
         verbs, layouts, keys = [verb.method for verb in self._trace.verbs], self._trace.layouts, self._trace.keys
         for start in range(0, len(chosen), _AT_ONCE):
             rows = self._records[chosen[start : start + _AT_ONCE]].tolist()
