@@ -25,20 +25,8 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"kv-lockstep {installed_version()}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for declare in (
-        _train,
-        _run,
-        _ab,
-        _replay,
-        _shrink,
-        _report,
-        _watch,
-        _compare,
-        _gate,
-        _conformance,
-        _selftest,
-        _bench,
-    ):
+    declared = (_train, _run, _ab, _replay, _shrink, _report, _watch, _compare, _gate, _conformance, _selftest, _bench)
+    for declare in declared:
         declare(commands)
     return whole
 

@@ -1,4 +1,4 @@
-"""``kv-lockstep shrink``: the divergences of a run, each as a test of about ten lines that fails for the same reason."""
+"""``kv-lockstep shrink``: divergences of a run, each as a test of about ten lines that fails for the same reason."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from reports.record.records import Divergence
 from reports.record.words import Fault
 from shadow.manager import KVCacheManager
-from validator.proof.shrink import Setting
 from validator.proof.stream import LIFE_CYCLE, Step
 from validator.replay.caches import Sides
 from validator.replay.shrinking import Found
@@ -36,6 +35,20 @@ def overwrite(given):
             part.fill_(7)
 
 '''
+
+
+_ENTRY = '''
+def entry({signature}):
+    """Make an entry that no other number makes."""
+    made = KeysValues({shape}, dtype={dtype})
+    generator = torch.Generator().manual_seed(number)
+    for layer in made:
+        for part, size in zip((layer._k_cache, layer._v_cache), {sizes}):
+            part.update({drawn}.to({dtype}))
+    return made
+
+'''
+_USUAL = {"batch": 1, "heads": 1, "tokens": 1, "head_dim": 2, "layers": 1, "sizes": (1, 1), "dtype": "torch.float32"}
 
 
 class Repro(NamedTuple):
@@ -120,7 +133,7 @@ class _Forms:
         except Exception:
             return None
         sound = KVCacheManager(dict(self.setting.config), self.setting.env_num)
-        lines = [f"cache = {kind}(config={dict(self.setting.config)!r}, env_num={self.setting.env_num})"]
+        lines = [f"cache = {self._built(kind)}"]
         calls = [step for step in self.steps if step.verb not in LIFE_CYCLE]
         probes = _probes(calls)
         for at, step in enumerate([*calls, *probes]):
@@ -138,10 +151,8 @@ class _Forms:
             if at >= len(calls):
                 continue
             if step.entry is not None and given:
-                lines += [
-                    f"given = {self._entry(step)}",
-                    f"cache.{step.verb}({', '.join([*self._arguments(step)[:-1], 'given'])})",
-                ]
+                arguments = [*self._arguments(step)[:-1], "given"]
+                lines += [f"given = {self._call_of(step.entry)}", f"cache.{step.verb}({', '.join(arguments)})"]
                 lines.append("overwrite(given)")
                 namespace["overwrite"](entry)
             elif is_get and answers:
@@ -162,10 +173,7 @@ class _Forms:
 
     def _watched(self) -> tuple[str, int]:
         names = [self._sides.classes[side] for side in ("control", "candidate")]
-        made = [
-            f"{_imported(name)[2]}(config={dict(self.setting.config)!r}, env_num={self.setting.env_num})"
-            for name in names
-        ]
+        made = [self._built(_imported(name)[2]) for name in names]
         imports = "from validator import ValidationConfig\nfrom validator.proof.trial import Trial\n"
         share = self._found.config.audit_share
         lines = [
@@ -186,31 +194,30 @@ class _Forms:
         one = self._divergence
         told = f"{one.cause.value}, {one.fault.value} at fault. {self._found.explanation}".replace("\\", "/")
         where = f"Shrunk by kv-lockstep from operation {one.op_index:,} of run {self._run_id}, divergence {one.id}."
-        text = "\n".join(textwrap.wrap(told.replace('"""', "'''"), 110) + ["", *textwrap.wrap(where, 110)])
+        lines = [*textwrap.wrap(told.replace('"""', "'''"), 110), "", *textwrap.wrap(where, 110)]
+        text = "\n".join(lines)
         froms = {"from shadow import KeysValues\n"}
         for name in classes:
             module, _, kind = _imported(name)
             froms.add(f"from {module} import {kind}\n")
         froms |= set(imports.splitlines(keepends=True))
-        return f'"""{text}\n"""\n\nimport torch\n\n{"".join(sorted(froms))}\n\n{self._make_entry()}\n{helpers}'
+        modules = "".join(sorted(froms))
+        return f'"""{text}\n"""\n\nimport torch\n\n{modules}\n{self._make_entry()}{helpers}'
+
+    def _built(self, kind: str) -> str:
+        config = ", ".join(f'"{name}": {_text(value)}' for name, value in self.setting.config.items())
+        return f"{kind}(config={{{config}}}, env_num={self.setting.env_num})"
 
     def _make_entry(self) -> str:
-        layouts = {body.layout for body in self._bodies}
-        (shape, dtype, _, size), count = next(iter(layouts))[0] if layouts else ((1, 1, 1, 2), "float32", "", 1), 2
-        count = len(next(iter(layouts))) if layouts else 2
-        batch, heads, tokens, head_dim = shape
-        return f'''def entry(number, batch={batch}, heads={heads}, tokens={tokens}, head_dim={head_dim}, layers={count // 2}, sizes=({size}, {size}), dtype=torch.{dtype}):
-    """Make an entry that no other number makes."""
-    made = KeysValues(batch, heads, tokens, heads * head_dim, layers, dtype=dtype)
-    generator = torch.Generator().manual_seed(number)
-    for layer in made:
-        for part, size in zip((layer._k_cache, layer._v_cache), sizes):
-            part.update((8 * torch.randn(batch, heads, size, head_dim, generator=generator)).to(dtype))
-    return made
-'''
-
-    def _entry(self, step: Step) -> str:
-        return self._call_of(step.entry)
+        """Return what makes an entry of a number; where there are several layouts, of these too."""
+        known = [_described(body.layout) for body in self._bodies] or [_USUAL]
+        usual = known[0]
+        more = [name for name in usual if any(one[name] != usual[name] for one in known)]
+        values = {name: name if name in more else str(value) for name, value in usual.items()}
+        signature = ", ".join(["number", *(f"{name}={usual[name]}" for name in more)])
+        shape = "{batch}, {heads}, {tokens}, {heads} * {head_dim}, {layers}".format_map(values)
+        drawn = "torch.randn({batch}, {heads}, size, {head_dim}, generator=generator)".format_map(values)
+        return _ENTRY.format(signature=signature, shape=shape, drawn=drawn, **values)
 
     def _call_of(self, body: Any) -> str:
         """Return how the entry of a body is made; what is as in the first one is left to the defaults."""
@@ -220,25 +227,24 @@ class _Forms:
 
     def _arguments(self, step: Step) -> list[str]:
         given = [repr(value) for value in (step.env_id, step.key) if value is not None]
-        return [*given, self._entry(step)] if step.entry is not None else given
+        return [*given, self._call_of(step.entry)] if step.entry is not None else given
 
     def _made(self, namespace: dict[str, Any], step: Step) -> Any:
-        return eval(self._entry(step), namespace) if step.entry is not None else None
+        return eval(self._call_of(step.entry), namespace) if step.entry is not None else None
 
     def _test(self, head: str, lines: Sequence[str]) -> str:
         body = "\n".join(f"    {line}" for line in lines)
-        return f"{head}\n\ndef test_divergence_{self._number:03d}():\n{body}\n"
+        return f"{head}\ndef test_divergence_{self._number:03d}():\n{body}\n"
 
 
 def _described(layout: Any) -> dict[str, Any]:
     shape, dtype, _, size = layout[0]
-    names = ("batch", "heads", "tokens", "head_dim")
-    return {
-        **dict(zip(names, shape, strict=True)),
-        "layers": len(layout) // 2,
-        "sizes": (size, layout[1][3]),
-        "dtype": f"torch.{dtype}",
-    }
+    sizes = {"layers": len(layout) // 2, "sizes": (size, layout[1][3]), "dtype": f"torch.{dtype}"}
+    return dict(zip(("batch", "heads", "tokens", "head_dim"), shape, strict=True)) | sizes
+
+
+def _text(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
 def _probes(calls: Sequence[Step]) -> list[Step]:
@@ -275,6 +281,3 @@ def _passes(source: str, number: int) -> bool:
     except Exception:
         return False
     return True
-
-
-__all__ = ["Repro", "Setting", "repro"]

@@ -24,7 +24,7 @@ from validator.replay.repro import repro
 from validator.replay.shrinking import shrink_divergence
 from validator.session import Lockstep
 
-_NAME = "tests.validator.replay.faulty:"
+NAMED = "tests.validator.replay.faulty:"
 
 
 def record(planted: Planted, out: Path, operations: int = 600) -> Path:
@@ -49,7 +49,7 @@ def main() -> int:
                 continue
             program = Program(read_trace(find_traces(path)[0]))
             one = next((d for d in divergences if d.cause in planted.causes), divergences[0])
-            sides = Sides(program.about, candidate=_NAME + name_of(planted))
+            sides = Sides(program.about, candidate=NAMED + name_of(planted))
             began = time.process_time()
             with _surroundings_kept():
                 found = shrink_divergence(program, one, sides, 40.0)
@@ -59,10 +59,11 @@ def main() -> int:
                 continue
             with _surroundings_kept():
                 test = repro(found, sides, one, one.id, "campaign")
-            shown = f"{test.calls:3} calls {'plain' if test.plain else 'watched'} fails={test.fails} passes={test.passes}"
+            form = "plain" if test.plain else "watched"
+            shown = f"{test.calls:3} calls {form} fails={test.fails} passes={test.passes}"
             print(f"{planted.name:44} {one.cause.value:32} {found.began:4} -> {shown} {spent:.1f} s", flush=True)
             good += test.fails and test.passes and test.calls <= 12
-    print(f"{good} of {len(chosen)} faults: a test of at most 12 calls that fails as it should and passes on a sound cache")
+    print(f"{good} of {len(chosen)}: a test of at most 12 calls that fails as it should, and passes on a sound cache")
     return 0
 
 
