@@ -112,7 +112,9 @@ class Recording:
         for op_index, operation, env_id, key, stored in rows:
             digest = layout = flags = 0
             if stored is not None:
-                contents, described, whole = stored
+                contents, described, whole, form = stored
+                if form is not None:
+                    raise NotImplementedError("entries that are nests of tensors are not recorded")
                 if whole is None:  # hashed on a device
                     if getattr(contents, "batch", None) is not None:
                         break
