@@ -143,9 +143,16 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
     return Finding(words.PHANTOM)
 
 
+def still_there(side: SideView, pool: Pool, env_id: int | None, key: int) -> Finding:
+    """Name why a side says that it holds a key that its model does not hold."""
+    gone = side.model.pool(pool, env_id).gone.get(key)
+    return Finding(words.PHANTOM) if gone is None else _outlived(side, pool, env_id, gone)
+
+
 def _outlived(side: SideView, pool: Pool, env_id: int | None, gone: Gone) -> Finding:
-    if gone.reason is Reason.CLEARED:
-        return Finding(words.NOT_CLEARED, {"pool": (pool, env_id), "op": gone.op_index})
+    if gone.reason in (Reason.CLEARED, Reason.DELETED):
+        kind = words.NOT_CLEARED if gone.reason is Reason.CLEARED else words.NOT_DELETED
+        return Finding(kind, {"pool": (pool, env_id), "op": gone.op_index})
     return _not_evicted(side, pool, env_id, side.model.pool(pool, env_id), gone.op_index)
 
 

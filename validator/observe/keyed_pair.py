@@ -29,8 +29,11 @@ from validator.observe.handed_out import HandedOut
 from validator.observe.held_before import Held, held_before, read_in
 from validator.observe.lookups import Lookups
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
+from validator.observe.removals import Removals
 from validator.observe.sets import Pending, Sets
 
+_KEYLESS = ("clear", "take")  # operations that may have no key
+_OTHERS = {"has": Removals.had, "delete": Removals.deleted, "take": Removals.taken}
 _BAD_KEY = "operations under keys that can't be told apart"
 
 
@@ -72,6 +75,7 @@ class KeyedPair(Pair):
         self.audits = Audits(case, examination, self.looks, self._handed_out)
         self.sets = Sets(case, examination, self.looks, self.audits)
         self.lookups = Lookups(case, custody, self.looks, self._handed_out)
+        self.removals = Removals(case, self.lookups, self.audits)
         self._env_num = case.env_num or sys.maxsize  # not said: any that comes
         self._unobserved: set[str] = set()
         self._last_clear: LastClear | None = None
@@ -98,22 +102,25 @@ class KeyedPair(Pair):
         """Count and judge one operation; ``pending`` is what ``before`` returned."""
         op_index, operation, env_id, key, _, _, _, _, control_ns, candidate_ns = seen
         self.case.now = op_index + 1
-        _, kind, _, name = operation
+        kind, name = operation.kind, operation.name
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
             self.timed(name, control_ns, candidate_ns)
         if self._handed_out.watched:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)
-        elif type(key) is not int and kind != "clear" and not words.can_be_told_apart(key):
+        elif type(key) is not int and not (key is None and kind in _KEYLESS) and not words.can_be_told_apart(key):
             self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)
         elif kind == "set":
             self._last_clear = None
             self.sets.was_set(seen, pending)
-        else:
+        elif kind == "clear":
             self._cleared(seen)
+        else:
+            self._last_clear = None
+            _OTHERS[kind](self.removals, seen)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
             self._look_at_the_clock()
 
