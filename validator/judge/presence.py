@@ -150,9 +150,10 @@ def still_there(side: SideView, pool: Pool, env_id: int | None, key: int) -> Fin
 
 
 def _outlived(side: SideView, pool: Pool, env_id: int | None, gone: Gone) -> Finding:
-    if gone.reason in (Reason.CLEARED, Reason.DELETED):
-        kind = words.NOT_CLEARED if gone.reason is Reason.CLEARED else words.NOT_DELETED
-        return Finding(kind, {"pool": (pool, env_id), "op": gone.op_index})
+    if gone.reason is Reason.CLEARED:
+        return Finding(words.NOT_CLEARED, {"pool": (pool, env_id), "op": gone.op_index})
+    if gone.reason is Reason.DELETED:
+        return Finding(words.NOT_DELETED, {"op": gone.op_index})
     return _not_evicted(side, pool, env_id, side.model.pool(pool, env_id), gone.op_index)
 
 

@@ -127,7 +127,8 @@ ONE_STORE = _live_keys(
 NOT_STORED = _presence(Cause.SET_IGNORED, "does not hold what operation {op} gave it to store")
 NOT_STORED_AGAIN = _presence(Cause.RESET_IGNORED, "does not hold what operation {op} gave it to store")
 NOT_CLEARED = _live_keys(Cause.CLEAR_FORGOTTEN, "still holds an entry of {pool} that operation {op} cleared")
-NOT_DELETED = _live_keys(Cause.CLEAR_FORGOTTEN, "still holds an entry of {pool} that operation {op} removed")
+NOT_DELETED = _live_keys(Cause.CLEAR_FORGOTTEN, "still holds an entry that operation {op} removed")
+OUT_OF_TURN = _live_keys(Cause.WRONG_EVICTION, "removed key {key} by its own choice, where {other_key} was next")
 CHOSE_OTHERS = _live_keys(
     Cause.POLICY_DIFFERS,
     "Each side chose for itself what to remove, and they differ: the control {control}, the candidate {candidate}",

@@ -15,6 +15,8 @@ from validator.judge.side_view import SideView
 from validator.observe.audits import Audits
 from validator.observe.lookups import Lookups
 
+Errors = tuple[BaseException | None, BaseException | None]
+
 
 class Removals:
     """What a pair makes of removals and of questions for presence."""
@@ -63,17 +65,32 @@ class Removals:
             counts[MISS] += 1
             return None
         counts[DIFFER if errors == (None, None) else ERROR] += 1
-        facts = {"control": _said(chosen[0], errors[0]), "candidate": _said(chosen[1], errors[1])}
-        charge, place = of_nobody(words.CHOSE_OTHERS, facts), Place.of(seen)
-        by_clock = any(side.model.policy.kind == "expiring" for side in case.sides)
-        if not (by_clock or case.ledger.repeats(charge, place)):
-            case.charge(charge, place, errors=errors)
+        if not any(side.model.policy.kind == "expiring" for side in case.sides):
+            self._charge_choice(seen, chosen, errors)
         for side, key in zip(case.sides, chosen, strict=True):
             if key is not None:
                 side.model.pool(pool, env_id).delete(key, seen.op_index)
-            if not by_clock:
-                case.ledger.keys_part(side.name, pool, env_id, key, charge)
         return None
+
+    def _charge_choice(self, seen: Observation, chosen: list[Any], errors: Errors) -> None:
+        """Charge whoever chose what was not next, from either end, by its model; nobody where both or none did."""
+        case, place = self._case, Place.of(seen)
+        turns = [self._out_of_turn(side, seen, key) for side, key in zip(case.sides, chosen, strict=True)]
+        facts = {"control": _said(chosen[0], errors[0]), "candidate": _said(chosen[1], errors[1])}
+        for charge in case.referee.charges(turns, ()) or [of_nobody(words.CHOSE_OTHERS, facts)]:
+            if not case.ledger.repeats(charge, place):
+                case.charge(charge, place, errors=errors)
+            for side, key in zip(case.sides, chosen, strict=True):
+                case.ledger.keys_part(side.name, seen.operation.pool, seen.env_id, key, charge)
+
+    def _out_of_turn(self, side: SideView, seen: Observation, key: Any) -> Finding | None:
+        model = side.model.pool(seen.operation.pool, seen.env_id)
+        live = list(model.live())
+        if model.evicts_as_it_likes or not live or key is None or any(_same(key, live[i].key) for i in (0, -1)):
+            return None
+        if side.read(seen.operation.pool, seen.env_id, live[0].key) is None:
+            return lost(side, live[0], self._case.referee.suspects(side, live[0]))
+        return Finding(words.OUT_OF_TURN, {"key": key, "other_key": live[0].key})
 
     def _judge_presence(self, seen: Observation, present: tuple[bool, bool]) -> None:
         case, (pool, env_id) = self._case, (seen.operation.pool, seen.env_id)
