@@ -48,6 +48,8 @@ class CoveragePolicy(_NothingNegative):
         every_env: Whether every env of every shadowed pair must have been looked up.
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
         every_rank: Whether both sides must have answered on every rank.
+        asked: Those that the policy file itself names. Of the others a run is spared what its shape of cache does not
+            have, or only a training has.
     """
 
     lookups: int = 1
@@ -66,6 +68,7 @@ class CoveragePolicy(_NothingNegative):
     every_env: bool = True
     every_layer: bool = False
     every_rank: bool = True
+    asked: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
         _NothingNegative.__post_init__(self)
@@ -248,9 +251,11 @@ class GatePolicy(_NothingNegative):
                 "[coverage]. Leave the policy away to judge by the default one"
             )
         try:
-            return from_mapping(cls, mapping, where)
+            policy = from_mapping(cls, mapping, where)
         except SettingsError as problem:
             raise ConfigError(str(problem)) from None
+        object.__setattr__(policy.coverage, "asked", frozenset(mapping.get("coverage", ())))
+        return policy
 
     @classmethod
     def load(cls, path: Path) -> GatePolicy:
