@@ -92,7 +92,7 @@ class Examination:
         truth = referee.truth(stored)
         if referee.lossy(truth, found):
             return None
-        changed = referee.changed_input(side, stored, found)
+        changed = referee.changed_input(side, stored, entry, found)
         if changed is not None:
             return changed
         return referee.wrong_value(side, stored.pool, stored.env_id, stored, found, truth)

@@ -76,6 +76,8 @@ def lost(side: SideView, expected: Stored, suspects: Suspects) -> Finding:
     full = len(live) >= model.capacity
     gone = [stored.key not in held for stored in live]
     oldest_gone = full and gone == sorted(gone, reverse=True)
+    if full and sum(gone) == 1 and model.peek(expected.key) is live[-1] and side.model.policy.kind == "lru":
+        oldest_gone = side.lists_keys  # the lookup that missed has made it the youngest in its model just now
     # A clear took all that it found: nothing older is held. Of several such, one of the same pool, the last of them.
     after = max(expected.op_index, suspects.answered)
     later = [clear for clear in suspects.clears if clear.op_index > after]

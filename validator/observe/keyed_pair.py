@@ -206,9 +206,10 @@ class KeyedPair(Pair):
         """Return shape, policies, environments, promises, and what had to be assumed."""
         case = self.case
         policies = {side.name: asdict(side.model.policy) for side in case.sides}
+        bounded = any(model.capacity < sys.maxsize for side in case.sides for _, _, model in side.model.pools())
         return {
             "shape": self._shape.name,
-            "spared": list(self._shape.spared),
+            "spared": [*self._shape.spared, *([] if bounded else ("evictions", "ring_wraps"))],
             "policy": policies,
             "env_num": case.env_num,
             "assumed": case.assumed,

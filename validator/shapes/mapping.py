@@ -48,6 +48,7 @@ class MappingShape:
     """Mutable mappings; see ``Shape`` and ``validator.judge.shape.KeyedShape``."""
 
     name = "mapping"
+    spared: tuple[str, ...] = ("clears", "weight_updates", "every_env", "ring_wraps")  # a training's, or of a ring
     operations: tuple[Operation, ...] = OPERATIONS
     places = Places(single=(ENTRIES,))
 
