@@ -156,7 +156,7 @@ class Recording:
 
     def _new_verb(self, operation: Operation) -> int:
         verb = self._verbs[operation.name] = len(self._verbs)
-        self._pen.line({"verb": verb, **dict(zip(("method", "kind", "pool", "name"), operation, strict=True))})
+        self._pen.line({"verb": verb, **dict(zip(("method", "kind", "pool", "name"), operation[:4], strict=True))})
         return verb
 
     def _layout(self, layout: Any) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from validator.shapes.mapping import MappingShape
 from validator.shapes.pools import PoolsShape
 from validator.shapes.shape import Shape
 
-SHAPES: tuple[Shape, ...] = (PoolsShape(),)
+SHAPES: tuple[Shape, ...] = (PoolsShape(), MappingShape())
 
 
 def find(control: Any, name: str = "auto") -> Shape:
