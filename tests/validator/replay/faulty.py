@@ -1,4 +1,4 @@
-"""Every planted fault as a class that can be named: ``tests.validator.replay.faulty:`` and its name with underscores."""
+"""Every planted fault as a class that can be named: ``tests.validator.replay.faulty:heads_swapped``, say."""
 
 from __future__ import annotations
 
