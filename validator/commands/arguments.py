@@ -45,6 +45,7 @@ def _train(commands: Commands) -> None:
     add("--seed", type=int, metavar="N", help="seed of the training")
     _primary(add, "legacy (the control: shadow stage) or new (the candidate: canary)")
     _sides(add)
+    _record(add)
     _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
     add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     add("--quiet", action="store_true", help="print only the verdict and where the run is")
@@ -59,6 +60,7 @@ def _run(commands: Commands) -> None:
     add = _command(commands, "run", what, examples, f"{_JUDGED};\nif the script itself fails, its own exit code")
     add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
     _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
+    _record(add)
     _settings(
         add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
@@ -247,6 +249,10 @@ def _one_run(add: Add, name: str, shown: str) -> None:
 
 def _primary(add: Add, which: str) -> None:
     add("--primary", choices=("legacy", "new"), help=f"whose answers the model receives: {which}")
+
+
+def _record(add: Add) -> None:
+    add("--record", choices=("digests", "off"), help="what is recorded, to be played again (default: digests)")
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:
