@@ -39,7 +39,7 @@ def _little_ceremony(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "validator/judge/case.py", 'self.charge(against(side, finding), Place(-1, "audit", "all"), errors=errors)', "pass"
 )
 @guards("validator/entries/readable.py", 'raise ValueError("its memory was freed")', "pass")
-@guards("shadow/wrapper/doors/pools.py", "if problem is not None or what:", "if problem is not None:")
+@guards("shadow/wrapper/doors/door.py", "if problem is not None or what:", "if problem is not None:")
 @guards("validator/observe/keyed_pair.py", "theirs.ledger.begin_as(own.ledger)", "pass")
 @guards("shadow/wrapper/staging.py", "if regions is None:", "if False:")
 @pytest.mark.parametrize("part", range(8))

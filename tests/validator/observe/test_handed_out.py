@@ -182,7 +182,7 @@ def test_a_secondary_that_hands_out_what_it_stores_is_charged_if_it_declares_not
     assert run.pair.case.counters.coverage[SEEN] > 0, "the report says so in any case"
 
 
-@guards("validator/observe/handed_out.py", "if self._custody.secondary_lends:", "if False:")
+@guards("validator/observe/handed_out.py", "if self._custody.secondary_lends and", "if False and")
 @guards("validator/judge/custody.py", "return bool(shared) and", "return False and")
 @pytest.mark.parametrize("make", LIVE)
 @pytest.mark.parametrize("write", [damage, append], ids=["writes", "appends"])

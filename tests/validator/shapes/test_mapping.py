@@ -216,7 +216,7 @@ def test_a_choice_out_of_turn_is_charged_to_whoever_made_it() -> None:
         assert "by its own choice" in charge.explanation
 
 
-@guards("validator/judge/referee.py", "if side.keeps_the_hosts else None", "if False else None")
+@guards("validator/judge/referee.py", "if changed else None", "if False else None")
 @guards("validator/observe/lookups.py", "charge.fault in (Fault.UNKNOWN, Fault.HOST)", "charge.fault is Fault.UNKNOWN")
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 def test_a_host_that_writes_into_what_it_stored_is_charged_once_until_it_stores_again(primary: str) -> None:
