@@ -91,7 +91,7 @@ def test_two_audits_are_not_enough() -> None:
 
 def test_a_slow_leak_is_seen_by_its_growth() -> None:
     run = trial(manager({"num_simulations": 500, "max_cache_size": 500}), leaking([]))
-    run.pair.case.candidate.model.recur.capacity = 1000  # room for a thousand, of which two are used
+    run.pair.case.candidate.model.pool("recur", None).capacity = 1000  # room for a thousand, of which two are used
     assert charged(audited(run, audits=6, sets=2)) == [(Cause.GROWS, Fault.CANDIDATE)]
 
 
