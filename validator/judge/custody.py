@@ -117,8 +117,6 @@ class Custody:
         return self.doubted(charge, stored) if primary.reads_copies or in_one_memory(answer, shown) else charge
 
     def _was_answered(self, found: Any, stored: Stored) -> bool:
-        if _is_lent(found):
-            return False
         shared = [answer for answer in self.held if not _is_lent(answer.found) and in_one_memory(found, answer.found)]
         # One scratch object for all answers is no store; that one answer overwrites another is seen elsewhere.
         return bool(shared) and all(answer.stored is stored for answer in shared)

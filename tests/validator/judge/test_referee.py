@@ -298,11 +298,6 @@ VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
 }
 
 
-@guards(
-    "validator/judge/referee.py",
-    'return Finding(words.NO_ENTRY_ANSWERED, {"type": type(answer).__name__})',
-    "return None",
-)
 @guards("validator/judge/values.py", "if found.contents != wanted.contents and all(", "if False and all(")
 @guards("validator/judge/values.py", "if structure is not None:", "if False:")
 @guards(
@@ -324,6 +319,22 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
     charge = run.divergences[0]
     assert (charge.cause, charge.fault, charge.dimension) == (cause, Fault(wrong), dimension)
     assert set(charged(run)) == {(cause, Fault(wrong))}
+
+
+@guards(
+    "validator/judge/referee.py",
+    'return Finding(words.NO_ENTRY_ANSWERED, {"type": type(answer).__name__})',
+    "return None",
+)
+@pytest.mark.parametrize("name", ["garbage", "a number"])
+def test_an_answer_that_is_no_entry_is_named_at_the_lookup_where_no_set_was_looked_at(name: str) -> None:
+    change, cause, dimension = VALUES[name]
+    run = trial(manager(), Answering(change))
+    run.pair.sets._arrival = lambda *args: None  # type: ignore[method-assign]
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.get_recur_cache(1)
+    charge = only(run)
+    assert (charge.cause, charge.fault, charge.dimension) == (cause, Fault.CANDIDATE, dimension)
 
 
 @guards("validator/observe/lookups.py", "self._suspect = self._control.digest(mine) != stored.digest", "pass")
@@ -796,6 +807,19 @@ def test_memory_that_was_given_once_and_is_somebody_elses_now_proves_no_referenc
 
 
 @guards("validator/judge/referee.py", "if not side.lists_keys else", "if True else")
+def test_a_clear_after_which_a_side_listed_the_entry_is_not_blamed_for_it() -> None:
+    lossy = manager(config(4))
+    run = trial(manager(config(4)), lossy)
+    run.cache.set_init_cache(0, 1, entry(1))
+    run.cache.clear_recur_cache()
+    del lossy.init_pools[0]._key_to_index[1]
+    lossy.init_pools[0]._lent.clear()
+    run.cache.get_init_cache(0, 1)
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.SET_IGNORED, Fault.CANDIDATE)
+    assert charge.explanation.endswith("lost this entry although nothing evicted or cleared it.")
+
+
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_a_clear_after_which_the_entry_was_still_there_is_not_blamed_for_it(primary: str) -> None:
     lossy = manager(config(4))

@@ -265,7 +265,7 @@ def test_what_was_lent_and_touched_is_watched_where_the_host_has_it(primary: str
     assert set(charged(run)) == {(Cause.ALIASED_ON_GET, Fault.CANDIDATE)}
 
 
-@guards("validator/judge/custody.py", "        if _is_lent(found):\n            return False\n", "")
+@guards("validator/judge/custody.py", "if not _is_lent(answer.found) and", "if")
 def test_two_loans_of_one_entry_are_not_one_memory() -> None:
     class Hidden(KVCacheManager):
         peek = live_keys = None  # type: ignore[assignment]
