@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 make: Any = tuple.__new__  # makes a NamedTuple of a tuple of all its fields, at half the price of its constructor
 
-Kind = Literal["get", "set", "clear"]
-Pool = Literal["init", "recur", "wm", "hierarchical", "all"]
+Kind = Literal["get", "set", "clear", "append", "rearrange"]
+Pool = Literal["init", "recur", "wm", "hierarchical", "all", "layers"]
 Side = Literal["control", "candidate"]
 
 

@@ -18,7 +18,7 @@ from shadow.operation import (
     make,
 )
 from shadow.wrapper import process_state
-from shadow.wrapper.arguments import Arguments, asked_for, for_secondary
+from shadow.wrapper.arguments import Arguments, asked_for, for_secondary, with_own_tensors
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
 from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
 
@@ -125,6 +125,9 @@ class Both:
                     self._call = DeviceClock(self._staging.device).called
                 if not plain:
                     self._observer.advised(operation, env_id)
+            elif operation.kind in ("append", "rearrange"):
+                entry, theirs = args, with_own_tensors(args)
+                staged = theirs
             step = "before"
             return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)
         except Exception as error:

@@ -1,0 +1,161 @@
+"""What should an append cache hold? Digests of all that was appended, by layer, row and position.
+
+This needs no second cache: whatever is answered at a position must be what was appended there, or what a later
+rearrangement moved there. What was there before stays known for a while, so that what is found in its place can be named.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from xxhash import xxh3_64_intdigest
+
+_MOST_BEFORE = 4  # states of a layer that are remembered from before a crop, a reset and the like
+_ROOM = 64  # positions that a table has room for at first
+
+
+class Source(NamedTuple):
+    """Where something was appended.
+
+    Attributes:
+        part: 0 for the key vector, 1 for the value vector.
+        layer: Layer.
+        row: Row of the batch.
+        position: Absolute position, from 0.
+        until: The verb that put an end to it, such as ``crop``; empty for what stands.
+    """
+
+    part: int
+    layer: int
+    row: int
+    position: int
+    until: str = ""
+
+
+class Table:
+    """One layer: digests ``(2, rows, positions)`` of the key and value vectors appended at each position.
+
+    Attributes:
+        length: Positions appended, those that a window forgets included.
+        shape: ``(heads, head_dim)`` of keys and of values.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.shape: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+        self._cells = np.zeros((2, 0, 0), np.uint64)
+        self._before: deque[tuple[str, Any]] = deque(maxlen=_MOST_BEFORE)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return int(self._cells.shape[1])
+
+    def append(self, found: Any) -> None:
+        """Append digests ``(2, rows, positions)``.
+
+        Raises:
+            ValueError: If there are other rows by then.
+        """
+        rows, new = found.shape[1:]
+        end = self.length + new
+        if not self.length:
+            self._cells = np.zeros((2, rows, max(_ROOM, 2 * end)), np.uint64)
+        elif rows != self.rows:
+            raise ValueError(f"{rows} rows were appended to {self.rows}")
+        elif end > self._cells.shape[2]:
+            room = np.zeros((2, rows, 2 * end), np.uint64)
+            room[:, :, : self.length] = self._cells[:, :, : self.length]
+            self._cells = room
+        self._cells[:, :, self.length : end] = found
+        self.length = end
+
+    def expected(self, begin: int, end: int) -> Any:
+        """Return the digests ``(2, rows, end - begin)`` of positions."""
+        return self._cells[:, :, begin:end]
+
+    def crop(self, length: int) -> None:
+        """Drop what lies at and behind a position."""
+        self._remember("crop")
+        self.length = max(0, min(length, self.length))
+
+    def take(self, verb: str, rows: Any) -> None:
+        """Put other rows in the place of each, by index."""
+        self._remember(verb)
+        self._cells = self._cells[:, rows]
+
+    def reset(self) -> None:
+        """Hold nothing."""
+        self._remember("reset")
+        self.length = 0
+
+    def sources(self, layer: int) -> Iterator[tuple[int, Source]]:
+        """List what stands and what stood before, each digest with its source."""
+        states = [*self._before, ("", self._cells[:, :, : self.length])]
+        for until, cells in reversed(states):
+            for (part, row, position), digest in np.ndenumerate(cells):
+                yield int(digest), Source(part, layer, row, position, until)
+
+    def _remember(self, verb: str) -> None:
+        if self.length:
+            self._before.append((verb, self._cells[:, :, : self.length].copy()))
+
+
+class AppendedModel:
+    """All layers of one cache.
+
+    Attributes:
+        layers: The table of each layer by its index.
+    """
+
+    def __init__(self) -> None:
+        self.layers: dict[int, Table] = {}
+
+    def table(self, layer: int) -> Table:
+        """Return the table of a layer, a new one if there is none."""
+        found = self.layers.get(layer)
+        if found is None:
+            found = self.layers[layer] = Table()
+        return found
+
+    def sources(self) -> dict[int, list[Source]]:
+        """Return where each digest that is known was appended; those that stand come first."""
+        found: dict[int, list[Source]] = {}
+        for layer, table in self.layers.items():
+            for digest, source in table.sources(layer):
+                found.setdefault(digest, []).append(source)
+        return found
+
+
+def digests(states: Tensor) -> Any:
+    """Digest ``(rows, heads, positions, head_dim)``: one hash of 64 bits per row and position, over all heads.
+
+    Args:
+        states: Keys or values on any device, of any dtype; a row and position is hashed by its bytes.
+
+    Returns:
+        Array of whole numbers ``(rows, positions)``.
+    """
+    rows, heads, positions, width = states.shape
+    if not positions or not rows:
+        return np.zeros((rows, positions), np.uint64)
+    flat = states.detach().transpose(1, 2).contiguous().cpu()
+    if flat.is_complex():
+        flat = torch.view_as_real(flat)
+    lines = flat.reshape(rows * positions, -1).view(torch.uint8).numpy()
+    return np.fromiter(map(xxh3_64_intdigest, lines), np.uint64, len(lines)).reshape(rows, positions)
+
+
+def both_digests(keys: Tensor, values: Tensor) -> Any:
+    """Digest keys and values: ``(2, rows, positions)``."""
+    return np.stack((digests(keys), digests(values)))
+
+
+def zero_digest(width: int, dtype: torch.dtype) -> int:
+    """Return the digest of a vector of so many zeros over all heads."""
+    return int(digests(torch.zeros(1, 1, 1, width, dtype=dtype))[0, 0])
