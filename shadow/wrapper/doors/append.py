@@ -10,7 +10,7 @@ import copy
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from shadow.operation import Observer, Operation
 from shadow.wrapper.both import LOOK_FIRST, Both
@@ -35,24 +35,38 @@ class Held:
     """A cache by a weak reference, as its own class has it: the host alone keeps it alive.
 
     Args:
-        cache: The cache.
+        cache: The cache, not watched yet.
+
+    Attributes:
         own: Its class before it was watched.
     """
 
-    def __init__(self, cache: Any, own: type) -> None:
-        self._cache: Callable[[], Any] = weakref.ref(cache)
-        self.own = own
-
-    def alive(self) -> Any:
-        """Return the cache itself, or None once its host let it go."""
-        return self._cache()
+    def __init__(self, cache: Any) -> None:
+        self.alive: Callable[[], Any] = weakref.ref(cache)  # the cache itself, or None once its host let it go
+        self.own = type(cache)
 
     def __getattr__(self, name: str) -> Any:
-        cache = self._cache()
+        cache = self.alive()
         if cache is None:
             raise ReferenceError("the cache is gone: its host let it go")
         watched = type(cache)
-        return getattr(super(watched, cache), name) if watched is not self.own else getattr(cache, name)
+        return getattr(super(watched, cache) if name in OPERATIONS and watched is not self.own else cache, name)
+
+
+class AppendObserver(Observer, Protocol):
+    """What a door needs of its observer beyond what every observer is.
+
+    Attributes:
+        held: The primary, as it was given to the observer.
+    """
+
+    held: Held
+
+    def watched_by(self, door: Door) -> None:
+        """Learn which door watches the primary."""
+
+    def end(self) -> None:
+        """Look at everything once more: the host lets go of the primary, and nothing happens after this."""
 
 
 class Door:
@@ -64,7 +78,6 @@ class Door:
         observer: Told of every operation.
         control_is_primary: Which of them is the control.
         seed: Seed of the private generator that draws which side is called first.
-        gone: Called with the primary when the host lets it go, or nothing.
 
     Raises:
         Unwatchable: If the class of the primary can't be subclassed.
@@ -74,22 +87,21 @@ class Door:
         self,
         primary: Any,
         secondary: Any,
-        observer: Observer,
+        observer: AppendObserver,
         control_is_primary: bool,
         seed: int = 0,
-        gone: Callable[[], None] | None = None,
     ) -> None:
-        self.own = type(primary)
-        self.held = Held(primary, self.own)
+        self.held = observer.held
+        self.own = self.held.own
         self.secondary = secondary
         self.observer = observer
-        self.gone = gone
         self._control_is_primary = control_is_primary
         self._seed = seed
-        self._both = Both(self.held, secondary, observer, control_is_primary, seed, LOOK_FIRST)
+        self._both = Both(self.held, secondary, observer, control_is_primary, OPERATIONS.values(), seed, LOOK_FIRST)
         self._run = self._both.run
         self._inside: int | None = None  # the thread that is inside an operation: what a side calls of itself is none
         _give_class(primary, self)
+        observer.watched_by(self)
         tell_in_children(self)
 
     def call(self, method: str, key: int | None, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -118,8 +130,7 @@ class Door:
                 return primary
             sides = (primary, secondary) if self._control_is_primary else (secondary, primary)
             observer: Any = self.observer.copied(*sides)
-            door = Door(primary, secondary, observer, self._control_is_primary, self._seed)
-            observer.watched_by(door)
+            Door(primary, secondary, observer, self._control_is_primary, self._seed)
             return primary
 
     def let_go(self) -> None:
@@ -197,12 +208,11 @@ def _refuse_pickling(self: Any, protocol: Any) -> Any:
 
 def _gone(self: Any) -> None:
     door = self._kv_lockstep_door
-    door.held._cache = lambda: self  # a weak reference may be dead by now
+    door.held.alive = lambda: self  # a weak reference may be dead by now
     try:
-        if door.gone is not None:
-            door.gone()
+        door.observer.end()
     finally:
-        door.held._cache = lambda: None
+        door.held.alive = lambda: None
     parent = getattr(door.own, "__del__", None)
     if parent is not None:
         parent(self)
