@@ -6,25 +6,25 @@ everything after it (comparison, judgement, reports, later replay) consumes obse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from shadow.memory.regions import Regions
 
 make: Any = tuple.__new__  # makes a NamedTuple of a tuple of all its fields, at half the price of its constructor
 
-Kind = Literal["get", "set", "clear", "append", "rearrange"]
-Pool = Literal["init", "recur", "wm", "hierarchical", "all", "layers"]
+Kind = Literal["get", "set", "delete", "clear", "append", "rearrange"]
+Pool = str  # name of a pool, or of what a lookup or a clear covers; which there are, the shape of the cache says
 Side = Literal["control", "candidate"]
 
 
 class Operation(NamedTuple):
-    """One kind of call on one pool; the ten below are the whole vocabulary.
+    """One kind of call; the door of each shape of cache lists its own.
 
     Attributes:
-        method: Name of the method of the cache interface.
-        kind: ``get``, ``set`` or ``clear``.
-        pool: ``init``, ``recur``, ``wm``, ``hierarchical`` (init of one env, then recur) or ``all``.
+        method: Name of the method that is called on both sides.
+        kind: What it does.
+        pool: Where.
         name: ``kind.pool``, the label in counters and reports.
     """
 
@@ -32,24 +32,6 @@ class Operation(NamedTuple):
     kind: Kind
     pool: Pool
     name: str
-
-
-GET_INIT: Final = Operation("get_init_cache", "get", "init", "get.init")
-GET_RECUR: Final = Operation("get_recur_cache", "get", "recur", "get.recur")
-GET_WM: Final = Operation("get_wm_cache", "get", "wm", "get.wm")
-GET_HIERARCHICAL: Final = Operation("hierarchical_get", "get", "hierarchical", "get.hierarchical")
-SET_INIT: Final = Operation("set_init_cache", "set", "init", "set.init")
-SET_RECUR: Final = Operation("set_recur_cache", "set", "recur", "set.recur")
-SET_WM: Final = Operation("set_wm_cache", "set", "wm", "set.wm")
-CLEAR_ALL: Final = Operation("clear_all", "clear", "all", "clear.all")
-CLEAR_INIT: Final = Operation("clear_init_caches", "clear", "init", "clear.init")
-CLEAR_INIT_ENV: Final = Operation("clear_init_cache", "clear", "init", "clear.init_env")
-CLEAR_RECUR: Final = Operation("clear_recur_cache", "clear", "recur", "clear.recur")
-
-OPERATIONS: Final = (
-    *(GET_INIT, GET_RECUR, GET_WM, GET_HIERARCHICAL, SET_INIT, SET_RECUR, SET_WM),
-    *(CLEAR_ALL, CLEAR_INIT, CLEAR_INIT_ENV, CLEAR_RECUR),
-)
 
 
 class Observation(NamedTuple):

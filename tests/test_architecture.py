@@ -40,6 +40,7 @@ FLOORS = {
             "validator.judge",
             "validator.device",
             "validator.observe",
+            "validator.shapes",
             "validator.gate",
         ),
         *(
@@ -196,6 +197,19 @@ def test_one_import_that_closes_a_circle_is_found() -> None:
     with_one_more = {**IMPORTS, "reports.record.records": IMPORTS["reports.record.records"] | {"reports.record.run"}}
 
     assert any("reports.record.run" in circle for circle in circles(with_one_more))
+
+
+def test_judgement_knows_no_shape_of_cache() -> None:
+    judging = ("validator.entries", "validator.models", "validator.judge")
+    shapes = ("validator.shapes", "shadow.wrapper.doors")
+    names = {"init", "recur", "wm", "hierarchical"}
+
+    for module in (module for module in IMPORTS if within(module, judging)):
+        path = ROOT / module.replace(".", "/")
+        source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+        texts = {n.value for n in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(n, ast.Constant)}
+        assert {name for name in IMPORTS[module] if within(name, shapes)} == set()
+        assert texts & names == set(), module
 
 
 def test_shadow_needs_few_packages_of_others() -> None:

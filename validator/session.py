@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.util import Finalize
@@ -22,18 +23,19 @@ from reports.record.run import Run
 from reports.record.totals import Totals
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
+from shadow.hosts.transformers.generate import Asked
 from shadow.switch import HostPromises
 from shadow.wrapper.forks import tell_in_children
-from shadow.wrapper.shadow_cache import ShadowCache
 from shadow.wrapper.unpicklable import Unpicklable
 from validator.config import ValidationConfig
 from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
-from validator.observe.held_before import held_before, read_in
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
 from validator.recorder import Recorder
+from validator.shapes import find
+from validator.shapes.shape import Shape
 from validator.watchdog import Watchdog
 
 _main_program = MainProgram()
@@ -94,6 +96,8 @@ class Lockstep(Unpicklable):
         self.pairs: list[Pair] = []
         self._lock = threading.RLock()
         self._copies: dict[str, str] = {}
+        self._shapes: dict[Pair, Shape] = {}
+        self._names: set[str] = set()
         self._closed = False
         self._failed: HostEnding | None = None
         self._handled = id(on_its_way())  # where the whole host runs in an ``except``, that error says nothing
@@ -117,7 +121,8 @@ class Lockstep(Unpicklable):
         name: str = "",
         copies: str = "",
         promises: HostPromises | None = None,
-    ) -> ShadowCache:
+        shape: str | Shape = "auto",
+    ) -> Any:
         """Put both caches behind one.
 
         Args:
@@ -127,32 +132,56 @@ class Lockstep(Unpicklable):
             name: What the report calls this pair; ``cache``, ``cache-2``, ... where empty.
             copies: What it calls deep copies of it; ``<name>-copy`` where empty.
             promises: What the host promises about its own clears; None for everything.
+            shape: Which shape of cache both are: ``pools``; ``auto`` to find out.
 
         Returns:
-            The cache to use in their place.
+            The cache to use in their place, of the same shape.
 
         Raises:
-            ValueError: If both are one object, ``primary`` is neither, or one holds entries that can't be listed.
+            ValueError: If both are one object, ``primary`` is neither, one holds entries that can't be listed, or
+                their shape is none that is known.
         """
         with self._lock:
-            pair = self._register(name or "cache", control, candidate, primary, promises)
+            shaped = find(control, shape)
+            pair = self._register(name or "cache", shaped, control, candidate, primary, promises)
             self._copies[pair.name] = copies or f"{pair.name}-copy"
-            cache = ShadowCache(control, candidate, pair, primary, self.config.seed)
+            cache = shaped.door(control, candidate, pair, primary, self.config.seed)
             if os.getpid() != self._pid:
                 cache.in_forked_child()
             return cache
 
-    def weights_updated(self, cache: ShadowCache | None = None) -> None:
+    def shadow_generate(
+        self, *, candidate: Callable[[Asked], Any], primary: str = "control", name: str = "generate"
+    ) -> AbstractContextManager[None]:
+        """Shadow every cache that ``generate`` of transformers makes or is given, without an edit of the program.
+
+        Args:
+            candidate: Told of a cache when it is ready (``asked.control, .model, .config, .batch_size, .max_length,
+                .role, .windows``); returns the candidate to it, or None to leave that one alone.
+            primary: Whose answers the model receives.
+            name: What the report calls the pairs.
+
+        Returns:
+            A context manager; caches that are met inside stay watched for as long as the host keeps them.
+
+        Raises:
+            shadow.hosts.transformers.generate.Unsupported: On entering, if transformers is not there, or too old.
+        """
+        from validator.shapes.append import watched_generation
+
+        return watched_generation(self.shadow, candidate, primary, name)
+
+    def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
         for pair in self._pairs_of(cache):
             self._contained(pair, pair.weights_updated)
 
-    def episode_ended(self, env_id: int, cache: ShadowCache | None = None) -> None:
+    def episode_ended(self, env_id: int, cache: Any | None = None) -> None:
         """Tell that an env's episode is over and its cleanup is done."""
         for pair in self._pairs_of(cache):
             self._contained(pair, partial(pair.episode_ended, env_id))
 
-    def search_started(self, cache: ShadowCache | None = None) -> None:
+    def search_started(self, cache: Any | None = None) -> None:
         """Tell that a new tree search begins and its recurrent pool has been cleared."""
         for pair in self._pairs_of(cache):
             self._contained(pair, pair.search_started)
@@ -218,6 +247,7 @@ class Lockstep(Unpicklable):
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
                 self._contained(pair, partial(self.recorder.window, pair, force=True))
+                self._contained(pair, pair.close)
         except BaseException as cut:  # an interrupt; what is known by now is written all the same
             state, ended = by_error(cut)
             raise
@@ -248,42 +278,46 @@ class Lockstep(Unpicklable):
         with self._lock:
             own = pair.case
             name = self._copies.get(own.name, f"{own.name}-copy")
-            fork = self._register(name, control, candidate, own.primary.name, own.promises, copy_of=own.name)
+            shape = self._shapes[pair]
+            fork = self._register(name, shape, control, candidate, own.primary.name, own.promises, copy_of=own.name)
             self._copies[fork.case.name] = name
             return fork
 
-    def _pairs_of(self, cache: ShadowCache | None) -> list[Pair]:
+    def _pairs_of(self, cache: Any | None) -> list[Pair]:
         return self.pairs if cache is None else [pair for pair in self.pairs if pair is cache.observer]
 
     def _register(
         self,
         name: str,
+        shape: Shape,
         control: Any,
         candidate: Any,
         primary: str,
         promises: HostPromises | None = None,
         copy_of: str = "",
     ) -> Pair:
-        taken = {pair.name for pair in self.pairs}
+        for gone in [pair for pair in self.pairs if pair.ended]:
+            self.pairs.remove(gone)
+            del self._shapes[gone]
+        taken = self._names
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-        pair = Pair(unique, control, candidate, primary, self.config, self.recorder, promises)
-        held = None if copy_of else held_before(pair.case)
+        pair = shape.pair(unique, control, candidate, primary, self.config, self.recorder, promises)
+        if not copy_of:
+            pair.look_before()
+        taken.add(unique)
         self.pairs.append(pair)
-        policies = {side.name: asdict(side.model.policy) for side in pair.case.sides}
         self.recorder.cache(
             unique,
             control=_class_name(control),
             candidate=_class_name(candidate),
             sources={"control": source_of(type(control)), "candidate": source_of(type(candidate))},
             primary=primary,
-            policy=policies,
-            env_num=pair.case.env_num,
-            assumed=pair.case.assumed,
             copy_of=copy_of,
-            promises=asdict(pair.case.promises),
+            **pair.about(),
         )
-        if held is not None:
-            read_in(pair.case, held)
+        if not copy_of:
+            pair.take_over()
+        self._shapes[pair] = shape
         return pair
 
     def _contained(self, pair: Pair, call: Any) -> None:

@@ -91,7 +91,7 @@ class Watchdog:
         for pair in list(self._pairs):
             if pair.counters.has_any and pair.lock.acquire(timeout=self._every_s):
                 try:
-                    if not pair.looks.under_way:  # else the host's own thread waits for the device, when it likes
+                    if not pair.under_way:  # else the host's own thread waits for the device, when it likes
                         self._recorder.window(pair, force=False, from_outside=True)
                 finally:
                     pair.lock.release()

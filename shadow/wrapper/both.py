@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from operator import index
 from time import perf_counter_ns
 from typing import Any
@@ -10,13 +11,7 @@ from typing import Any
 from torch import is_grad_enabled, is_inference_mode_enabled
 
 from shadow.memory.regions import NOWHERE
-from shadow.operation import (
-    OPERATIONS,
-    Observation,
-    Observer,
-    Operation,
-    make,
-)
+from shadow.operation import Observation, Observer, Operation, make
 from shadow.wrapper import process_state
 from shadow.wrapper.arguments import Arguments, asked_for, for_secondary, with_own_tensors
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
@@ -30,7 +25,7 @@ _SECONDARY: Contained = (BaseException,)  # but for what came from outside, whic
 
 
 class Both:
-    """Does one operation on both sides; arguments as for ``ShadowCache``."""
+    """Does one operation on both sides; arguments as for ``ShadowCache``, and which operations there are."""
 
     def __init__(
         self,
@@ -38,6 +33,7 @@ class Both:
         secondary: Any,
         observer: Observer,
         control_is_primary: bool,
+        operations: Iterable[Operation],
         seed: int,
         look_first: int = LOOK_FIRST,
     ) -> None:
@@ -49,7 +45,7 @@ class Both:
         self._staging = Staging()
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
-        self._fresh = dict.fromkeys((operation.method for operation in OPERATIONS), look_first)
+        self._fresh = dict.fromkeys((operation.method for operation in operations), look_first)
         self._parts = process_state.EVERYTHING  # what is looked at around the operation that is looked at
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
         self._lock = observer.lock

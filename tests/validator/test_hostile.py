@@ -14,7 +14,7 @@ import pytest
 
 from reports.record.words import Cause, Fault
 from shadow.manager import KVCacheManager
-from shadow.wrapper.shadow_cache import ShadowCache
+from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.validator.hostile import CANDIDATES, Panic, fails, is_right, meet, overriding
 from tests.validator.trials import charged, entry, manager, trial
@@ -39,8 +39,8 @@ def _little_ceremony(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "validator/judge/case.py", 'self.charge(against(side, finding), Place(-1, "audit", "all"), errors=errors)', "pass"
 )
 @guards("validator/entries/readable.py", 'raise ValueError("its memory was freed")', "pass")
-@guards("shadow/wrapper/shadow_cache.py", "if problem is not None or what:", "if problem is not None:")
-@guards("validator/observe/pair.py", "theirs.ledger.begin_as(own.ledger)", "pass")
+@guards("shadow/wrapper/doors/pools.py", "if problem is not None or what:", "if problem is not None:")
+@guards("validator/observe/keyed_pair.py", "theirs.ledger.begin_as(own.ledger)", "pass")
 @guards("shadow/wrapper/staging.py", "if regions is None:", "if False:")
 @pytest.mark.parametrize("part", range(8))
 def test_it_harms_nobody_and_is_charged(part: int, tmp_path: Path) -> None:

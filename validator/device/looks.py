@@ -24,11 +24,11 @@ from validator.device.results import Check, Result
 from validator.entries.digest import Digest
 from validator.entries.readable import entry_leaves, overlap
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, of_nobody
 from validator.judge.counters import BATCH, DIFFER, EQUAL
 from validator.judge.examination import Examination
-from validator.judge.side import SideView
+from validator.judge.keyed import KeyedCase
+from validator.judge.side_view import SideView
 from validator.judge.values import remembered
 from validator.models.stored import Stored
 
@@ -48,7 +48,7 @@ class DeviceLooks:
         active: Whether results are waited for later; from the first difference on everything is looked at at once.
     """
 
-    def __init__(self, case: Case, examination: Examination, queue: DeferredQueue) -> None:
+    def __init__(self, case: KeyedCase, examination: Examination, queue: DeferredQueue) -> None:
         self._case = case
         self._examination = examination
         self._queue = queue

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from reports.record.records import LeafDifference
 from reports.record.words import Cause, Dimension, Fault
 from shadow.operation import Observation, Pool
-from validator.judge.side import SideView
+from validator.judge.side import Side
 from validator.judge.words import Kind, say
 
 _NO_FACTS: Mapping[str, Any] = MappingProxyType({})
@@ -92,7 +92,7 @@ class Place(NamedTuple):
         return cls(seen.op_index, seen.operation.name, seen.operation.pool, seen.env_id, seen.key, outcome)
 
 
-def against(side: SideView, finding: Finding, leaves: tuple[LeafDifference, ...] = ()) -> Charge:
+def against(side: Side, finding: Finding, leaves: tuple[LeafDifference, ...] = ()) -> Charge:
     """Charge a side with a finding."""
     return Charge(finding, side.fault, f"The {side.label}", leaves)
 

@@ -1,4 +1,4 @@
-"""What stands in the wrong place of an append cache: names the vectors that a side answers instead of those appended."""
+"""What stands in the wrong place of an append cache: names what a side answers instead of what was appended."""
 
 from __future__ import annotations
 

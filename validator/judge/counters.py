@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,10 @@ import numpy as np
 from reports.record.histogram import BUCKETS
 from reports.record.records import Window
 from reports.record.words import Outcome
-from shadow.operation import OPERATIONS, Pool
+from shadow.operation import Operation
 
 OUTCOMES = tuple(Outcome)
 EQUAL, DIFFER, CONTROL_ONLY, CANDIDATE_ONLY, MISS, ERROR = range(6)
-_NAMES = tuple(operation.name for operation in OPERATIONS)
-_LOOKED_UP: tuple[Pool, ...] = ("init", "recur", "wm", "hierarchical")
 BATCH = 2048  # times kept before they are sorted into their buckets together
 
 
@@ -25,6 +24,9 @@ def _zeros() -> Any:
 
 class Counters:
     """Counts of one pair between two windows; ``drain`` turns them into a window and starts anew.
+
+    Args:
+        operations: What is counted.
 
     Attributes:
         times: Per ``kind.pool`` how long each side took for the last operations, nanoseconds: control, candidate,
@@ -38,15 +40,17 @@ class Counters:
         harness_ns: Time beyond the primary's own, nanoseconds.
     """
 
-    def __init__(self) -> None:
-        self._histograms: dict[str, list[Any]] = {name: [_zeros(), _zeros()] for name in _NAMES}
-        self.times: dict[str, list[int]] = {name: [] for name in _NAMES}
-        self._sorted_in = dict.fromkeys(_NAMES, 0)
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        kinds = {operation.name: operation for operation in operations}
+        self._looked_up = [operation.pool for operation in kinds.values() if operation.kind in ("get", "append")]
+        self._histograms: dict[str, list[Any]] = {name: [_zeros(), _zeros()] for name in kinds}
+        self.times: dict[str, list[int]] = {name: [] for name in kinds}
+        self._sorted_in = dict.fromkeys(kinds, 0)
         self._start()
 
     def _start(self) -> None:
         self._before = self._ops_ever()
-        self.lookups = {pool: [0] * len(OUTCOMES) for pool in _LOOKED_UP}
+        self.lookups = {pool: [0] * len(OUTCOMES) for pool in self._looked_up}
         self.divergences: dict[str, int] = defaultdict(int)
         self.coverage: dict[str, int] = defaultdict(int)
         self.envs: dict[int, int] = defaultdict(int)

@@ -14,9 +14,9 @@ from shadow.lent import readable
 from validator.entries.digest import Digest
 from validator.entries.readable import entry_leaves, in_one_memory
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Charge, Finding, Place, against
-from validator.judge.side import SideView
+from validator.judge.keyed import KeyedCase
+from validator.judge.side_view import SideView
 from validator.models.stored import Stored
 
 _MOST_REMEMBERED = 8192
@@ -52,7 +52,7 @@ class Custody:
         host_wrote: The charge for what the host was seen to write into what is stored, if it was.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: KeyedCase) -> None:
         self._case = case
         self.primary_lends = bool(case.primary.model.policy.live_results)
         self.secondary_lends = False

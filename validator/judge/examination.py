@@ -9,19 +9,20 @@ from shadow.memory.buffers import Leaf
 from validator.entries.digest import holds
 from validator.entries.readable import entry_leaves, overlap
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Charge, Finding, Place, against
 from validator.judge.custody import Custody
+from validator.judge.keyed import KeyedCase
 from validator.judge.presence import lost
 from validator.judge.roots import rooted
-from validator.judge.side import SideView, Unreadable
+from validator.judge.side import Unreadable
+from validator.judge.side_view import SideView
 from validator.models.stored import Stored
 
 
 class Examination:
     """Examines entries of one pair, and charges a side with what it finds."""
 
-    def __init__(self, case: Case, custody: Custody) -> None:
+    def __init__(self, case: KeyedCase, custody: Custody) -> None:
         self._case = case
         self.custody = custody
 

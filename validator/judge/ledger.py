@@ -11,7 +11,7 @@ from validator.judge import words
 from validator.judge.charge import Charge, Place
 from validator.judge.counters import Counters
 from validator.judge.words import key_text
-from validator.models.pools import covers, pools_of
+from validator.models.places import Places, covers
 
 _ANSWERED = (Outcome.BOTH_HIT_EQUAL.value, "both_hit")
 _WHO_GAVE_WAY = (  # follow, once a side holds other keys than it should
@@ -32,10 +32,12 @@ class Ledger:
     Args:
         counters: Where divergences are counted.
         quoted: Operations that a history quotes.
+        places: The pools of the pair's shape.
     """
 
-    def __init__(self, counters: Counters, quoted: int) -> None:
+    def __init__(self, counters: Counters, quoted: int, places: Places) -> None:
         self._counters = counters
+        self._places = places
         self._quoted = quoted
         # (op_index, operation, env_id, key, result) of the last operations, for the histories
         self.recent: deque[tuple[int, str, int | None, int | None, str]] = deque(maxlen=512)
@@ -58,7 +60,8 @@ class Ledger:
     def last_answered(self, pool: Pool, env_id: int | None, key: int) -> int:
         """Return the last operation at which both sides answered a key alike, as far back as is remembered, else -1."""
         for op_index, name, env, each, result in reversed(self.recent):
-            if each == key and result in _ANSWERED and name[4:] in (pool, "hierarchical") and env in (env_id, None):
+            asked = name.partition(".")[2]
+            if each == key and result in _ANSWERED and pool in self._places.pools_of(asked) and env in (env_id, None):
                 return op_index
         return -1
 
@@ -87,8 +90,7 @@ class Ledger:
         if charge.cause is Cause.RAISED or not (self._apart or self._keys_apart):
             return False
         sides = (charge.fault.value,) if charge.fault in (Fault.CONTROL, Fault.CANDIDATE) else ("control", "candidate")
-        for pool in pools_of(place.pool):
-            env_id = place.env_id if pool == "init" else None
+        for pool, env_id in self._places.asked(place.pool, place.env_id):
             known = self._keys_apart.get((pool, env_id))
             if known is not None and not (charge.by_policy or _follows(charge, known)):
                 known = None
@@ -131,11 +133,11 @@ class Ledger:
             for side in ("control", "candidate"):
                 self._apart.pop((side, pool, env_id, key), None)
         if self._marks:
-            for mark in [m for m in self._marks if m[2] == key and m[0] in (pool, "hierarchical")]:
+            for mark in [m for m in self._marks if m[2] == key and pool in self._places.pools_of(m[0])]:
                 del self._marks[mark]
 
     def was_cleared(self, pool: Pool, env_id: int | None) -> None:
-        """Forget about a pool that both sides have cleared; ``init`` of no env means of all."""
+        """Forget about a pool that both sides have cleared; of no env means of all."""
         for place in [p for p in self._apart if covers(pool, env_id, p[1], p[2])]:
             del self._apart[place]
         for pool_apart in [f for f in self._keys_apart if covers(pool, env_id, f[0], f[1])]:

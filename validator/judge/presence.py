@@ -14,9 +14,8 @@ from shadow.operation import Observation, Pool
 from validator.entries.digest import Digest
 from validator.judge import words
 from validator.judge.charge import Finding
-from validator.judge.side import SideView
+from validator.judge.side_view import SideView
 from validator.judge.values import foreign, owner_of
-from validator.models.pools import pools_of
 from validator.models.stored import Gone, PoolModel, Reason, Stored
 
 
@@ -52,7 +51,8 @@ def unanswered(side: SideView, seen: Observation, expected: Stored, suspects: Su
         suspects: What may have taken it.
     """
     if side.intact(expected) is not None:
-        if seen.operation.pool == "hierarchical" and side.ask("hierarchical", seen.env_id, seen.key) is None:
+        asked = seen.operation.pool
+        if asked in side.model.places.searched and side.ask(asked, seen.env_id, seen.key) is None:
             return Finding(words.NOT_FOUND_BY_BOTH_POOLS, {"pool": (expected.pool, expected.env_id)})
         return Finding(words.MISSED)
     return lost(side, expected, suspects)
@@ -125,7 +125,7 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
     """
     if issubclass(type(key), Tensor):  # told apart by identity here, and by their values perhaps there
         return None
-    places = [(pool, env_id if pool == "init" else None) for pool in pools_of(asked)]
+    places = side.model.places.asked(asked, env_id)
     for pool, env in places:
         model = side.model.pool(pool, env)
         held = model.may_hold(key)

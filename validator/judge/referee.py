@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from reports.record.records import LeafDifference
@@ -20,9 +21,8 @@ from validator.judge.charge import Charge, Finding, against, of_nobody
 from validator.judge.ledger import Ledger
 from validator.judge.presence import Clear, Suspects, lost, unanswered, uncalled
 from validator.judge.rows import named_rows
-from validator.judge.side import SideView
+from validator.judge.side_view import SideView
 from validator.judge.values import against_truth, not_copied, remembered
-from validator.models.pools import pools_of
 from validator.models.stored import Stored
 
 _ROWS_SOUGHT_IN = 64  # entries of each side
@@ -147,12 +147,13 @@ class Referee:
                 return None
             # A dict without a reverse map does this by itself: its model says so, and it is wrong all the same.
             return Finding(words.OUTLIVED, {"other_key": expected.key, "op": expected.op_index})
-        if pool == "hierarchical" and side.may_ask and side.read(expected.pool, expected.env_id, expected.key) is None:
-            return lost(side, expected, self.suspects(side, expected))  # what it answers is out of the other pool
-        if pool == "hierarchical" and expected.pool == "recur":
-            gone = side.model.pool("init", env_id).gone.get(key)
-            if gone is not None and gone.stored.digest.same_contents(found):
-                return uncalled(side, "init", env_id, key, found)  # and what it answers should be gone from init
+        if pool in side.model.places.searched:
+            if side.may_ask and side.read(expected.pool, expected.env_id, expected.key) is None:
+                return lost(side, expected, self.suspects(side, expected))  # what it answers is out of another pool
+            for spot in takewhile(lambda spot: spot[0] != expected.pool, side.model.places.asked(pool, env_id)):
+                gone = side.model.pool(*spot).gone.get(key)
+                if gone is not None and gone.stored.digest.same_contents(found):
+                    return uncalled(side, *spot, key, found)  # and what it answers should be gone from there
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
@@ -237,14 +238,15 @@ class Referee:
         for index, side in enumerate((self.control, self.candidate)):
             if side.model.policy.kind not in ("legacy_ring", "legacy_dict"):
                 continue
-            for pool in pools_of(seen.operation.pool):
-                gone = side.model.pool(pool, env_id if pool == "init" else None).gone.get(key)
+            for spot in side.model.places.asked(seen.operation.pool, env_id):
+                gone = side.model.pool(*spot).gone.get(key)
                 if gone is not None and gone.reason in words.QUIRKS and (not hits[index] or leaves):
                     return against(side, Finding(words.QUIRKS[gone.reason], {"op": gone.op_index}), leaves)
             own, other = expected[index], expected[1 - index]
             if (self.control, self.candidate)[1 - index].model.evicts_as_it_likes(seen.operation.pool, env_id):
                 continue
-            if own is not None and (other is None or (own.pool, other.pool) == ("init", "recur")):
+            pools = side.model.places.pools_of(seen.operation.pool)
+            if own is not None and (other is None or pools.index(own.pool) < pools.index(other.pool)):
                 return against(side, Finding(words.STILL_HELD), leaves)
         if hits[0] and hits[1]:
             return of_nobody(words.KNOWN_TO_DIFFER)._replace(leaves=leaves)

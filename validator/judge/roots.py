@@ -5,17 +5,16 @@ from __future__ import annotations
 from reports.record.words import Dimension
 from shadow.operation import Pool
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Charge, Finding, Place, against
-from validator.judge.side import SideView
-from validator.models.pools import pools_of
+from validator.judge.keyed import KeyedCase
+from validator.judge.side_view import SideView
 from validator.models.stored import PoolModel
 
 _SHOWN_BY = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.VALUE, Dimension.STRUCTURE, Dimension.ISOLATION)
 _ASKED = 4  # keys of a pool that another one is asked for
 
 
-def rooted(case: Case, charge: Charge, place: Place) -> Charge:
+def rooted(case: KeyedCase, charge: Charge, place: Place) -> Charge:
     """Return the charge for the defect that explains a charge, if there is one that can be shown, else the charge.
 
     A side that answers the keys of two pools through one another keeps both in one store. What follows from that
@@ -24,9 +23,8 @@ def rooted(case: Case, charge: Charge, place: Place) -> Charge:
     side = next((side for side in case.sides if side.fault is charge.fault), None)
     if side is None or charge.dimension not in _SHOWN_BY or place.pool == "all":
         return charge
-    for pool in pools_of(place.pool):
-        own = (pool, place.env_id if pool == "init" else None)
-        if own == ("init", None):
+    for own in case.places.asked(place.pool, place.env_id):
+        if own[0] in case.places.per_env and own[1] is None:
             continue
         known = case.one_store.get((side.name, *own))
         if known is not None:

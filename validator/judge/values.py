@@ -13,7 +13,7 @@ from validator.entries.compare import numbers, same_bits, valid
 from validator.entries.digest import Digest
 from validator.judge import words
 from validator.judge.charge import Finding
-from validator.judge.side import SideView
+from validator.judge.side_view import SideView
 from validator.models.stored import Stored
 
 # Where in a layout what lies, in the order in which it is looked at.
@@ -70,7 +70,7 @@ def _all_stored(side: SideView) -> Iterator[Stored]:
 def foreign(owner: Stored, asked: Pool, env_id: int | None, key: int) -> Finding:
     """Name whose entry was answered instead."""
     place = (owner.pool, owner.env_id)
-    if owner.pool == "init" and env_id is not None and owner.env_id != env_id:
+    if None not in (owner.env_id, env_id) and owner.env_id != env_id:
         return Finding(words.OTHER_ENV, {"other_key": owner.key, "pool": place})
     if owner.key == key:
         return Finding(words.OTHER_POOL, {"pool": place})

@@ -15,7 +15,7 @@ from xxhash import xxh3_64_hexdigest
 
 from reports.record.words import Cause, Dimension
 from shadow.outside import from_outside
-from validator.models.pools import where
+from validator.models.places import where
 from validator.models.stored import Reason
 
 _KEY_MOST = 200  # characters
@@ -172,7 +172,7 @@ CORRUPTED_IN_PART = _value(Cause.CORRUPTED, "answers values that were never stor
 CORRUPTED = _value(Cause.CORRUPTED, "answers values that were never stored")
 NEVER_STORED = _value(Cause.UNKNOWN, "answers values that were never stored")
 
-# -- what an append cache answers ---------------------------------------------------------------------------------------
+# -- what an append cache answers --------------------------------------------------------------------------------------
 
 NOT_TENSORS = _structure(Cause.SHAPE_OFF, "answered {what} where keys and values of {shape} were to be answered")
 OTHER_SHAPE_OF_ALL = _structure(Cause.SHAPE_OFF, "answers {part} of shape {old} where {new} was appended")
@@ -182,8 +182,8 @@ NOT_AS_ANNOUNCED = _structure(
 )
 WINDOW_OFF = _value(
     Cause.WINDOW_OFF,
-    "has a window off by {n} in layer {layer}: with {seen} tokens seen, positions from {needed} on are attended to, and "
-    "it answers those from {begin} on",
+    "has a window off by {n} in layer {layer}: with {seen} tokens seen, positions from {needed} on are attended to, "
+    "and it answers those from {begin} on",
 )
 WINDOW_HELD_OFF = _value(
     Cause.WINDOW_OFF,
@@ -193,9 +193,7 @@ WINDOW_HELD_OFF = _value(
 TRUNCATED = _structure(
     Cause.LENGTH_OFF, "answers positions [{begin}, {end}) of layer {layer} where [{needed}, {seen}) were appended"
 )
-LENGTH_TOLD = _structure(
-    Cause.LENGTH_OFF, "says that layer {layer} has seen {said} tokens where {seen} were appended"
-)
+LENGTH_TOLD = _structure(Cause.LENGTH_OFF, "says that layer {layer} has seen {said} tokens where {seen} were appended")
 NOT_CROPPED_LENGTH = _structure(
     Cause.NOT_CROPPED, "says after crop that layer {layer} has seen {said} tokens where {seen} are left"
 )
@@ -211,7 +209,8 @@ SHIFTED = _value(Cause.POSITION_SHIFTED, f"answers what was appended at another 
 FROM_BEFORE_CROP = _value(Cause.NOT_CROPPED, f"answers what a crop had dropped {_AT}")
 FROM_BEFORE_RESET = _value(Cause.KEPT_ACROSS_RESET, f"answers what a reset had dropped {_AT}")
 ELSEWHERE = _value(
-    Cause.UNKNOWN, f"answers what was appended elsewhere (layer {{other_layer}}, row {{other_row}}, shifted by {{shift}}) {_AT}"
+    Cause.UNKNOWN,
+    f"answers what was appended elsewhere (layer {{other_layer}}, row {{other_row}}, shifted by {{shift}}) {_AT}",
 )
 ZERO_THERE = _value(Cause.PARTIAL_COPY, f"answers zeros {_AT}")
 ROUNDED_THERE = _value(Cause.ROUNDING, f"rounded the values {_AT}")

@@ -1,7 +1,7 @@
 """What should an append cache hold? Digests of all that was appended, by layer, row and position.
 
 This needs no second cache: whatever is answered at a position must be what was appended there, or what a later
-rearrangement moved there. What was there before stays known for a while, so that what is found in its place can be named.
+rearrangement moved there. What was there before stays known for a while, so that what is found there can be named.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def digests(states: Tensor) -> Any:
     Returns:
         Array of whole numbers ``(rows, positions)``.
     """
-    rows, heads, positions, width = states.shape
+    rows, _, positions, _ = states.shape
     if not positions or not rows:
         return np.zeros((rows, positions), np.uint64)
     flat = states.detach().transpose(1, 2).contiguous().cpu()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import sys
+from collections.abc import Callable, Mapping
 
 from shadow.interface import CachePolicy
 from shadow.operation import Pool
@@ -12,19 +12,20 @@ from validator.models.agreed import AgreedModel
 from validator.models.bounded import BoundedModel
 from validator.models.legacy_dict import LegacyDictModel
 from validator.models.legacy_ring import LegacyRingModel
-from validator.models.pools import pools_of
+from validator.models.places import Places, Spot, covers
 from validator.models.stored import PoolModel, Stored
 
 
-class _Envs(dict[int, PoolModel]):
-    """The init pools by env; of an env that nobody announced, one is made when it is first met."""
+class _Models(dict[Spot, PoolModel]):
+    """The models by pool and env; of an env that nobody announced, one is made when it is first met."""
 
-    def __init__(self, make: Callable[[], PoolModel], env_num: int | None) -> None:
-        super().__init__((env_id, make()) for env_id in range(env_num or 0))
+    def __init__(self, make: Callable[[int | None], PoolModel], sizes: Mapping[Pool, int | None]) -> None:
+        super().__init__()
         self._make = make
+        self._sizes = sizes
 
-    def __missing__(self, env_id: int) -> PoolModel:
-        made = self[env_id] = self._make()
+    def __missing__(self, spot: Spot) -> PoolModel:
+        made = self[spot] = self._make(self._sizes[spot[0]])
         return made
 
 
@@ -33,49 +34,54 @@ class SideModel:
 
     Args:
         policy: What it declares, or what is assumed of it.
+        places: The pools of its shape.
+        sizes: Entries that each pool may hold, None for any number.
         env_num: Number of environments, None where nobody says it.
     """
 
-    def __init__(self, policy: CachePolicy, env_num: int | None) -> None:
+    def __init__(
+        self, policy: CachePolicy, places: Places, sizes: Mapping[Pool, int | None], env_num: int | None
+    ) -> None:
         self.policy = policy
-        sizes = policy.capacities
-        self.init = _Envs(partial(self._pool, sizes.init), env_num)
-        self.recur = self._pool(sizes.recur)
-        self.wm = self._pool(sizes.wm)
+        self.places = places
+        self._sizes = sizes
+        self._models = _Models(self._pool, sizes)
+        for spot in [
+            *((pool, env_id) for pool in places.per_env for env_id in range(env_num or 0)),
+            *((pool, None) for pool in places.single),
+        ]:
+            self._models[spot]
 
-    def _pool(self, capacity: int) -> PoolModel:
+    def _pool(self, capacity: int | None) -> PoolModel:
         if self.policy.kind == "undeclared":
             return AgreedModel()
         if self.policy.kind == "legacy_ring":
-            return LegacyRingModel(capacity)
+            return LegacyRingModel(capacity or 0)
         if self.policy.kind == "legacy_dict":
-            return LegacyDictModel(capacity)
-        return BoundedModel(capacity, recency=self.policy.kind == "lru")
+            return LegacyDictModel(capacity or 0)
+        return BoundedModel(sys.maxsize if capacity is None else capacity, recency=self.policy.kind == "lru")
 
     def pool(self, pool: Pool, env_id: int | None) -> PoolModel:
         """Return the model of one pool."""
-        if pool == "init":
-            assert env_id is not None
-            return self.init[env_id]
-        return self.recur if pool == "recur" else self.wm
+        return self._models[pool, env_id]
 
     def pools(self) -> list[tuple[Pool, int | None, PoolModel]]:
-        """List all pools with their names and envs."""
-        return [
-            *(("init", env_id, model) for env_id, model in self.init.items()),
-            ("recur", None, self.recur),
-            ("wm", None, self.wm),
-        ]
+        """List all pools with their names and envs, those of envs first."""
+        found = [(pool, env_id, model) for (pool, env_id), model in self._models.items()]
+        return sorted(found, key=lambda each: each[1] is None)
 
     def get(self, pool: Pool, env_id: int | None, key: int) -> Stored | None:
-        """Look a key up as the cache should; ``hierarchical`` looks in init first, then in recur."""
-        if env_id is None:
-            return (self.recur if pool == "recur" else self.wm).get(key)
-        found = self.init[env_id].get(key)
-        return self.recur.get(key) if found is None and pool == "hierarchical" else found
+        """Look a key up as the cache should; a lookup that searches several pools ends where it finds something."""
+        if pool not in self.places.searched:
+            return self._models[pool, env_id].get(key)
+        for spot in self.places.asked(pool, env_id):
+            found = self._models[spot].get(key)
+            if found is not None:
+                return found
+        return None
 
     def _asked(self, asked: Pool, env_id: int | None) -> list[PoolModel]:
-        return [self.pool(pool, env_id if pool == "init" else None) for pool in pools_of(asked)]
+        return [self._models[spot] for spot in self.places.asked(asked, env_id)]
 
     def evicts_as_it_likes(self, asked: Pool, env_id: int | None) -> bool:
         """Tell whether what a lookup misses may be the side's own business."""
@@ -120,18 +126,12 @@ class SideModel:
         return None if answer is None else expected
 
     def clear(self, pool: Pool, env_id: int | None, op_index: int) -> None:
-        """Forget what an operation clears: ``all``, ``init`` (of one env, or of all for None) or ``recur``."""
-        sizes = self.policy.capacities
-        if pool in ("all", "init"):
-            for each, model in self.init.items():
-                if env_id is None or each == env_id:
-                    self.init[each] = self._cleared(model, sizes.init, op_index)
-        if pool in ("all", "recur"):
-            self.recur = self._cleared(self.recur, sizes.recur, op_index)
-        if pool == "all":
-            self.wm = self._cleared(self.wm, sizes.wm, op_index)
+        """Forget what an operation clears: a pool (of one env, or of all for None), or ``all``."""
+        for spot, model in self._models.items():
+            if covers(pool, env_id, *spot):
+                self._models[spot] = self._cleared(model, self._sizes[spot[0]], op_index)
 
-    def _cleared(self, model: PoolModel, capacity: int, op_index: int) -> PoolModel:
+    def _cleared(self, model: PoolModel, capacity: int | None, op_index: int) -> PoolModel:
         """Clear a pool; one that was judged by agreement for a while is held to what is declared again."""
         model.clear(op_index)
         model.ever_cleared = True
@@ -146,7 +146,7 @@ class SideModel:
 
         Args:
             pool: Pool.
-            env_id: Environment of an init pool, else None.
+            env_id: Its environment, if it has one.
             keep: Whether what it held so far is still held against what was stored.
         """
         old, model = self.pool(pool, env_id), AgreedModel()
@@ -154,7 +154,4 @@ class SideModel:
             model.set(stored.key, stored)
         model.gone.update(old.gone if keep else {})
         model.told_all, model.ever_cleared = False, old.ever_cleared
-        if env_id is not None:
-            self.init[env_id] = model
-        else:
-            setattr(self, pool, model)
+        self._models[pool, env_id] = model

@@ -30,8 +30,8 @@ class Stored(NamedTuple):
 
     Attributes:
         key: Cache key.
-        pool: ``init``, ``recur`` or ``wm``.
-        env_id: Environment of an init entry, else None.
+        pool: Where.
+        env_id: Environment, where each has a pool of its own, else None.
         digest: What was stored.
         op_index: Ordinal of the set.
         episode: Episodes of this env that had ended before.

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reports.record.words import Fault
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.wrapper.doors.append import Door, Held
@@ -22,8 +21,10 @@ from validator.judge.counters import DIFFER, EQUAL, ERROR
 from validator.models.appended import AppendedModel, both_digests
 from validator.models.places import Places
 from validator.observe.appends import Appends, Pending
+from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
+from validator.observe.standing import Standing
 
 PLACES = Places(single=("layers",))
 _NO_STATES = "appends of what is no keys and values"
@@ -68,7 +69,9 @@ class AppendPair(Pair):
         case.between(sides[0], sides[1], primary)
         super().__init__(case, session)
         self.model = AppendedModel()
-        self.appends = Appends(case, self.model, windows)
+        self.standing = Standing(case, self.model, windows)
+        self.contents = Contents(self.standing)
+        self.appends = Appends(self.standing, self.contents)
         self.windows = windows
         self._incomparable: set[str] = set()
         self._ended = False
@@ -114,9 +117,10 @@ class AppendPair(Pair):
         """Register the observer of a deep copy, which begins with what the original holds."""
         fork = self._session.fork(self, control, candidate)
         assert isinstance(fork, AppendPair)
-        fork.windows = self.windows
         fork.model.layers.update(copy.deepcopy(self.model.layers))
-        fork.appends.begin_as(self.appends)
+        fork.standing.begin_as(self.standing)
+        fork.contents.begin_as(self.contents)
+        fork.appends.all_due()
         for own, theirs in zip(self.case.sides, fork.case.sides, strict=True):
             theirs.begin_as(own)
         self.counters.coverage["deep copies"] += 1
@@ -126,7 +130,7 @@ class AppendPair(Pair):
         """Look at everything that both sides hold, unless an interrupt left them half-way."""
         self.case.charge_early()
         if not (self._torn or self._ended):
-            self.appends.audit(Place(self.case.now, "audit", "layers"))
+            self.contents.audit(Place(self.case.now, "audit", "layers"))
 
     def look_before(self) -> None:
         """Refuse a secondary that holds something, and a primary whose secondary can't be given the same.
@@ -140,7 +144,9 @@ class AppendPair(Pair):
                 f"the {secondary.label} holds something already: give a new one, which is filled from the other side"
             )
         self._before = primary.lengths()
-        unreadable = [layer for layer, seen in enumerate(self._before) if seen and primary.all_held(layer, seen) is None]
+        unreadable = [
+            layer for layer, seen in enumerate(self._before) if seen and primary.all_held(layer, seen) is None
+        ]
         if unreadable and self._strict:
             raise ValueError(
                 f"the {primary.label} holds something already, and layer {unreadable[0]} no longer holds all of it, so "
@@ -157,7 +163,7 @@ class AppendPair(Pair):
                 secondary.fill(layer, keys, values)
                 self.model.table(layer).append(both_digests(*held))
             elif seen:
-                self.appends.lose(layer)
+                self.standing.lose(layer)
         if any(self._before):
             told = f"{self.name}: what the {primary.label} held before is taken for right; the other side was given it"
             self.case.sink.event("held_before", told)
@@ -204,13 +210,13 @@ class AppendPair(Pair):
     # -- judging ------------------------------------------------------------------------------------------------------
 
     def _stated(self, seen: Observation, staged: Any) -> None:
-        """Judge a state that is replaced instead of grown: both answer the same, a recurrent one what they were given."""
+        """Judge a state that is replaced instead of grown: both answer alike, and a recurrent one what was given."""
         case, operation = self.case, seen.operation
         lookups = self.counters.lookups["layers"]
         errors = (seen.control_error, seen.candidate_error)
         if errors != (None, None):
             lookups[ERROR] += 1
-            self.appends.raised(seen, seen.key, errors, operation.method)
+            self.standing.raised(seen, seen.key, errors, operation.method)
             return
         given = next((value for value in staged or () if isinstance(value, Tensor)), None)
         answers = (seen.control, seen.candidate)
@@ -233,24 +239,24 @@ class AppendPair(Pair):
         case.ledger.recent.append((seen.op_index, seen.operation.name, None, None, _written(staged)))
         self.counters.coverage[method] += 1
         if None not in errors:
-            self.appends.raised(seen, None, errors, method)
+            self.standing.raised(seen, None, errors, method)
             return
         if errors != (None, None):
             side, error = (case.control, errors[0]) if errors[0] is not None else (case.candidate, errors[1])
             if self._declares_it_cannot(side, method, error):
                 self._not_comparable(side, method)
                 return
-            self.appends.raised(seen, None, errors, method)
+            self.standing.raised(seen, None, errors, method)
         if method == "reset":
-            self.appends.reset()
+            self.standing.reset()
         with suppress(IndexError):  # a host that asks for rows that are not there
             self._do(method, staged)
-        self.appends.restamp()
-        self.appends.audit(Place(seen.op_index, seen.operation.name, "layers"), method)
+        self.contents.restamp()
+        self.contents.audit(Place(seen.op_index, seen.operation.name, "layers"), method)
         self.appends.all_due()
 
     def _do(self, method: str, args: Any) -> None:
-        value = next(iter((*args, *getattr(args, "named", {}).values())), None)
+        value: Any = next(iter((*args, *getattr(args, "named", {}).values())), None)
         for layer, table in self.model.layers.items():
             if not table.length:
                 continue
@@ -271,7 +277,7 @@ class AppendPair(Pair):
         elif asked > 0 or self.case.control.crop_zero_empties:
             table.crop(asked)
 
-    def _declares_it_cannot(self, side: LayersSide, method: str, error: BaseException) -> bool:
+    def _declares_it_cannot(self, side: LayersSide, method: str, error: BaseException | None) -> bool:
         """Tell whether a side that raised says of itself that it can't do this."""
         if isinstance(error, _ALLOWED_TO_LACK):
             return True
@@ -292,7 +298,7 @@ class AppendPair(Pair):
             self.case.sink.event("not_comparable", told)
         self.counters.coverage[f"not comparable: {method}"] += 1
         for layer in self.model.layers:
-            self.appends.lose(layer)
+            self.standing.lose(layer)
 
 
 def _states(args: Any) -> tuple[Tensor, Tensor] | None:

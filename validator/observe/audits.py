@@ -16,19 +16,23 @@ from shadow.operation import Pool
 from validator.device.looks import DeviceLooks
 from validator.entries.readable import entry_leaves
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.examination import Examination
+from validator.judge.keyed import KeyedCase
 from validator.judge.presence import uncalled
 from validator.judge.roots import rooted
-from validator.judge.side import SideView
-from validator.models.pools import covers
+from validator.judge.side_view import SideView
+from validator.models.places import covers
 from validator.models.stored import PoolModel, Stored
 from validator.observe.handed_out import HandedOut
 from validator.observe.memory import Memory
 
+LastClear = tuple[
+    str, int | None, list[tuple[Pool, int]]
+]  # the operation, its env, and the pools of envs that held something
+
 _GONE_ASKED = 16  # keys of a pool that should be gone, asked for at its audit
-_RAREST = 16  # recurrent clears of which at least one is audited, whatever the budget
+_RAREST = 16  # clears of a search's pool of which at least one is audited, whatever the budget
 _ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is
 
 
@@ -39,7 +43,7 @@ class Audits:
         memory: What each side holds, as counted at audits.
     """
 
-    def __init__(self, case: Case, examination: Examination, looks: DeviceLooks, handed_out: HandedOut) -> None:
+    def __init__(self, case: KeyedCase, examination: Examination, looks: DeviceLooks, handed_out: HandedOut) -> None:
         self._case = case
         self._examination = examination
         self._looks = looks
@@ -47,8 +51,8 @@ class Audits:
         self.memory = Memory(case)
         self._draw = random.Random(case.config.seed)
         self._sets = 0
-        self._recur_clears = 0
-        self._every = 1  # recurrent clear that is audited
+        self._search_clears = 0
+        self._every = 1  # clear of a search's pool that is audited
         self._share = case.config.audit_share  # of sets, at present
         self._credit = 0.0
         self._rotation: Iterator[tuple[Pool, int | None, int]] = iter(())
@@ -67,9 +71,9 @@ class Audits:
 
     def before_clear(self, cleared: Pool, env_id: int | None) -> None:
         """Audit what is about to be cleared, the last chance to see it."""
-        if cleared == "recur":
-            self._recur_clears += 1
-        if cleared == "recur" and self._recur_clears % self._every:
+        of_search = cleared in self._case.places.of_search
+        self._search_clears += of_search
+        if of_search and self._search_clears % self._every:
             self._case.counters.coverage["audits_left_out_for_budget"] += 1
         else:
             self.memory.look()
@@ -115,25 +119,27 @@ class Audits:
             self._credit -= 1
             self._audit_next()
 
-    def episode_ended(self, env_id: int, last_clear: tuple[str, int | None, list[int]] | None) -> None:
+    def episode_ended(self, env_id: int, last_clear: LastClear | None) -> None:
         """Look whether the host cleared this env and no other."""
         if not 0 <= env_id < (self._case.env_num or env_id + 1):
             return
-        left = min(len(side.model.init[env_id]) for side in self._case.sides)
-        if left:
-            self._charge_host(words.EPISODE_LEFT_ENTRIES, {"env_id": env_id, "left": left}, "init", env_id)
+        for pool in self._case.places.per_env:
+            left = min(len(side.model.pool(pool, env_id)) for side in self._case.sides)
+            if left:
+                self._charge_host(words.EPISODE_LEFT_ENTRIES, {"env_id": env_id, "left": left}, pool, env_id)
         if last_clear is not None:
             name, cleared, wiped = last_clear
-            others = [env for env in wiped if env != env_id and cleared in (None, env)]
+            others = [env for _, env in wiped if env != env_id and cleared in (None, env)]
             if others:
                 facts = {"env_id": env_id, "operation": name, "others": others}
-                self._charge_host(words.EPISODE_WIPED_OTHERS, facts, "init", env_id)
+                self._charge_host(words.EPISODE_WIPED_OTHERS, facts, wiped[0][0], env_id)
 
     def search_started(self) -> None:
         """Look whether the host cleared the nodes of the search before."""
-        left = min(len(side.model.recur) for side in self._case.sides)
-        if left:
-            self._charge_host(words.SEARCH_LEFT_ENTRIES, {"left": left}, "recur", None)
+        for pool in self._case.places.of_search:
+            left = min(len(side.model.pool(pool, None)) for side in self._case.sides)
+            if left:
+                self._charge_host(words.SEARCH_LEFT_ENTRIES, {"left": left}, pool, None)
 
     # -- what ---------------------------------------------------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region, holds
 from validator.entries.readable import entry_leaves, in_one_memory
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against
 from validator.judge.custody import Answer, Custody
-from validator.judge.side import SideView
+from validator.judge.keyed import KeyedCase
+from validator.judge.side_view import SideView
 from validator.models.stored import Stored
 
 _EACH = 16  # answers of which about one is looked at, after the first ones
@@ -57,7 +57,7 @@ class HandedOut:
     written into the store of such a secondary.
     """
 
-    def __init__(self, case: Case, custody: Custody, looks: DeviceLooks) -> None:
+    def __init__(self, case: KeyedCase, custody: Custody, looks: DeviceLooks) -> None:
         self._case = case
         self._custody = custody
         self._looks = looks

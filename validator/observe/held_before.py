@@ -9,15 +9,15 @@ from reports.record.words import Fault
 from shadow.operation import Pool
 from validator.entries.readable import entry_leaves
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Place, of_nobody
-from validator.judge.side import SideView
+from validator.judge.keyed import KeyedCase
+from validator.judge.side_view import SideView
 from validator.models.stored import Stored
 
 Held = dict[tuple[Pool, int | None], dict[Any, Stored]]
 
 
-def held_before(case: Case) -> tuple[Held, Held] | None:
+def held_before(case: KeyedCase) -> tuple[Held, Held] | None:
     """Look what both sides hold before the first operation.
 
     Returns:
@@ -40,7 +40,7 @@ def held_before(case: Case) -> tuple[Held, Held] | None:
     return control, candidate
 
 
-def read_in(case: Case, held: tuple[Held, Held]) -> None:
+def read_in(case: KeyedCase, held: tuple[Held, Held]) -> None:
     """Take over what both sides hold, and charge once that they hold different entries, if they do.
 
     Nobody knows how old these entries are, so whom their pools evict is judged by agreement until they are cleared.
@@ -79,7 +79,7 @@ def _number(side: SideView) -> int | None:
     return None
 
 
-def _read(case: Case, side: SideView) -> Held:
+def _read(case: KeyedCase, side: SideView) -> Held:
     found: Held = {}
     for pool, env_id, model in side.model.pools():
         for key in side.unexpected(pool, env_id, model) or ():  # of an empty model, that is all

@@ -54,11 +54,18 @@ class LayersSide(Side):
             return None
 
     def length(self, layer: int) -> int | None:
-        """Return how many tokens the side says that a layer has seen; None if it can't be asked."""
+        """Return how many tokens the side says that a layer has seen; None if it can't be asked.
+
+        A layer that works it out of what it holds (that of a static cache before transformers 5 counts the columns that
+        aren't zero) has no length that could be wrong.
+        """
         if not hasattr(self.layer(layer) or self.cache, "get_seq_length"):
             return None  # one that keeps a state instead of tokens
         try:
-            return int(self.cache.get_seq_length(layer))
+            said = self.cache.get_seq_length(layer)
+            if isinstance(said, Tensor) and not any(said is each for each in vars(self.layer(layer)).values()):
+                return None
+            return int(said)
         except BaseException as error:
             if from_outside(error):
                 raise

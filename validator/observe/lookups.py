@@ -15,12 +15,11 @@ from validator.device.looks import DeviceLooks
 from validator.entries.compare import agreement, differences, equal
 from validator.entries.readable import entry_leaves
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Charge, Place, of_nobody
 from validator.judge.counters import CANDIDATE_ONLY, CONTROL_ONLY, DIFFER, EQUAL, ERROR, MISS, OUTCOMES
 from validator.judge.custody import Custody
+from validator.judge.keyed import KeyedCase
 from validator.judge.roots import rooted
-from validator.models.pools import pools_of
 from validator.models.stored import Stored
 from validator.observe.handed_out import HandedOut
 
@@ -35,7 +34,7 @@ class Lookups:
         compare_each: Lookup of which one is compared.
     """
 
-    def __init__(self, case: Case, custody: Custody, looks: DeviceLooks, handed_out: HandedOut) -> None:
+    def __init__(self, case: KeyedCase, custody: Custody, looks: DeviceLooks, handed_out: HandedOut) -> None:
         self.compare_each = 1
         self._case = case
         self._custody = custody
@@ -68,7 +67,7 @@ class Lookups:
             self._counters.envs[env_id] += 1
         one = self._control.model.get(pool, env_id, key)
         other = self._candidate.model.get(pool, env_id, key)
-        if pool == "hierarchical" and (one is None or one.pool != "init"):
+        if pool in case.places.searched and (one is None or one.pool != case.places.searched[pool][0]):
             self._counters.coverage["lookups_of_both_pools"] += 1
         self._suspect = False
         if control_error is not None or candidate_error is not None:
@@ -159,16 +158,16 @@ class Lookups:
         assert key is not None
         if case.env_num is not None and (self._control.lists_keys or self._candidate.lists_keys):
             return  # it would have been read in
-        places = [(pool, seen.env_id if pool == "init" else None) for pool in pools_of(seen.operation.pool)]
+        places = case.places.asked(seen.operation.pool, seen.env_id)
         if all(side.model.pool(*place).may_be_from_before(key) for place in places for side in case.sides):
             for place in places:
                 case.agree(*place)
 
     def _take_over(self, seen: Observation, expected: tuple[Stored | None, Stored | None]) -> None:
         """Remember what both sides agree on under a key that one of them, or both, was never seen to be given."""
-        pool, key, case = pools_of(seen.operation.pool)[-1], seen.key, self._case
+        key, case = seen.key, self._case
         assert key is not None
-        env_id = seen.env_id if pool == "init" else None
+        pool, env_id = case.places.asked(seen.operation.pool, seen.env_id)[-1]
         stored = expected[0] or expected[1]
         if stored is None:
             digest = self._control.digest(entry_leaves(seen.control) or [])
@@ -182,18 +181,18 @@ class Lookups:
 
     def _follow(self, seen: Observation, expected: tuple[Stored | None, Stored | None], charge: Charge) -> None:
         """Note or repair what follows from a charge."""
-        key = seen.key
+        key, spots = seen.key, self._case.places.asked(seen.operation.pool, seen.env_id)
         assert key is not None
         for index, side in enumerate(self._case.sides):
             own, theirs = expected[index], expected[1 - index]
             if charge.by_policy or charge.fault is Fault.UNKNOWN:
                 # Nobody broke a promise: a repair would only shift ages and set off further differences.
-                for pool in pools_of(seen.operation.pool):
-                    self._ledger.set_apart(side.name, pool, seen.env_id if pool == "init" else None, key, charge)
+                for spot in spots:
+                    self._ledger.set_apart(side.name, *spot, key, charge)
             elif charge.fault in (side.fault, Fault.BOTH):
                 held = own or theirs
-                pool = held.pool if held is not None else pools_of(seen.operation.pool)[-1]
-                self._case.repair(side, charge, pool, seen.env_id if pool == "init" else None, key, own)
+                spot = spots[-1] if held is None else (held.pool, held.env_id)
+                self._case.repair(side, charge, *spot, key, own)
 
     def _look_for_staleness(self, seen: Observation, stored: Stored) -> None:
         case = self._case

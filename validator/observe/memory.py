@@ -9,8 +9,8 @@ from time import perf_counter
 
 from validator.entries.reachable import reachable_nbytes
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against
+from validator.judge.keyed import KeyedCase
 
 _TIMES = 2  # as much as its entries take, a side may hold
 _RUNNING = 3  # looks one after the other, after which it is charged
@@ -24,7 +24,7 @@ class Memory:
         held: Bytes of tensors by side, as counted last.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: KeyedCase) -> None:
         self._case = case
         self.held: dict[str, int] = {}
         self._peak: dict[str, int] = {}

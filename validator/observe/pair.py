@@ -1,39 +1,24 @@
-"""Observes one shadowed pair: counts every operation, and hands it to whoever looks at its kind."""
+"""Observes one shadowed pair, whatever its shape: its counters, its clock, and what befalls both sides."""
 
 from __future__ import annotations
 
-import copy
-import sys
 import threading
+from abc import ABC, abstractmethod
 from time import perf_counter_ns
 from typing import Any, Protocol
 
 from reports.record import histogram
 from reports.record.records import Window
-from reports.record.words import STATE_LOOKS, Fault
+from reports.record.words import STATE_LOOKS
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
-from shadow.switch import HostPromises
-from validator.config import ValidationConfig
-from validator.device.looks import DeviceLooks
-from validator.device.queue import DeferredQueue
 from validator.judge import words
 from validator.judge.case import Case, Sink
-from validator.judge.charge import Finding, Place, against, of_nobody
-from validator.judge.counters import BATCH, ERROR
-from validator.judge.custody import Custody
-from validator.judge.examination import Examination
-from validator.judge.presence import Clear
-from validator.models.pools import covers
-from validator.observe.audits import Audits
-from validator.observe.handed_out import HandedOut
-from validator.observe.lookups import Lookups
+from validator.judge.counters import BATCH
 from validator.observe.running import interrupted
-from validator.observe.sets import Pending, Sets
 
-_BAD_KEY = "operations under keys that can't be told apart"
 _NO_ENTRY = "sets of what is no entry"
-_CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
+CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
 
 
 class Session(Sink, Protocol):
@@ -49,20 +34,15 @@ class Session(Sink, Protocol):
         """Register a deep copy of a pair."""
 
 
-class Pair:
+class Pair(ABC):
     """Observer of one shadowed pair.
 
     Args:
-        name: What the report calls it.
-        control: Trusted cache.
-        candidate: New cache.
-        primary: Whose answers the host receives.
-        config: Settings.
+        case: Both sides and what is known of them.
         session: Where it belongs.
-        promises: What the host promises about its own clears; None for everything.
 
     Attributes:
-        case: Both sides and what is known of them.
+        case: As given.
         counters: What was counted since the last window.
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
@@ -70,123 +50,115 @@ class Pair:
 
     """
 
-    def __init__(
-        self,
-        name: str,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        session: Session,
-        promises: HostPromises | None = None,
-    ) -> None:
-        queue = DeferredQueue(config.deferred)
-        self.name = name
-        self.case = case = Case(name, control, candidate, primary, config, session, queue.digest, promises)
-        # Each knows only those before it.
-        custody = Custody(case)
-        examination = Examination(case, custody)
-        self.looks = DeviceLooks(case, examination, queue)
-        self._handed_out = HandedOut(case, custody, self.looks)
-        self.audits = Audits(case, examination, self.looks, self._handed_out)
-        self.sets = Sets(case, examination, self.looks, self.audits)
-        self.lookups = Lookups(case, custody, self.looks, self._handed_out)
+    case: Case[Any]
+
+    def __init__(self, case: Case[Any], session: Session) -> None:
+        self.name = case.name
+        self.case = case
         self.lock: Any = threading.RLock()
         self.harness_ns = self.state_looks = 0
-        self._session = session
         self.counters = case.counters
+        self._session = session
         self._times = case.counters.times
-        self._env_num = case.env_num or sys.maxsize  # not said: any that comes
         self._began_ns = perf_counter_ns()
         self._drained_ns = 0  # of the harness's time, up to the last window
         self._windows = 0
         self._torn = False
-        self._unobserved: set[str] = set()
-        self._last_clear: tuple[str, int | None, list[int]] | None = None
-        if not case.in_place:
-            self.looks.begin()
+
+    # -- what each shape does -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def before(
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
+    ) -> Any:
+        """See an operation before either side does; see ``shadow.operation.Observer``."""
+
+    @abstractmethod
+    def observed(self, seen: Observation, token: Any) -> None:
+        """Count and judge one operation; ``token`` is what ``before`` returned."""
+
+    @abstractmethod
+    def audit(self) -> None:
+        """Look at everything that both sides hold."""
+
+    @abstractmethod
+    def copied(self, control: Any, candidate: Any) -> Pair:
+        """Register the observer of a deep copy, which begins with what the original holds."""
+
+    def advised(self, operation: Operation, env_id: int | None) -> None:  # noqa: B027  # mostly nothing to do
+        """Take note that a set passes more than key and entry."""
+
+    @abstractmethod
+    def unobserved(self, method: str) -> None:
+        """Take note that the host called a method of the primary that is no operation."""
+
+    def weights_updated(self) -> None:
+        """Take note that the weights moved."""
+        self.case.weight_version += 1
+        self.counters.coverage["weight_updates"] += 1
+
+    def episode_ended(self, env_id: int) -> None:
+        """Take note that an env's episode is over."""
+        self.case.episodes[env_id] += 1
+        self.counters.coverage["episodes"] += 1
+
+    def search_started(self) -> None:
+        """Take note that a search begins."""
+        self.case.searches += 1
+        self.counters.coverage["searches"] += 1
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Return what the record of this pair says of what both sides declare, and what had to be assumed."""
+
+    def look_before(self) -> None:  # noqa: B027  # of some shapes nothing has to be asked
+        """Look at what both sides hold before their first operation.
+
+        Raises:
+            ValueError: If they hold what can't be looked at.
+        """
+
+    def take_over(self) -> None:  # noqa: B027
+        """Take what both sides held before for what was stored; the pair is on record by now."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether something is launched on a device whose result is not here yet."""
+        return False
+
+    def flush(self) -> None:  # noqa: B027
+        """Wait for what is under way on a device."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can happen any more: the host let go of its cache, and all of it was looked at."""
+        return False
+
+    def close(self) -> None:  # noqa: B027
+        """Watch nothing any more: the session ends."""
+
+    def bytes_counted(self) -> dict[str, int]:
+        """Return what each side was counted to hold, in bytes, where it was."""
+        return {}
 
     # -- the observer's side ------------------------------------------------------------------------------------------
 
-    def before(
-        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
-    ) -> Pending | None:
-        """Digest what is about to be stored, and return it for ``observed``; audit what is about to be cleared."""
-        kind = operation.kind
-        if self._handed_out.watched:
-            self._handed_out.before_operation()
-        if kind == "set":
-            return self.sets.begin(entry, staged, regions)
-        if kind == "clear" and not self._torn:
-            self.audits.before_clear(operation.pool, env_id)
-        return None
-
-    def observed(self, seen: Observation, pending: Pending | None) -> None:
-        """Count and judge one operation; ``pending`` is what ``before`` returned."""
-        op_index, operation, env_id, key, _, _, _, _, control_ns, candidate_ns = seen
-        self.case.now = op_index + 1
-        _, kind, _, name = operation
-        if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
-            times = self._times[name]
-            times += (control_ns, candidate_ns)
-            if len(times) >= BATCH:
-                self.counters.sort_in(name)
-        if self._handed_out.watched:
-            self._handed_out.after_operation(op_index)
-        if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
-            self._bad_env(seen)
-        elif type(key) is not int and kind != "clear" and not words.can_be_told_apart(key):
-            self._bad_key(seen)
-        elif kind == "get":
-            self.lookups.got(seen)
-        elif kind == "set":
-            self._last_clear = None
-            self.sets.was_set(seen, pending)
-        else:
-            self._cleared(seen)
-        if not (op_index + 1) % _CHECK_CLOCK_EVERY:
-            self._look_at_the_clock()
-
-    def _look_at_the_clock(self) -> None:
-        config = self.case.config
-        if config.overhead_budget:
-            share = self.harness_ns / (perf_counter_ns() - self._began_ns)
-            kept = self.audits.keep_to_budget(share, config.overhead_budget)
-            if config.sample_lookups:
-                self.lookups.keep_to_budget(kept)
-        self._session.window(self, force=False)
+    def timed(self, name: str, control_ns: int, candidate_ns: int) -> None:
+        """Keep how long each side took for an operation, nanoseconds."""
+        times = self._times[name]
+        times += (control_ns, candidate_ns)
+        if len(times) >= BATCH:
+            self.counters.sort_in(name)
 
     def harness_failed(self, step: str, error: Exception) -> None:
         """Count a failure of the harness itself; such a run can't pass."""
         self.case.harness_failed(step, error)
-
-    def advised(self, operation: Operation, env_id: int | None) -> None:
-        """Judge a pool whose side goes by priorities by agreement, once the host passes some."""
-        if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
-            return  # it is judged as such
-        for side in self.case.sides:
-            model = side.model
-            if model.policy.kind == "priority" and not model.evicts_as_it_likes(operation.pool, env_id):
-                model.agree(operation.pool, env_id, keep=True)
-                model.pool(operation.pool, env_id).told_all = True
-                self.case.agreed = True
-                self.case.models_replaced()
 
     def passed_over(self, why: str) -> None:
         """Note that something was stored that can't be compared; such a run can't pass."""
         if not self.counters.dropped[_NO_ENTRY]:
             self.case.sink.event("no_entry", f"a set was not looked at: {why}")
         self.counters.dropped[_NO_ENTRY] += 1
-
-    def unobserved(self, method: str) -> None:
-        """Note that the host called a method of the primary that is no operation; what it holds is not known after."""
-        self.looks.flush()
-        if method not in self._unobserved:
-            self._unobserved.add(method)
-            told = "the primary alone was called, and what it held by then is judged by agreement until it is cleared"
-            self.case.sink.event("unobserved_call", f"{method}: {told}")
-        self.counters.coverage["calls that were not observed"] += 1
-        self.case.lose_track(self.case.primary)
 
     def torn(self, cut: BaseException) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
@@ -213,59 +185,12 @@ class Pair:
         side = self.case.primary if by_primary else self.case.secondary
         self.case.meddled(side.name, changed, words.LEFT_AS_IT_IS if by_primary else words.put_back(left))
 
-    def copied(self, control: Any, candidate: Any) -> Pair:
-        """Register the observer of a deep copy, which begins with what the original holds."""
-        fork = self._session.fork(self, control, candidate)
-        own, theirs = self.case, fork.case
-        for side, copied in zip(own.sides, theirs.sides, strict=True):
-            copied.model = copy.deepcopy(side.model)
-        if self.looks.begun:
-            fork.looks.begin()
-        theirs.ledger.begin_as(own.ledger)
-        theirs.weight_version, theirs.searches = own.weight_version, own.searches
-        theirs.episodes.update(own.episodes)
-        return fork
-
-    # -- life cycle ---------------------------------------------------------------------------------------------------
-
-    def weights_updated(self) -> None:
-        """Entries computed before are of an older version from here on."""
-        self._last_clear = None
-        self.audit()
-        self.case.weight_version += 1
-        self.counters.coverage["weight_updates"] += 1
-
-    def episode_ended(self, env_id: int) -> None:
-        """Nothing of this env may be alive any more."""
-        case = self.case
-        if case.promises.episode_end_clears:
-            self.audits.episode_ended(env_id, self._last_clear)
-        self._last_clear = None
-        if 0 <= env_id < self._env_num:
-            case.episodes[env_id] += 1
-        self.counters.coverage["episodes"] += 1
-
-    def search_started(self) -> None:
-        """The recurrent pool must be empty."""
-        self._last_clear = None
-        if self.case.promises.search_start_clears:
-            self.audits.search_started()
-        self.case.searches += 1
-        self.counters.coverage["searches"] += 1
-
-    def audit(self) -> None:
-        """Audit every live entry of both sides, unless an interrupt left them half-way."""
-        self.case.charge_early()
-        if not self._torn:
-            self.audits.audit_all()
-        self.looks.flush()
-
     def drain(self, t_s: float, last: bool = False) -> Window:
         """Return the window since the last one; the last one brings everything that waits."""
-        self.looks.flush()
+        self.flush()
         self.case.charge_early()
         held = {side.name: size for side in self.case.sides if (size := side.nbytes()) is not None}
-        held.update({f"{name}_counted": size for name, size in self.audits.memory.held.items()})
+        held.update({f"{name}_counted": size for name, size in self.bytes_counted().items()})
         self.counters.coverage[STATE_LOOKS] += self.state_looks
         self.state_looks = 0
         seq = self._windows
@@ -274,58 +199,3 @@ class Pair:
         self.counters.harness_ns, self._drained_ns = self.harness_ns - self._drained_ns, self.harness_ns
         with_latency = last or histogram.is_due(seq)
         return self.counters.drain(self.case.name, seq, t_s, held, sink.train_iter, sink.env_step, with_latency)
-
-    # -- judging ------------------------------------------------------------------------------------------------------
-
-    def _cleared(self, seen: Observation) -> None:
-        case, operation, env_id = self.case, seen.operation, seen.env_id
-        pool = operation.pool
-        case.ledger.recent.append((seen.op_index, operation.name, env_id, None, ""))
-        self.counters.coverage[operation.name.replace("clear.", "clears_")] += 1
-        case.referee.clears.append(Clear(seen.op_index, pool, env_id))
-        if pool in ("all", "init"):
-            wiped = [each for each, model in case.control.model.init.items() if len(model)]
-            self._last_clear = (operation.name, env_id, wiped)
-        errors = (seen.control_error, seen.candidate_error)
-        if errors == (None, None):
-            case.ledger.was_cleared(pool, env_id)
-        for side, error in zip(case.sides, errors, strict=True):
-            if error is None:
-                side.model.clear(pool, env_id, seen.op_index)
-                if case.agreed:
-                    case.models_replaced()
-                continue
-            charge = against(side, Finding(words.RAISED_ON_CLEAR, {"error": type(error).__name__}))
-            case.charge(charge, Place.of(seen), errors=errors)
-            for each, env, _ in side.model.pools():
-                if covers(pool, env_id, each, env):  # cleared or not: nobody can tell
-                    case.ledger.keys_part(side.name, each, env, None, charge)
-        if not self._torn:
-            self.audits.after_clear(pool, env_id)
-        self.looks.ship()
-
-    def _bad_env(self, seen: Observation) -> None:
-        case = self.case
-        if seen.operation.kind == "get":
-            self.counters.lookups[seen.operation.pool][ERROR] += 1
-        env_id, errors = seen.env_id, (seen.control_error, seen.candidate_error)
-        control, candidate = map(_did, errors)
-        facts = {"env_id": env_id, "env_num": case.env_num or "inf", "control": control, "candidate": candidate}
-        place = Place.of(seen if type(env_id) is int else seen._replace(env_id=None))
-        case.charge(of_nobody(words.ENV_OUT_OF_RANGE, facts, Fault.HOST), place, errors=errors)
-
-    def _bad_key(self, seen: Observation) -> None:
-        """Pass over an operation whose key no model can follow; where it did something, the run can't pass."""
-        case, kind, control, candidate = self.case, type(seen.key).__name__, seen.control_error, seen.candidate_error
-        if control is not None or candidate is not None:
-            facts = {"type": kind, "control": _did(control), "candidate": _did(candidate)}
-            charge = of_nobody(words.KEY_NOT_TOLD_APART, facts, Fault.HOST)
-            case.charge(charge, Place.of(seen._replace(key=None)), errors=(control, candidate))
-        if control is None or candidate is None:
-            self.counters.dropped[_BAD_KEY] += 1
-            if seen.operation.kind == "set":
-                case.agree(seen.operation.pool, seen.env_id)
-
-
-def _did(error: BaseException | None) -> str:
-    return "accepted it" if error is None else f"raised {type(error).__name__}"

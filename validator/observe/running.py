@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 from shadow.wrapper.both import Both
 from shadow.wrapper.clock import called
-from validator.judge.side import SideView
+from validator.judge.side import Side
+from validator.judge.side_view import SideView
 
 _LOOKS = {
-    function.__code__: name for name, function in vars(SideView).items() if isfunction(function) and name[0] != "_"
+    function.__code__: name
+    for name, function in {**vars(Side), **vars(SideView)}.items()
+    if isfunction(function) and name[0] != "_"
 }
 
 

@@ -14,11 +14,11 @@ from shadow.operation import Observation, Pool, make
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
 from validator.judge import words
-from validator.judge.case import Case
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.examination import Examination
+from validator.judge.keyed import KeyedCase
 from validator.judge.presence import not_stored
-from validator.judge.side import SideView
+from validator.judge.side_view import SideView
 from validator.models.stored import PoolModel, Stored
 from validator.observe.audits import Audits
 
@@ -43,7 +43,7 @@ class _Pool:
 class Sets:
     """What a pair makes of its sets."""
 
-    def __init__(self, case: Case, examination: Examination, looks: DeviceLooks, audits: Audits) -> None:
+    def __init__(self, case: KeyedCase, examination: Examination, looks: DeviceLooks, audits: Audits) -> None:
         self._case = case
         self._examination = examination
         self._looks = looks

@@ -8,11 +8,10 @@ from typing import Any
 
 from reports.record.records import Divergence
 from reports.record.words import Cause, Fault
-from shadow.wrapper.shadow_cache import ShadowCache
 from validator.config import ValidationConfig
-from validator.observe.held_before import held_before, read_in
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
+from validator.shapes import find
 
 _LOOK_FIRST = 1  # of each kind: what is planted is done every time, and looking at generators takes its time
 
@@ -42,11 +41,11 @@ class Trial:
         self.failures: list[Exception] = []
         self.operations = 0
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
-        self.pair = Pair("trial", control, candidate, primary, config, self)
-        held = held_before(self.pair.case)
-        if held is not None:
-            read_in(self.pair.case, held)
-        self.cache = ShadowCache(control, candidate, self.pair, primary, config.seed, look_first=_LOOK_FIRST)
+        self._shape = find(control)
+        self.pair = self._shape.pair("trial", control, candidate, primary, config, self, None)
+        self.pair.look_before()
+        self.pair.take_over()
+        self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, _LOOK_FIRST)
 
     def play(self, stream: Iterable[Step]) -> None:
         """Play a stream through both sides."""
@@ -82,4 +81,4 @@ class Trial:
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Copies are not observed here."""
-        return Pair("trial-copy", control, candidate, pair.case.primary.name, pair.case.config, self)
+        return self._shape.pair("trial-copy", control, candidate, pair.case.primary.name, pair.case.config, self, None)

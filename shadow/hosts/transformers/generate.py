@@ -126,6 +126,6 @@ def _refuse_full_graph(generation_config: Any, cache: Any) -> None:
     compiled = getattr(generation_config, "compile_config", None)
     if getattr(compiled, "fullgraph", False) and getattr(cache, "is_compileable", False):
         raise Unsupported(
-            "kv-lockstep can't watch a cache inside a model that is compiled with fullgraph=True, since what it compares "
-            "depends on data: compile with fullgraph=False, which takes about three times as long and is watched"
+            "kv-lockstep can't watch a cache inside a model that is compiled with fullgraph=True, since what "
+            "it compares depends on data: compile with fullgraph=False, which is watched"
         )

@@ -154,9 +154,7 @@ def _give_class(primary: Any, door: Door) -> None:
     """Make a cache one of a subclass of its own class, whose methods are the watched ones."""
     own = door.own
     methods: dict[str, Any] = {
-        name: made
-        for name, made in _METHODS.items()
-        if name not in OPERATIONS or callable(getattr(own, name, None))
+        name: made for name, made in _METHODS.items() if name not in OPERATIONS or callable(getattr(own, name, None))
     }
     body = {"__slots__": (), "__module__": own.__module__, "__qualname__": own.__qualname__, "__doc__": own.__doc__}
     try:

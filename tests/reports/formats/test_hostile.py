@@ -152,6 +152,7 @@ def test_a_word_of_no_closed_list_is_refused_wherever_one_is_expected(path: Path
                 assert run.problems, place
                 n_refused += 1
                 if place == ("divergences",):
+                    assert any("is no dimension|cause|fault" in problem for problem in run.problems)
                     page = render(run, judge([run]))
                     assert "onload" not in {attribute for _, attribute, _ in Elements(page).found}
         write_sealed(path, name, lines)

@@ -8,13 +8,14 @@ import pytest
 
 from reports.record.histogram import is_due
 from reports.record.totals import fold
+from shadow.wrapper.doors.pools import OPERATIONS
 from tests.guards import guards
 from tests.reports.records_for_tests import window
 from validator.judge.counters import Counters
 
 
 def test_latencies_that_wait_are_in_the_next_window_that_has_some() -> None:
-    counters = Counters()
+    counters = Counters(OPERATIONS)
     counters.times["get.init"] += (1000, 2000)
     first = counters.drain("c", 0, 1.0, {}, 0, 0, with_latency=False)
     counters.times["set.init"] += (1000, 2000)
@@ -32,7 +33,7 @@ def test_latencies_that_wait_are_in_the_next_window_that_has_some() -> None:
 @guards("validator/judge/counters.py", "self._before = self._ops_ever()", "self._before = dict.fromkeys(_NAMES, 0)")
 @pytest.mark.parametrize("with_latency", [False, True])
 def test_operations_are_counted_in_their_own_window_alone(with_latency: bool) -> None:
-    counters = Counters()
+    counters = Counters(OPERATIONS)
     windows = []
     for seq, count in enumerate((1, 2, 0, 3)):
         counters.times["get.init"] += (1000, 2000) * count

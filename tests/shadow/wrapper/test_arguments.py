@@ -13,7 +13,7 @@ import torch
 from shadow.entry import Cache, KeysValues, leaves
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from shadow.wrapper.shadow_cache import ShadowCache
+from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import foreign_entry, make_entry
 from tests.shadow.observers import Recorder

@@ -10,7 +10,7 @@ import pytest
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from shadow.wrapper.shadow_cache import ShadowCache
+from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, make_entry
 from tests.shadow.observers import Recorder

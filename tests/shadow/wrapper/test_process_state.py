@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from shadow.operation import OPERATIONS
 from shadow.wrapper import process_state
 from shadow.wrapper.both import LOOK_EVERY, LOOK_FIRST, MODES_EVERY
+from shadow.wrapper.doors.pools import OPERATIONS, ShadowCache
 from shadow.wrapper.process_state import EVERYTHING, MODES, changed, put_back, state
-from shadow.wrapper.shadow_cache import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import make_entry
 from tests.shadow.observers import Recorder

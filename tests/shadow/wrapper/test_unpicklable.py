@@ -17,7 +17,7 @@ from tests.validator.sessions import open_session
 from tests.validator.trials import legacy, manager
 
 
-@guards("shadow/wrapper/shadow_cache.py", "class ShadowCache(Unpicklable, Likeness):", "class ShadowCache(Likeness):")
+@guards("shadow/wrapper/doors/pools.py", "class ShadowCache(Unpicklable, Likeness):", "class ShadowCache(Likeness):")
 def test_pickling_says_why_not_and_what_to_do(tmp_path: Path) -> None:
     with open_session(tmp_path) as lockstep:
         cache = lockstep.shadow(control=legacy(), candidate=manager())

@@ -24,7 +24,7 @@ from reports.record.words import Cause, Fault, Outcome, Verdict
 from shadow.entry import leaves
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
-from shadow.wrapper.shadow_cache import ShadowCache
+from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 from tests.validator.device.devices import on, on_cuda, on_device
@@ -97,7 +97,7 @@ def test_a_lookup_is_counted_once_and_only_when_its_result_is_here() -> None:
     assert charged(run) == []
 
 
-@guards("validator/observe/pair.py", "self.looks.flush()\n        self.case.charge_early()\n        held", "held")
+@guards("validator/observe/pair.py", "self.flush()\n        self.case.charge_early()\n        held", "held")
 def test_a_window_waits_for_its_lookups() -> None:
     run = late_trial(manager(), manager())
     run.cache.set_init_cache(0, 1, make_entry(1))

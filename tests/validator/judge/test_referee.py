@@ -115,8 +115,8 @@ def test_an_entry_the_quirk_kept_back_lets_a_hierarchical_lookup_answer_another_
 
 @guards(
     "validator/observe/lookups.py",
-    'if pool == "hierarchical" and (one is None or one.pool != "init"):',
-    'if pool == "hierarchical":',
+    "and (one is None or one.pool != case.places.searched[pool][0])",
+    "",
 )
 def test_a_lookup_that_goes_on_to_the_recurrent_pool_is_counted_as_one_of_both() -> None:
     run = trial(manager(config(4)), manager(config(4)))
@@ -169,7 +169,7 @@ class WrongOnce(DictCache):
         return 0
 
 
-@guards("validator/judge/case.py", " or not self._repaired(side, expected):", " or True:")
+@guards("validator/judge/keyed.py", " or not self._repaired(side, expected):", " or True:")
 def test_a_wrong_value_of_the_secondary_is_mended_and_charged_once() -> None:
     candidate = WrongOnce()
     run = trial(manager(), candidate)
@@ -733,7 +733,7 @@ def test_what_both_sides_refuse_to_store_is_the_hosts_fault() -> None:
     assert charged(run) == [(Cause.RAISED, Fault.HOST)]
 
 
-@guards("validator/observe/pair.py", "self._bad_env(seen)", "pass")
+@guards("validator/observe/keyed_pair.py", "self._bad_env(seen)", "pass")
 @pytest.mark.parametrize("env_id", [-1, 2, 99])
 @pytest.mark.parametrize("verb", ["get", "set", "hierarchical", "clear"])
 def test_an_env_out_of_range_is_the_hosts_fault(env_id: int, verb: str) -> None:

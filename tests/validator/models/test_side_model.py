@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from validator.models.bounded import BoundedModel
 from validator.models.legacy_ring import LegacyRingModel
 from validator.models.side_model import SideModel
 from validator.models.stored import Reason, Stored, Version
+from validator.shapes.pools import PoolsShape
 
 KEYS = "ABC"
 PROGRAM_STEPS = [*(f"set {key}" for key in KEYS), *(f"get {key}" for key in KEYS), "clear"]
@@ -244,7 +246,8 @@ def test_rebase_accepts_what_a_side_was_found_to_hold(make: Any) -> None:
 
 
 def side(kind: Any = "fifo") -> SideModel:
-    return SideModel(CachePolicy(kind, CacheCapacities(init=2, recur=2, wm=1)), 2)
+    sizes = CacheCapacities(init=2, recur=2, wm=1)
+    return SideModel(CachePolicy(kind, sizes), PoolsShape.places, asdict(sizes), 2)
 
 
 def put(model: SideModel, pool: Any, env_id: int | None, key: int, number: int) -> None:

@@ -20,8 +20,8 @@ PRIMARIES = ("control", "candidate")
 # Entries that nobody reads again
 
 
-@guards("validator/observe/pair.py", "self._last_clear = None\n        self.audit()", "self._last_clear = None")
-@guards("validator/observe/pair.py", "self.audits.before_clear(operation.pool, env_id)", "pass")
+@guards("validator/observe/keyed_pair.py", "self._last_clear = None\n        self.audit()", "self._last_clear = None")
+@guards("validator/observe/keyed_pair.py", "self.audits.before_clear(operation.pool, env_id)", "pass")
 @guards(
     "validator/judge/examination.py",
     "if found is not None and side.digest(found) == stored.digest:\n            return None\n        if self",
@@ -122,7 +122,7 @@ class Forgets(Open):
 
 
 @guards(
-    "validator/judge/side.py",
+    "validator/judge/side_view.py",
     "return found is None or (type(found) is Unreadable and self._refused_to_show(found))",
     "return False",
 )
@@ -235,7 +235,7 @@ def test_a_key_that_should_be_gone_is_found_by_the_audit_alone() -> None:
     assert set(charged(run)) == {(Cause.CAPACITY_OFF, Fault.CANDIDATE)}
 
 
-@guards("validator/observe/pair.py", "self.audits.after_clear(pool, env_id)", "pass")
+@guards("validator/observe/keyed_pair.py", "self.audits.after_clear(pool, env_id)", "pass")
 def test_a_clear_that_is_forgotten_is_found_right_after_it() -> None:
     class Forgetful(Open):
         def clear_recur_cache(self) -> None:
@@ -461,8 +461,8 @@ def test_an_episode_end_that_cleared_its_env_is_right() -> None:
 
 @guards(
     "validator/observe/audits.py",
-    "if left:\n            self._charge_host(words.EPISODE",
-    "if False:\n            self._charge_host(words.EPISODE",
+    "if left:\n                self._charge_host(words.EPISODE",
+    "if False:\n                self._charge_host(words.EPISODE",
 )
 def test_an_episode_end_that_left_entries_alive_is_charged_to_the_host() -> None:
     run = filled(trial(legacy(), manager()))
@@ -514,8 +514,8 @@ def test_an_episode_end_of_an_unknown_env_is_survived() -> None:
 
 @guards(
     "validator/observe/audits.py",
-    "if left:\n            self._charge_host(words.SEARCH",
-    "if False:\n            self._charge_host(words.SEARCH",
+    "if left:\n                self._charge_host(words.SEARCH",
+    "if False:\n                self._charge_host(words.SEARCH",
 )
 def test_a_search_that_did_not_clear_is_charged_to_the_host() -> None:
     run = filled(trial(legacy(), manager()))

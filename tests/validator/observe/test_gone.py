@@ -72,7 +72,7 @@ def test_between_audits_one_is_asked_for_now_and_then() -> None:
     assert charged(run)
 
 
-@guards("validator/judge/side.py", "or self.model.policy.misses_count:", "or False:")
+@guards("validator/judge/side_view.py", "or self.model.policy.misses_count:", "or False:")
 def test_a_side_whose_misses_count_is_not_asked_for_what_is_gone() -> None:
     kept = NeverEvicts()
     kept.misses_count = True

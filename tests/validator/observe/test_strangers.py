@@ -152,7 +152,7 @@ def test_long_keys_that_begin_alike_are_told_apart() -> None:
     assert key_text(2**80) == str(2**80), "no 64 bits hold it"
 
 
-@guards("validator/observe/pair.py", "            self._bad_key(seen)\n", "            pass\n")
+@guards("validator/observe/keyed_pair.py", "            self._bad_key(seen)\n", "            pass\n")
 @pytest.mark.parametrize(
     ("key", "met"),
     [

@@ -40,7 +40,7 @@ def _process_state_is_put_back() -> Any:
 @guards("validator/judge/values.py", "return foreign(owner, asked, env_id, expected.key)", "pass")
 @guards(
     "validator/judge/values.py",
-    'if owner.pool == "init" and env_id is not None and owner.env_id != env_id:',
+    "if None not in (owner.env_id, env_id) and owner.env_id != env_id:",
     "if False:",
 )
 @guards(
@@ -73,7 +73,7 @@ def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: st
 
 
 @guards("validator/judge/roots.py", "if known is not None:", "if False:")
-@guards("validator/judge/case.py", "model.rebase(stored.key, None)", "pass")
+@guards("validator/judge/keyed.py", "model.rebase(stored.key, None)", "pass")
 @pytest.mark.parametrize(
     "name",
     [

@@ -1,29 +1,33 @@
-"""The lockstep wrapper: one cache to the host, two underneath."""
+"""The door of a cache of four pools, LightZero's: one cache to the host, two underneath."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from typing import Any
+from typing import Any, Final
 
-from shadow.operation import (
-    CLEAR_ALL,
-    CLEAR_INIT,
-    CLEAR_INIT_ENV,
-    CLEAR_RECUR,
-    GET_HIERARCHICAL,
-    GET_INIT,
-    GET_RECUR,
-    GET_WM,
-    SET_INIT,
-    SET_RECUR,
-    SET_WM,
-    Observer,
-)
+from shadow.operation import Observer, Operation
 from shadow.wrapper.both import LOOK_FIRST, Both
 from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.likeness import Likeness
 from shadow.wrapper.unpicklable import Unpicklable
+
+GET_INIT: Final = Operation("get_init_cache", "get", "init", "get.init")
+GET_RECUR: Final = Operation("get_recur_cache", "get", "recur", "get.recur")
+GET_WM: Final = Operation("get_wm_cache", "get", "wm", "get.wm")
+GET_HIERARCHICAL: Final = Operation("hierarchical_get", "get", "hierarchical", "get.hierarchical")
+SET_INIT: Final = Operation("set_init_cache", "set", "init", "set.init")
+SET_RECUR: Final = Operation("set_recur_cache", "set", "recur", "set.recur")
+SET_WM: Final = Operation("set_wm_cache", "set", "wm", "set.wm")
+CLEAR_ALL: Final = Operation("clear_all", "clear", "all", "clear.all")
+CLEAR_INIT: Final = Operation("clear_init_caches", "clear", "init", "clear.init")
+CLEAR_INIT_ENV: Final = Operation("clear_init_cache", "clear", "init", "clear.init_env")
+CLEAR_RECUR: Final = Operation("clear_recur_cache", "clear", "recur", "clear.recur")
+
+OPERATIONS: Final = (
+    *(GET_INIT, GET_RECUR, GET_WM, GET_HIERARCHICAL, SET_INIT, SET_RECUR, SET_WM),
+    *(CLEAR_ALL, CLEAR_INIT, CLEAR_INIT_ENV, CLEAR_RECUR),
+)
 
 
 class ShadowCache(Unpicklable, Likeness):
@@ -71,7 +75,9 @@ class ShadowCache(Unpicklable, Likeness):
         self._lock = observer.lock
         # What is hot is in a plain object: looking up attributes of one that passes them on is slow.
         self._look_first = look_first
-        self._both = Both(self._primary, self._secondary, observer, self._control_is_primary, seed, look_first)
+        self._both = Both(
+            self._primary, self._secondary, observer, self._control_is_primary, OPERATIONS, seed, look_first
+        )
         self._run = self._both.run
         tell_in_children(self)
         self._made = True  # from here on what the host sets is the primary's

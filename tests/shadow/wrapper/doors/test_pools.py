@@ -19,9 +19,8 @@ from shadow.entry import leaves
 from shadow.interface import CacheStore
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
-from shadow.operation import OPERATIONS
 from shadow.wrapper.both import LOOK_EVERY, LOOK_FIRST
-from shadow.wrapper.shadow_cache import ShadowCache
+from shadow.wrapper.doors.pools import OPERATIONS, ShadowCache
 from tests.guards import guards
 from tests.shadow.cache_contract import CacheContract
 from tests.shadow.entries import assert_equal_entries, make_entry, snapshot

@@ -1,16 +1,17 @@
-"""What both sides promise: how large they are, and whom they evict."""
+"""What two caches of four pools promise: how large they are, and whom they evict."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from operator import index
 from typing import Any, get_args
 
 from shadow.interface import CacheCapacities, CachePolicy, PolicyKind, offered, read_field
 from validator.judge import words
+from validator.judge.shape import Promised
 from validator.judge.side import Report, Unreadable, tried
 
 _UNDECLARED = CachePolicy("undeclared", CacheCapacities(0, 0, 0), live_results=None)
@@ -18,7 +19,7 @@ _SIZES = ("num_simulations", "max_cache_size", "game_segment_length", "cache_cap
 _MOST_ENVS = 1 << 20  # of which a model is made each
 
 
-def policies(control: Any, candidate: Any, report: Report) -> tuple[CachePolicy, CachePolicy, int | None, list[str]]:
+def promised(control: Any, candidate: Any, report: Report) -> Promised:
     """Find out what both sides promise.
 
     The kind of eviction is what each side declares. The capacities are one yardstick for both: what the shared config
@@ -31,8 +32,7 @@ def policies(control: Any, candidate: Any, report: Report) -> tuple[CachePolicy,
         report: Told of a side that raises, or answers what can't be, when it is asked for any of this.
 
     Returns:
-        Policy of the control, of the candidate, number of envs if either says it, and what had to be assumed, one
-        sentence each.
+        What both promise.
     """
     sides = {"control": control, "candidate": candidate}
     asks = {name: partial(_asked, name, cache, report) for name, cache in sides.items()}
@@ -58,7 +58,8 @@ def policies(control: Any, candidate: Any, report: Report) -> tuple[CachePolicy,
         elif policy.capacities != wanted:
             assumed.append(f"{name} declares {policy.capacities}, but {wanted} is what both are held to")
         found.append(policy if wanted is None or policy.kind == "undeclared" else replace(policy, capacities=wanted))
-    return found[0], found[1], envs, assumed
+    sizes = tuple(asdict(policy.capacities) for policy in found)
+    return Promised(found[0], found[1], (sizes[0], sizes[1]), envs, assumed)
 
 
 def _asked(name: str, cache: Any, report: Report, what: str, question: Callable[[Any], Any]) -> Any:

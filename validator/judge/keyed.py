@@ -1,0 +1,156 @@
+"""The case of one pair of keyed caches: their models, and how both sides are brought back into agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reports.record.words import Cause, Dimension
+from shadow.entry import KeysValues
+from shadow.operation import Pool
+from shadow.outside import from_outside
+from shadow.switch import HostPromises
+from validator.config import ValidationConfig
+from validator.judge import words
+from validator.judge.case import Case, Sink
+from validator.judge.charge import Charge, Place
+from validator.judge.referee import Referee
+from validator.judge.shape import KeyedShape
+from validator.judge.side_view import Digests, SideView
+from validator.models.side_model import SideModel
+from validator.models.stored import Stored
+
+_OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)  # after which the sides hold different ones
+
+
+class KeyedCase(Case[SideView]):
+    """What is known of one pair of keyed caches.
+
+    Args:
+        name: What the report calls it.
+        shape: The shape of both.
+        control: Trusted cache.
+        candidate: New cache.
+        primary: Whose answers the host receives.
+        config: Settings.
+        sink: Where what is found goes.
+        digest: Digests the leaves of an entry, wherever they lie.
+        promises: What the host promises about its own clears; None for everything.
+
+    Attributes:
+        one_store: Sides and pools that are known to be kept in one store with another pool, and the charge for it.
+        in_place: Whether dense entries of host memory are looked at where they lie.
+        agreed: Whether a pool of a side that declares something was ever judged by agreement.
+        models_replaced: Called where the models of pools may have become others; of ``Sets``.
+
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: KeyedShape,
+        control: Any,
+        candidate: Any,
+        primary: str,
+        config: ValidationConfig,
+        sink: Sink,
+        digest: Digests,
+        promises: HostPromises | None = None,
+    ) -> None:
+        super().__init__(name, config, sink, shape.places, shape.operations, promises)
+        promised = shape.promised(control, candidate, self)
+        self.env_num, self.assumed = promised.env_num, promised.assumed
+        one, other = (
+            SideView(name, cache, SideModel(policy, shape.places, sizes, self.env_num), digest, shape.reader, self)
+            for name, cache, policy, sizes in (
+                ("control", control, promised.control, promised.sizes[0]),
+                ("candidate", candidate, promised.candidate, promised.sizes[1]),
+            )
+        )
+        self.between(one, other, primary)
+        self.referee = Referee(self.control, self.candidate, self.tolerance, self.ledger)
+        self.in_place = config.deferred != "always"
+        self.agreed = False
+        self.models_replaced: Callable[[], None] = lambda: None
+        self.one_store: dict[tuple[str, Pool, int | None], Charge] = {}
+
+    def evicted(self, side: SideView) -> None:
+        """Count an entry that gave way."""
+        self.counters.coverage[side.evictions] += 1
+        if side is self.candidate:
+            self.counters.coverage["evictions"] += 1
+
+    def agree(self, pool: Pool, env_id: int | None) -> None:
+        """Judge a pool of both sides by agreement until it is cleared: it may hold what no set explains."""
+        for side in self.sides:
+            side.model.agree(pool, env_id, keep=True)
+        self.agreed = True
+        self.models_replaced()
+
+    def lose_track(self, side: SideView) -> None:
+        """Take it that nobody knows what a side holds, of any pool, until it is set again or cleared."""
+        for pool, env_id, _ in side.model.pools():
+            side.model.agree(pool, env_id, keep=False)
+        self.agreed = True
+        self.models_replaced()
+
+    def repair(
+        self, side: SideView, charge: Charge, pool: Pool, env_id: int | None, key: int, expected: Stored | None
+    ) -> None:
+        """Bring both sides into agreement again after a charge against one, or note that they are apart.
+
+        A secondary that answers wrong values under a live key is given the right ones of the primary. Everything else
+        (the primary itself, keys that should be gone and can't be deleted through the interface, rings) stays as it is
+        and is known to be apart.
+
+        Args:
+            side: The side at fault.
+            charge: The charge.
+            pool: Pool where it happened; never ``hierarchical``.
+            env_id: Environment, or None.
+            key: Key.
+            expected: What the side should hold there, or None.
+        """
+        if charge.cause is Cause.ONE_STORE:
+            return
+        if charge.dimension in _OTHER_KEYS:
+            self.ledger.set_keys_apart(pool, env_id, charge)
+        if expected is None or side is self.primary or not self._repaired(side, expected):
+            self.ledger.set_apart(side.name, pool, env_id, key, charge)
+
+    def follow(self, charge: Charge, place: Place) -> None:
+        """Note what follows from a charge beyond the key that it was raised at."""
+        side = next((side for side in self.sides if side.fault is charge.fault), None)
+        facts = charge.finding.facts
+        if side is None:
+            return
+        if charge.finding.kind is words.ONE_STORE:
+            for pool, env_id in (facts["pool"], facts["other_pool"]):
+                self.ledger.keys_part(side.name, pool, env_id, None, charge)
+        elif charge.finding.kind is words.CLEARED_TOO_MUCH:
+            pool, env_id = facts["pool"]
+            model = side.model.pool(pool, env_id)
+            for stored in [each for each in model.live() if each.op_index < facts["op"] and each.key != place.key]:
+                if side.read(pool, env_id, stored.key) is None:
+                    model.rebase(stored.key, None)  # it went with that clear: no defect of its own
+
+    def _repaired(self, side: SideView, expected: Stored) -> bool:
+        """Give a side the entry that the other one holds, and tell whether it then holds what it should."""
+        pool, env_id, key = expected.pool, expected.env_id, expected.key
+        right = self.other(side).intact(expected)
+        if right is None or side.model.policy.kind in ("legacy_ring", "legacy_dict"):  # there a set shifts ages
+            return False
+        try:
+            held_before = side.read(pool, env_id, key) is not None
+            copy = KeysValues.empty_like(right)
+            copy.copy_from(right)
+            side.reader.set(pool, env_id, key, copy)
+            if not held_before:
+                model = side.model.pool(pool, env_id)
+                model.rebase(key, None)  # it comes back as the youngest
+                model.set(key, expected)
+            return side.intact(expected) is not None
+        except BaseException as raised:  # whatever a broken side raises: it stays apart, and is known to
+            if from_outside(raised):
+                raise
+            return False
