@@ -13,7 +13,7 @@ from validator.entries.compare import numbers
 from validator.judge import words
 from validator.judge.charge import Finding
 from validator.judge.words import Kind
-from validator.models.appended import AppendedModel, Source, digests, zero_digest
+from validator.models.appended import AppendedModel, Source, zero_digest
 
 _LOOKED_UP = 512  # wrong vectors that are looked up; they tell what the others are
 _COARSER = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
@@ -105,8 +105,3 @@ def _how_changed(found: Tensor, right: Tensor, row: int, column: int) -> Kind:
             return words.ROUNDED_THERE
     near = (one - other).abs().amax() <= _NEAR * other.abs().amax()
     return words.ROUNDED_THERE if bool(near) else words.NEVER_APPENDED
-
-
-def found_in(tensors: tuple[Tensor, Tensor], begin: int, end: int) -> Any:
-    """Digest columns of keys and values: ``(2, rows, columns)``."""
-    return np.stack([digests(tensor[:, :, begin:end]) for tensor in tensors])

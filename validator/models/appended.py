@@ -16,6 +16,7 @@ from torch import Tensor
 from xxhash import xxh3_64_intdigest
 
 _MOST_BEFORE = 4  # states of a layer that are remembered from before a crop, a reset and the like
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ROOM = 64  # positions that a table has room for at first
 
 
@@ -79,6 +80,10 @@ class Table:
         """Return the digests ``(2, rows, end - begin)`` of positions."""
         return self._cells[:, :, begin:end]
 
+    def holds(self, part: int, begin: int, found: Any) -> bool:
+        """Tell whether digests ``(rows, positions)`` of one part, from a position on, are those that were appended."""
+        return bool((self._cells[part, :, begin : begin + found.shape[1]] == found).all())
+
     def crop(self, length: int) -> None:
         """Drop what lies at and behind a position."""
         self._remember("crop")
@@ -132,30 +137,37 @@ class AppendedModel:
         return found
 
 
-def digests(states: Tensor) -> Any:
-    """Digest ``(rows, heads, positions, head_dim)``: one hash of 64 bits per row and position, over all heads.
+def bits(states: Tensor, begin: int = 0, end: int | None = None) -> Any:
+    """Return the bits of some positions of ``(rows, heads, positions, head_dim)`` as an array of whole numbers."""
+    if states.requires_grad:
+        states = states.detach()
+    if states.device.type != "cpu":
+        return bits(states[:, :, begin:end].cpu())
+    return states.view(_INTEGERS[states.element_size()]).numpy()[:, :, begin:end]
+
+
+def digests(found: Any) -> Any:
+    """Digest the bits of keys or values: one hash of 64 bits per row and position, over all heads.
 
     Args:
-        states: Keys or values on any device, of any dtype; a row and position is hashed by its bytes.
+        found: Array ``(rows, heads, positions, head_dim)``.
 
     Returns:
         Array of whole numbers ``(rows, positions)``.
     """
-    rows, _, positions, _ = states.shape
-    if not positions or not rows:
-        return np.zeros((rows, positions), np.uint64)
-    flat = states.detach().transpose(1, 2).contiguous().cpu()
-    if flat.is_complex():
-        flat = torch.view_as_real(flat)
-    lines = flat.reshape(rows * positions, -1).view(torch.uint8).numpy()
-    return np.fromiter(map(xxh3_64_intdigest, lines), np.uint64, len(lines)).reshape(rows, positions)
+    rows, _, positions, _ = found.shape
+    lines = np.ascontiguousarray(found.transpose(0, 2, 1, 3)).reshape(rows * positions, -1)
+    hashed = np.fromiter((xxh3_64_intdigest(line) for line in lines), np.uint64, len(lines))
+    return hashed.reshape(rows, positions)
 
 
 def both_digests(keys: Tensor, values: Tensor) -> Any:
-    """Digest keys and values: ``(2, rows, positions)``."""
-    return np.stack((digests(keys), digests(values)))
+    """Digest keys and values of the same positions: ``(2, rows, positions)``."""
+    found = np.empty((2, keys.shape[0], keys.shape[2]), np.uint64)
+    found[0], found[1] = digests(bits(keys)), digests(bits(values))
+    return found
 
 
 def zero_digest(width: int, dtype: torch.dtype) -> int:
     """Return the digest of a vector of so many zeros over all heads."""
-    return int(digests(torch.zeros(1, 1, 1, width, dtype=dtype))[0, 0])
+    return int(digests(bits(torch.zeros(1, 1, 1, width, dtype=dtype)))[0, 0])

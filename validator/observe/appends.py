@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from shadow.memory.buffers import Leaf
@@ -14,13 +14,12 @@ from validator.judge import words
 from validator.judge.charge import Finding, Place, against
 from validator.judge.columns import misplaced
 from validator.judge.counters import DIFFER, EQUAL, ERROR
-from validator.models.appended import Table, both_digests, digests
+from validator.models.appended import Table, bits, both_digests, digests
 from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide, stamp
 from validator.observe.standing import Region, Standing, States
 
-_SHARE = 8  # of the rows and positions held, how many are looked at again at each append
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_SHARE = 16  # of the rows and positions held, how many are looked at again at each append
 
 
 class Pending(NamedTuple):
@@ -31,7 +30,8 @@ class Pending(NamedTuple):
         seen: Positions by then.
         states: Keys and values as the primary gets them.
         staged: The secondary's own.
-        digests: Of what is appended.
+        bits: Of what is appended, keys and values.
+        digests: Of the same, ``(2, rows, positions)``.
         versions: Of the four tensors.
         announced: Columns and offset that each side announced, control first.
     """
@@ -40,6 +40,7 @@ class Pending(NamedTuple):
     seen: int
     states: States
     staged: States
+    bits: tuple[Any, Any]
     digests: Any
     versions: tuple[Any, ...]
     announced: tuple[tuple[int, int] | None, ...]
@@ -71,7 +72,10 @@ class Appends:
             for side in case.sides
         )
         versions = tuple(map(stamp, (*states, *staged)))
-        return Pending(table, table.length, states, staged, both_digests(*staged), versions, announced)
+        given = bits(staged[0]), bits(staged[1])
+        hashed = np.empty((2, *given[0].shape[::2]), np.uint64)
+        hashed[0], hashed[1] = map(digests, given)
+        return Pending(table, table.length, states, staged, given, hashed, versions, announced)
 
     def appended(self, seen: Observation, layer: int, pending: Pending) -> None:
         """Judge what both sides answered."""
@@ -104,40 +108,35 @@ class Appends:
 
     def _as_appended(self, layer: int, pending: Pending, answers: tuple[Any, Any], everything: bool) -> bool:
         """Tell whether both sides answer what was appended: what is new, and a share of the rest or all of it."""
-        table, before = pending.table, pending.seen
+        table, before, turn = pending.table, pending.seen, self._turn.get(layer, 0)
         end, need = table.length, self._standing.needed(layer, before)
-        if everything:
-            begin, until = need, before
-        else:
-            share = max(1, _SHARE // table.rows)
-            begin = max(need, self._turn.get(layer, 0))
-            if begin >= before:
-                begin = need
-            until = min(begin + share, before)
-            self._turn[layer] = until
-        for part in (0, 1):
-            picked = []
-            for announced, answer in zip(pending.announced, answers, strict=True):
-                if announced is None or type(answer) not in (tuple, list) or len(answer) != 2:
-                    return False
-                length, offset = announced
-                tensor = answer[part]
+        which, begin = turn & 3, max(turn >> 2, need)  # the share: some positions of one part of one side
+        until = before if everything else min(begin + max(1, _SHARE // table.rows), before)
+        for number, (announced, answer) in enumerate(zip(pending.announced, answers, strict=True)):
+            if announced is None or type(answer) not in (tuple, list) or len(answer) != 2:
+                return False
+            length, offset = announced
+            if offset > need or offset + length < end:
+                return False
+            for part, tensor, given in zip((0, 1), answer, pending.bits, strict=True):
                 if not isinstance(tensor, Tensor) or tensor.ndim != 4 or tensor.shape[2] != length:
                     return False
-                if offset > need or offset + length < end:
+                if tensor.dtype is not pending.staged[part].dtype:
                     return False
-                new = tensor[:, :, before - offset : end - offset]
-                if until > begin:
-                    new = torch.cat((tensor[:, :, begin - offset : until - offset], new), 2)
-                picked.append(new.detach())
-            one, other = picked
-            if one.dtype is not pending.staged[part].dtype or not _same_bits(one, other):
-                return False
-            found, held = digests(one), until - begin
-            if (found[:, :held] != table.expected(begin, until)[part]).any():
-                return False
-            if (found[:, held:] != table.expected(before, end)[part]).any():
-                return False
+                found = bits(tensor) if tensor.device.type == "cpu" else bits(tensor, 0, end - offset)
+                new = found[:, :, before - offset : end - offset]
+                if new.shape != given.shape or not (new == given).all():
+                    return False
+                if everything:
+                    held = found[:, :, need - offset : before - offset]
+                    if not table.holds(part, need, digests(held)):
+                        return False
+                elif which == 2 * number + part and begin < until:
+                    held = found[:, :, begin - offset : until - offset]
+                    if not table.holds(part, begin, digests(held)):
+                        return False
+        if not everything:
+            self._turn[layer] = until << 2 | which if until < before else (which + 1) & 3
         return True
 
     def _examine(self, seen: Observation, layer: int, pending: Pending, answers: tuple[Any, Any]) -> None:
@@ -226,7 +225,7 @@ class Appends:
             if stamp(tensor) == version and version is not None:
                 continue
             part = index % 2
-            if (digests(tensor) == pending.digests[part]).all():
+            if (digests(bits(tensor)) == pending.digests[part]).all():
                 continue
             side = case.primary if index < 2 else case.secondary
             finding = Finding(words.APPENDED_EDITED, {"part": ("keys", "values")[part], "layer": layer})
@@ -244,12 +243,3 @@ def _reference(begin: int, other: Region | None) -> States | None:
         return None
     (keys, values), there = other
     return keys[:, :, begin - there :], values[:, :, begin - there :]
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or one.dtype is not other.dtype or one.device != other.device:
-        return False
-    if one.is_complex():
-        one, other = torch.view_as_real(one), torch.view_as_real(other)
-    integer = _INTEGERS[one.element_size()]
-    return torch.equal(one.view(integer), other.view(integer))

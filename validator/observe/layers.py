@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from shadow.outside import from_outside
+from shadow.wrapper.doors.append import Held
 from validator.judge.side import Report, Side
 
 _NONE: Final = (None, None)
@@ -82,8 +83,11 @@ class LayersSide(Side):
 
     def layer(self, layer: int) -> Any:
         """Return a layer, or None."""
-        layers = getattr(self.cache, "layers", None)
-        return layers[layer] if isinstance(layers, (list, tuple, torch.nn.ModuleList)) and layer < len(layers) else None
+        cache = self.cache.alive() if type(self.cache) is Held else self.cache
+        try:
+            return cache.layers[layer]
+        except (AttributeError, IndexError, TypeError, KeyError):  # it keeps its tensors otherwise, or not yet
+            return None
 
     def held(self, layer: int, seen: int) -> tuple[Tensor, Tensor, int] | None:
         """Return the keys and values that a layer holds and the position of the first, or None if they can't be read.
