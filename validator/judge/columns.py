@@ -31,7 +31,7 @@ def misplaced(
         begin: Absolute position of the first column.
         found: Digests ``(2, rows, columns)`` of what the side answers.
         tensors: What it answers, ``(rows, heads, columns, head_dim)``, keys and values.
-        right: The same as it should be, where it is at hand, else None.
+        right: The same as it should be, and the position of its first column, where it is at hand, else None.
 
     Returns:
         What is wrong, or None.
@@ -43,7 +43,7 @@ def misplaced(
     known = model.sources()
     zeros = [zero_digest(tensor.shape[1] * tensor.shape[3], tensor.dtype) for tensor in tensors]
     votes: Counter[tuple[Any, ...]] = Counter()
-    first: dict[tuple[Any, ...], Source] = {}
+    example: dict[tuple[Any, ...], Source] = {}
     for part, row, column in wrong[:: max(1, len(wrong) // _LOOKED_UP)]:
         own = Source(int(part), layer, int(row), begin + int(column))
         digest = int(found[part, row, column])
@@ -52,12 +52,13 @@ def misplaced(
         else:
             vote = _nearest(own, known.get(digest, []))
         votes[vote] += 1
-        first.setdefault(vote, own)
+        example[vote] = own  # the youngest, of which the right values are most likely at hand
     named = max(votes, key=lambda vote: (votes[vote], vote[0] is not words.NEVER_APPENDED))
-    own = first[named]
+    own = example[named]
     kind: Kind = named[0]
-    if kind is words.NEVER_APPENDED and right is not None:
-        kind = _how_changed(tensors[own.part], right[own.part], own.row, own.position - begin)
+    if kind is words.NEVER_APPENDED and right is not None and own.position >= right[1]:
+        at = own.position - begin, own.position - right[1]
+        kind = _how_changed(tensors[own.part][own.row, :, at[0]], right[0][own.part][own.row, :, at[1]])
     facts = {"wrong": len(wrong), "n": found.size, "layer": layer, "row": own.row, "position": own.position}
     return Finding(kind, {**facts, **dict(named[1:])})
 
@@ -93,9 +94,9 @@ def _nearest(own: Source, sources: list[Source]) -> tuple[Any, ...]:
     return (words.SHIFTED, others[2])
 
 
-def _how_changed(found: Tensor, right: Tensor, row: int, column: int) -> Kind:
+def _how_changed(found: Tensor, right: Tensor) -> Kind:
     """Tell how values that were never appended came of the right ones."""
-    one, other = numbers(found[row, :, column]).double(), numbers(right[row, :, column]).double()
+    one, other = numbers(found).double(), numbers(right).double()
     if one.shape != other.shape:
         return words.NEVER_APPENDED
     if torch.equal(one.flatten().sort().values, other.flatten().sort().values):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from xxhash import xxh3_64_intdigest
 
+_hashed: Any = xxh3_64_intdigest  # its types don't know that an array is a buffer
 _MOST_BEFORE = 4  # states of a layer that are remembered from before a crop, a reset and the like
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ROOM = 64  # positions that a table has room for at first
@@ -156,8 +157,10 @@ def digests(found: Any) -> Any:
         Array of whole numbers ``(rows, positions)``.
     """
     rows, _, positions, _ = found.shape
+    if not found.size:
+        return np.zeros((rows, positions), np.uint64)
     lines = np.ascontiguousarray(found.transpose(0, 2, 1, 3)).reshape(rows * positions, -1)
-    hashed = np.fromiter((xxh3_64_intdigest(line) for line in lines), np.uint64, len(lines))
+    hashed = np.fromiter(map(_hashed, lines), np.uint64, len(lines))
     return hashed.reshape(rows, positions)
 
 

@@ -107,6 +107,8 @@ class AppendPair(Pair):
             self.appends.appended(seen, key, token)
         else:
             self.counters.dropped[_NO_STATES] += 1
+        if operation.kind == "append" and type(key) is int:
+            self.contents.stamp(key)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
             self._session.window(self, force=False)
 

@@ -104,7 +104,7 @@ class Appends:
             self._due.discard(layer)
         else:
             self._examine(seen, layer, pending, answers)
-        self._contents.appended(layer)
+        self._contents.appended(layer, (pending.states, pending.staged), Place.of(seen))
 
     def _as_appended(self, layer: int, pending: Pending, answers: tuple[Any, Any], everything: bool) -> bool:
         """Tell whether both sides answer what was appended: what is new, and a share of the rest or all of it."""
@@ -160,7 +160,7 @@ class Appends:
                 findings.append((side, region))
                 continue
             tensors, begin = region
-            right = _reference(begin, other)
+            right = other or (pending.staged, before)
             wrong = misplaced(self._model, layer, begin, both_digests(*tensors), tensors, right)
             if wrong is not None:
                 findings.append((side, wrong))
@@ -235,11 +235,3 @@ class Appends:
         """Look at everything at the next append to each layer: something else was done than appending."""
         self._due.update(self._model.layers)
         self._turn.clear()
-
-
-def _reference(begin: int, other: Region | None) -> States | None:
-    """Return the right values for columns from a position on, as far as the other side has them."""
-    if other is None or other[1] > begin:
-        return None
-    (keys, values), there = other
-    return keys[:, :, begin - there :], values[:, :, begin - there :]

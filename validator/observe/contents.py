@@ -10,7 +10,7 @@ from validator.judge.charge import Finding, Place, of_nobody
 from validator.judge.columns import misplaced
 from validator.models.appended import Table, both_digests
 from validator.observe.layers import LayersSide
-from validator.observe.standing import Standing
+from validator.observe.standing import Standing, States
 
 
 class Contents:
@@ -27,11 +27,22 @@ class Contents:
         self._stamps: dict[int, tuple[Any, ...]] = {}
         self._looked_for: set[int] = set()  # layers whose tensors were looked for
 
-    def appended(self, layer: int) -> None:
-        """Take what a layer of the primary holds for what nobody wrote into; find its tensors, the first time."""
+    def appended(self, layer: int, given: tuple[States, States], place: Place) -> None:
+        """Find the tensors of a layer, the first time, and look whose memory they are.
+
+        Args:
+            layer: The layer that was appended to.
+            given: What the primary and the secondary were given to append.
+            place: Where charges are raised.
+        """
         if layer not in self._looked_for:
             self._looked_for.add(layer)
             self._find_tensors(layer)
+            for side, states in zip((self._case.primary, self._case.secondary), given, strict=True):
+                self._keeps_its_input(side, layer, states, place)
+
+    def stamp(self, layer: int) -> None:
+        """Take what a layer of the primary holds now for what nobody wrote into."""
         self._stamps[layer] = self._case.primary.stamps(layer)
 
     def restamp(self) -> None:
@@ -96,6 +107,17 @@ class Contents:
             side.was_read(layer, as_appended)
             counted = "layers read" if as_appended else f"layers of the {side.name} that can't be read"
             self._case.counters.coverage[counted] += 1
+
+    def _keeps_its_input(self, side: LayersSide, layer: int, states: States, place: Place) -> None:
+        """Charge a side whose layer lies in the memory of what it was given, which is the host's to write into."""
+        held = side.held(layer, self._model.table(layer).length)
+        if held is None or layer in side.apart:
+            return
+        for part, own, theirs in zip(("keys", "values"), held[:2], states, strict=True):
+            if own.numel() and own.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr():
+                finding = Finding(words.APPENDED_KEPT, {"part": part, "layer": layer})
+                self._standing.charge([(side, finding)], layer, place)
+                return
 
     def host_wrote(self, layer: int) -> None:
         """Charge the host with having written into the primary's tensors between two operations."""

@@ -72,12 +72,14 @@ class Standing:
     ) -> None:
         """Charge each side with what it does; both alike with the same is one charge."""
         case = self.case
-        tensors = [region[0] if isinstance(region, tuple) else None for region in regions or (None, None)]
+        tensors = [
+            None if region is None or isinstance(region, Finding) else region[0] for region in regions or (None, None)
+        ]
         answers = tuple(None if pair is None else _as_entry(pair) for pair in tensors)
         one, other = tensors
         leaves = () if one is None or other is None else tuple(_leaves(layer, one, other))
         if len(findings) == 2 and findings[0][1][:2] == findings[1][1][:2]:
-            both = Charge(findings[0][1], Fault.BOTH, "Both sides", leaves)
+            both = Charge(findings[0][1], Fault.BOTH, "Each side", leaves)
             made = [both]
         else:
             made = [against(side, finding, leaves) for side, finding in findings]

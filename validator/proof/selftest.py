@@ -14,6 +14,9 @@ from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.wrapper import process_state
+from validator.proof.appends.faults import PLANTED_APPENDS, PlantedAppend
+from validator.proof.appends.proof import planted_trial, sound_trials
+from validator.proof.appends.stream import calls
 from validator.proof.faults.planted import PLANTED, Planted
 from validator.proof.stream import Terrain, steps
 from validator.proof.trial import Trial
@@ -131,6 +134,13 @@ def selftest(
                 trial.finish()
             problems += [f"{each.name}: {problem!r}" for problem in trial.failures[:1]]
             results.append(_judged(each, where, primary, trial))
+    for append in PLANTED_APPENDS if planted is PLANTED else ():
+        for where, primary in _places(full, append):
+            with _surroundings_kept():
+                played = planted_trial(append, where, primary)
+                played.play_until(calls(append.windows, seed), operations, () if full else append.causes)
+            problems += [f"{append.name}: {problem!r}" for problem in played.failures[:1]]
+            results.append(_judged(append, where, primary, played))
     alarms = sound = 0
     for trial, terrain in _sound_pairs():
         trial.play(steps(seed, operations, terrain))
@@ -138,6 +148,10 @@ def selftest(
         alarms += len(trial.divergences)
         sound += trial.operations
         problems += [repr(problem) for problem in trial.failures[:1]]
+    for pair in sound_trials(operations, seed) if planted is PLANTED else ():
+        alarms += len(pair.divergences)
+        sound += pair.operations
+        problems += [repr(problem) for problem in pair.failures[:1]]
     return SelfTest(tuple(results), alarms, sound, tuple(problems))
 
 
@@ -157,11 +171,11 @@ def legacy() -> LegacyKVCache:
     return LegacyKVCache(CONFIG, ENV_NUM)
 
 
-def _places(full: bool, planted: Planted) -> Iterator[tuple[str, str]]:
+def _places(full: bool, planted: Planted | PlantedAppend) -> Iterator[tuple[str, str]]:
     yield "candidate", "control"
     if full:
         yield from (("candidate", "candidate"), ("control", "control"), ("control", "candidate"))
-        if not planted.declared:
+        if not getattr(planted, "declared", False):
             yield "both", "control"
 
 
@@ -189,7 +203,7 @@ def _terrain(planted: Planted, where: str) -> Terrain:
     return replace(TERRAIN, one_layout=True, batches=(2,))
 
 
-def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
+def _judged(planted: Planted | PlantedAppend, where: str, primary: str, trial: Trial) -> Result:
     causes = trial.causes()
     ordered = [pair for pair, _ in causes.most_common()]
     first = trial.divergences[0].cause if trial.divergences else None

@@ -7,6 +7,7 @@ primary object is given a dynamic subclass of its own class, whose methods are t
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -206,11 +207,12 @@ def _refuse_pickling(self: Any, protocol: Any) -> Any:
 
 def _gone(self: Any) -> None:
     door = self._kv_lockstep_door
-    door.held.alive = lambda: self  # a weak reference may be dead by now
-    try:
-        door.observer.end()
-    finally:
-        door.held.alive = lambda: None
+    if not sys.is_finalizing():  # the session has seen to it by then, and modules are gone
+        door.held.alive = lambda: self  # a weak reference may be dead by now
+        try:
+            door.observer.end()
+        finally:
+            door.held.alive = lambda: None
     parent = getattr(door.own, "__del__", None)
     if parent is not None:
         parent(self)
