@@ -186,19 +186,23 @@ class AppendPair(Pair):
         with self.lock:
             if self._ended:
                 return
-            self.audit()
-            self._session.window(self, force=True)
+            try:
+                self.audit()
+                self._session.window(self, force=True)
+            except Exception as error:  # where it is called from nobody could be told
+                self.harness_failed("end", error)
             self._let_go()
 
     def close(self) -> None:
         """Watch nothing any more: the session ends."""
         with self.lock:
-            if self.door is not None:
-                self.door.let_go()
             self._let_go()
 
     def _let_go(self) -> None:
         self._ended = True
+        if self.door is not None:
+            self.door.let_go()
+            self.door = None
         for side in self.case.sides:
             side.cache = None
 

@@ -135,10 +135,18 @@ class Door:
             return primary
 
     def let_go(self) -> None:
-        """Give the primary its own class back: from here on nothing is watched."""
+        """Give the primary its own class back, and let the secondary go: from here on nothing is watched."""
         cache = self.held.alive()
         if cache is not None and type(cache) is not self.own:
             cache.__class__ = self.own
+        self._run = self._run_alone
+        del self._both, self.secondary
+
+    def _run_alone(
+        self, operation: Operation, env_id: None, key: int | None, args: tuple[Any, ...], more: Any, named: Any
+    ) -> Any:
+        """Do one operation on the primary alone: a method that somebody kept of a cache that was watched."""
+        return getattr(self.held, operation.method)(*args, **named)
 
     def in_forked_child(self) -> None:
         """Watch nothing in a forked child."""
@@ -209,10 +217,8 @@ def _gone(self: Any) -> None:
     door = self._kv_lockstep_door
     if not sys.is_finalizing():  # the session has seen to it by then, and modules are gone
         door.held.alive = lambda: self  # a weak reference may be dead by now
-        try:
-            door.observer.end()
-        finally:
-            door.held.alive = lambda: None
+        door.observer.end()
+        door.held.alive = lambda: None
     parent = getattr(door.own, "__del__", None)
     if parent is not None:
         parent(self)
