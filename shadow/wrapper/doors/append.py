@@ -99,7 +99,7 @@ class Door:
         self._control_is_primary = control_is_primary
         self._seed = seed
         self._both = Both(self.held, secondary, observer, control_is_primary, OPERATIONS.values(), seed, LOOK_FIRST)
-        self._run = self._both.run
+        self._run: Callable[..., Any] = self._both.run
         self._inside: int | None = None  # the thread that is inside an operation: what a side calls of itself is none
         _give_class(primary, self)
         observer.watched_by(self)
