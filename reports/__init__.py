@@ -1,4 +1,7 @@
-"""The run directory on disk: writing it from the training process, reading it for people and machines."""
+"""The run directory on disk: writing it from the training process, reading it for people and machines.
+
+PYTEST_DONT_REWRITE: else who imports this and then calls pytest is warned of it, since validator brings a plugin.
+"""
 
 from __future__ import annotations
 

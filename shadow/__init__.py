@@ -1,6 +1,7 @@
 """What stands in the path of an operation: the entry type, both caches, the lockstep wrapper, the hosts.
 
 Names are loaded when first used: reading settings, as the gate does, needs no torch.
+PYTEST_DONT_REWRITE: else who imports this and then calls pytest is warned of it, since it brings a plugin.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shadow.entries import register_entry
     from shadow.entry import Cache, KeysValues, KVCache
     from shadow.interface import CacheCapacities, CachePolicy, CacheStore
     from shadow.legacy import LegacyKVCache
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from shadow.pool import CacheStats, EvictionStrategy, KVCachePool
 
 _WHERE = {
+    "entries": ("register_entry",),
     "entry": ("Cache", "KVCache", "KeysValues"),
     "interface": ("CacheCapacities", "CachePolicy", "CacheStore"),
     "legacy": ("LegacyKVCache",),
@@ -35,6 +38,7 @@ __all__ = [
     "KVCachePool",
     "KeysValues",
     "LegacyKVCache",
+    "register_entry",
 ]
 
 

@@ -24,7 +24,7 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli"}
 FLOORS = {
     "shadow": (
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
-        "shadow.outside",
+        *("shadow.entries", "shadow.outside"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
         *("shadow.switch", "shadow", "shadow.hosts"),
     ),
@@ -53,17 +53,25 @@ FLOORS = {
             "validator.watchdog",
             "validator.endings",
         ),
-        *("validator.session", "validator.script", "validator.ab", "validator.commands", "validator.cli", "validator"),
+        *("validator.session", "validator.script", "validator.ab", "validator.commands"),
+        *("validator.one_test", "validator.generating", "validator.pytest_plugin", "validator.cli", "validator"),
     ),
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root and the commands: where the validator knows how a report is written or looks.
-COMPOSITION_ROOTS = ("validator.recorder", "validator.session", "validator.cli", "validator.commands")
+# The recorder, the composition root, the commands and the plugin: where the validator knows how a report looks.
+COMPOSITION_ROOTS = (
+    "validator.recorder",
+    "validator.session",
+    "validator.cli",
+    "validator.commands",
+    "validator.one_test",
+)
 WITHOUT_TORCH = (
     "validator.cli",
     "validator.gate.judgement",
     "validator.gate.policy",
+    "validator.pytest_plugin",
     "reports.record.run",
     "reports.reader",
     "reports.writer",

@@ -1,6 +1,7 @@
 """What is equal, what is right, who is at fault, may it ship.
 
 Names are loaded when first used: reading a report or running the gate needs no torch.
+PYTEST_DONT_REWRITE: else who imports this and then calls pytest is warned of it, since it brings a plugin.
 """
 
 from __future__ import annotations

@@ -16,12 +16,18 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 
+from reports.record.records import called
+
 Array = npt.NDArray[Any]
 
 _MAX_BYTES = 256 << 20
 _MAX_ROWS = 24
 _MAX_COLUMNS = 48
-_PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
+_RAW = np.dtype("V1")  # of a type that can't be drawn
+_PLAIN = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,7 @@ def differences(run: Path, file: str) -> Shown | str:
         sides = [tensors.get(f"{side}.{name}") for side in ("control", "candidate")]
         grid = _by_head(*sides)
         if grid is None:
-            why = "only one side has them" if any(side is None for side in sides) else "their shapes differ"
-            odd.setdefault(why, []).append(_called(name))
+            odd.setdefault(_why_not(*sides), []).append(called(name))
         else:
             heads[name] = grid
     why_not = " and ".join(f"{why} ({', '.join(names)})" for why, names in odd.items())
@@ -97,8 +102,8 @@ def differences(run: Path, file: str) -> Shown | str:
     by_layer = np.full((len(heads), width), np.nan)
     for row, grid in enumerate(heads.values()):
         by_layer[row, : grid.shape[1]] = _greatest(grid, 0)
-    layers = _grid([_called(name) for name in heads], by_layer, f"not drawn, because {why_not}" if odd else "")
-    return Shown(layers, _grid([f"head {h}" for h in range(len(heads[worst]))], heads[worst]), _called(worst), worst)
+    layers = _grid([called(name) for name in heads], by_layer, f"not drawn, because {why_not}" if odd else "")
+    return Shown(layers, _grid([f"head {h}" for h in range(len(heads[worst]))], heads[worst]), called(worst), worst)
 
 
 def _tensors(data: bytes) -> list[tuple[str, Array]]:
@@ -112,15 +117,23 @@ def _tensors(data: bytes) -> list[tuple[str, Array]]:
         elif kind in _PLAIN:
             values = np.frombuffer(raw, _PLAIN[kind])
         else:
-            raise ValueError(f"dtype {kind} can't be drawn")
+            found.append((name, np.frombuffer(raw, _RAW)))
+            continue
         found.append((name, values.reshape(about["shape"])))
     return found
 
 
 def _by_head(control: Array | None, candidate: Array | None) -> Array | None:
-    """Return the greatest absolute difference by head and token, of two ``(B, num_heads, T, head_dim)``."""
-    if control is None or candidate is None or control.ndim != 4 or candidate.ndim != 4:
+    """Return the greatest absolute difference by head and token, of two ``(B, num_heads, T, head_dim)``.
+
+    Of another number of dimensions, the last stands for channels if there are two, the one before for tokens, the one
+    before that for heads, and the others for samples.
+    """
+    if control is None or candidate is None or _RAW in (control.dtype, candidate.dtype):
         return None
+    if control.ndim != candidate.ndim:
+        return None
+    control, candidate = _as_entry(control), _as_entry(candidate)
     (b, h, t, d), (b2, h2, t2, d2) = control.shape, candidate.shape
     if (b, h, d) != (b2, h2, d2) or not max(t, t2) or not b * h * d:
         return None
@@ -133,6 +146,21 @@ def _by_head(control: Array | None, candidate: Array | None) -> Array | None:
     grid = np.full((h, max(t, t2)), np.nan)
     grid[:, :both] = gap.max(axis=(0, 3))
     return grid
+
+
+def _as_entry(values: Array) -> Array:
+    """Return values as ``(B, num_heads, T, head_dim)``."""
+    if values.ndim < 2:
+        return values.reshape(1, 1, values.size, 1)
+    return values.reshape(math.prod(values.shape[:-3]), *(1, *values.shape)[-3:])
+
+
+def _why_not(control: Array | None, candidate: Array | None) -> str:
+    if control is None or candidate is None:
+        return "only one side has them"
+    if _RAW in (control.dtype, candidate.dtype):
+        return "their dtype can't be drawn"
+    return "their shapes differ"
 
 
 def _gravity(grid: Array) -> float:
@@ -167,8 +195,3 @@ def _grid(rows: list[str], values: Array, remark: str = "") -> Grid:
 def _order(name: str) -> tuple[int, str]:
     digits = "".join(char for char in name.partition(".")[0] if char.isdecimal() and char.isascii())
     return int(digits[:9] or 0), name
-
-
-def _called(name: str) -> str:
-    layer, _, part = name.partition(".")
-    return f"L{layer.removeprefix('layer')} {part.upper()}"

@@ -105,7 +105,7 @@ def _divergence(one: Divergence) -> Iterator[str]:
         head = ("tensor", "what differs", "mismatched", "max abs", "at", "control", "candidate")
         rows = (
             (
-                *(f"L{leaf.layer} {plain(leaf.part)}", plain(leaf.rung)),
+                *(plain(leaf.name), plain(leaf.rung)),
                 *(f"{leaf.n_mismatched:,} of {leaf.n_elements:,}", number(leaf.max_abs_diff)),
                 *(plain(leaf.max_abs_index), plain(leaf.control), plain(leaf.candidate)),
             )

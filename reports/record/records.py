@@ -21,20 +21,30 @@ Of schema 1 there was no file of open windows, and windows may be in short; see 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Final
 
 from reports.record.words import Cause, Dimension, Fault, Outcome
 
+_OF_A_LAYER = re.compile(r"layer(\d{1,9})\.([kv])")
+
+
+def called(place: str) -> str:
+    """Return what a tensor is called, given where in its entry it stands: ``L1 V`` for ``layer1.v``."""
+    layered = _OF_A_LAYER.fullmatch(place)
+    return f"L{layered[1]} {layered[2].upper()}" if layered else place
+
 
 @dataclass(frozen=True, slots=True)
 class LeafDifference:
-    """How one key or value tensor of both sides differs, valid region only.
+    """How one tensor of both sides differs, valid region only.
 
     Attributes:
-        layer: Layer, from 0.
-        part: ``K`` or ``V``.
-        rung: First step of the comparison that failed: ``shape``, ``dtype``, ``device``, ``length`` or ``bits``.
+        layer: Layer, from 0; of a nest the ordinal of the tensor.
+        part: ``K`` or ``V``; of a nest the path.
+        rung: First step of the comparison that failed: ``layers``, ``structure`` (of a nest: other containers, keys or
+            plain values), ``shape``, ``dtype``, ``device``, ``length`` or ``bits``.
         control: Description of the control's tensor: dtype, shape, device, valid length.
         candidate: The same of the candidate.
         n_elements: Elements compared, 0 where structure forbade it.
@@ -47,6 +57,7 @@ class LeafDifference:
         n_nan_candidate: NaNs of the candidate.
         n_inf_control: Infinities of the control.
         n_inf_candidate: Infinities of the candidate.
+        path: Of a nest of tensors, where in it this one stands, as ``1.k``; else empty.
     """
 
     layer: int
@@ -64,6 +75,17 @@ class LeafDifference:
     n_nan_candidate: int = 0
     n_inf_control: int = 0
     n_inf_candidate: int = 0
+    path: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where in its entry the tensor stands, as evidence names it: ``layer1.v``, or its path."""
+        return self.path or f"layer{self.layer}.{self.part.lower()}"
+
+    @property
+    def name(self) -> str:
+        """What the tensor is called: ``L1 V``, or its path."""
+        return called(self.place)
 
     @property
     def is_finite(self) -> bool:

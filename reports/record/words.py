@@ -9,6 +9,16 @@ SCHEMA: Final = 2  # of what is written
 READS: Final = range(1, SCHEMA + 1)
 ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
 STATE_LOOKS: Final = "operations looked at for process-wide state"  # in ``coverage``
+# What else is counted in ``coverage``, beside ``sets_of_N_layers`` and what is said of one side's answers: the names
+# that can be demanded of a run.
+COVERAGE: Final = (
+    *("overwrites", "evictions", "evictions_control", "evictions_candidate", "ring_wraps", "lookups_of_both_pools"),
+    *("clears_all", "clears_init", "clears_init_env", "clears_recur", "weight_updates", "episodes", "searches"),
+    *("audits_full", "audits_left_out_for_budget", "entries_audited", "calls that were not observed"),
+    *("entries from before", "entries from before that both sides agree on"),
+    *("equal only within tolerance", "lookups compared late", "hits on older entries, which the host allows"),
+    "changes of answers that another thread may have made",
+)
 
 
 class Outcome(str, Enum):

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from operator import index
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from shadow.interface import positive
 
+WHOLE: Final = sys.maxsize  # valid length of a tensor without an axis of tokens: a slice up to it is all of it
+
 
 class Leaf(NamedTuple):
-    """One key or value buffer of an entry and its valid length.
+    """One tensor of an entry and its valid length.
 
     Attributes:
-        tensor: Buffer ``(B, num_heads, max_tokens, head_dim)``.
-        size: Valid tokens.
+        tensor: Buffer ``(B, num_heads, max_tokens, head_dim)``; of a nest any tensor.
+        size: Valid tokens; ``WHOLE`` of a nest's.
     """
 
     tensor: Tensor
@@ -117,6 +120,16 @@ def empty_buffers(
         return torch.empty(
             (*leading, num_samples, num_heads, max_tokens, embed_dim // num_heads), dtype=dtype, device=device
         )
+
+
+def empty_strided(tensor: Tensor) -> Tensor:
+    """Allocate an ordinary tensor of the same shape, strides, dtype and device.
+
+    Overlapping strides (an expanded tensor) can't be written through; of such a one the new one is simply contiguous.
+    """
+    strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
+    with ordinary():
+        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
 
 
 def in_one_block(count: int, shape: Sequence[int], dtype: torch.dtype, device: torch.device | str) -> list[Tensor]:

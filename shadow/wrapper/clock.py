@@ -6,7 +6,7 @@ A host's clock around asynchronous launches times the launching. Two events on t
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -48,7 +48,7 @@ def called(side: Any, method: str, args: tuple[Any, ...], contained: Contained) 
     began = perf_counter_ns()
     try:
         bound = getattr(side, method)
-        value = bound(*args, **args.named) if isinstance(args, Arguments) else bound(*args)
+        value = bound(*args) if type(args) is tuple else bound(*args, **cast("Arguments", args).named)
     except contained as raised:
         if from_outside(raised):
             raise

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shadow.entry import KeysValues, leaves
+from shadow import entry as keys_values
+from shadow.entries import form_of, leaf_names, leaves, rebuilt
+from shadow.entry import KeysValues
 from shadow.lent import readable
-from shadow.memory.buffers import Leaf, alike, describe, fill, ordinary
+from shadow.memory.buffers import WHOLE, Leaf, alike, describe, empty_strided, fill
 from shadow.memory.dense import restage
 from shadow.memory.regions import NOWHERE, Region, Regions, find
 
 AN_ENTRY = (
     "An entry is an object whose _keys_values is a sequence of layers, each with a _k_cache and a _v_cache, and these "
-    "with a dense tensor _cache (B, num_heads, T, head_dim) and its valid length _size; shadow.KeysValues is one"
+    "with a dense tensor _cache (B, num_heads, T, head_dim) and its valid length _size (shadow.KeysValues is one), or "
+    "any nest of dense tensors in tuples, lists, dicts and dataclasses, or what shadow.register_entry was told of"
 )
 
 
@@ -42,12 +45,14 @@ class Staging:
     The copy is of the host's own class and of the same shapes, dtypes, devices and strides, so that a cache finds in
     it what it would find in the original. Reuse is on purpose: like a host that keeps one scratch entry, it lets a
     cache that stores references instead of copies give itself away, and it allocates nothing after the first entry.
+    Of a nest, the tensors' memory is reused and the containers are made anew.
     """
 
     _MOST_LAYOUTS = 16
 
     def __init__(self) -> None:
         self._copies: dict[Any, _Shell] = {}
+        self._memories: dict[Any, list[Tensor]] = {}  # of nests
         self._latest: _Shell | None = None  # of a dense entry; the next one is mostly of the same layout
         self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
 
@@ -72,12 +77,15 @@ class Staging:
             try:
                 source = leaves(entry)
                 layout = (type(entry), *((t.shape, t.stride(), t.dtype, t.device) for t, _ in source))
-                if source and source[0].tensor.is_cuda:
-                    self.device = source[0].tensor.device
+                on_cuda = next((tensor.device for tensor, _ in source if tensor.is_cuda), None)
+                if on_cuda is not None:
+                    self.device = on_cuda
                     # The copy of one stream may still be read when another stream stages the next entry.
-                    layout = (torch.cuda.current_stream(self.device).cuda_stream, *layout)
+                    layout = (torch.cuda.current_stream(on_cuda).cuda_stream, *layout)
             except (AttributeError, TypeError):
                 return copied(entry), NOWHERE
+            if form_of(source) is not None:
+                return self._staged_nest(entry, source, layout), NOWHERE
         shell = self._copies.get(layout)
         if shell is None or not _put_together(shell):
             shell = self._anew(layout, entry, source, dense)
@@ -94,6 +102,17 @@ class Staging:
         fill([buffer for _, buffer in shell.parts], source)
         return shell.staged, NOWHERE
 
+    def _staged_nest(self, entry: Any, source: list[Leaf], layout: Any) -> Any:
+        memories = self._memories
+        buffers = memories.get(layout)
+        if buffers is None:
+            if len(memories) >= self._MOST_LAYOUTS:
+                del memories[next(iter(memories))]
+            buffers = memories[layout] = [empty_strided(tensor) for tensor, _ in source]
+        fill(buffers, source)
+        # A cache may resize the tensors that it is given, or turn them to other memory: they are its own.
+        return rebuilt(entry, [buffer.detach() for buffer in buffers])
+
     def _anew(self, layout: Any, entry: Any, source: list[Leaf], dense: Region | None) -> _Shell:
         """Make a copy's objects of an entry."""
         if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
@@ -106,15 +125,14 @@ class Staging:
 def unfit(entry: Any) -> str:
     """Say why what a host stores can't be compared; empty if it can."""
     try:
-        found: list[Any] = list(leaves(readable(entry)))
-        for index, (tensor, size) in enumerate(found):
-            where = f"layer {index // 2} {'KV'[index % 2]}"
+        found: list[Any] = leaves(readable(entry))
+        for where, (tensor, size) in zip(leaf_names(form_of(found), len(found)), found, strict=True):
             if not isinstance(tensor, Tensor):
                 return f"{where} is of type {type(tensor).__name__} and no tensor"
             if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
                 kinds = {"nested": tensor.is_nested, "quantized": tensor.is_quantized, "meta": tensor.is_meta}
                 return f"{where} is a {next((name for name, is_it in kinds.items() if is_it), 'sparse')} tensor"
-            if tensor.ndim < 3:
+            if tensor.ndim < 3 and size != WHOLE:
                 return f"{where} has shape {tuple(tensor.shape)}, in which no axis of tokens can be told"
             if type(size) is not int:
                 return f"the valid length of {where} is {describe(size)} and no whole number"
@@ -180,17 +198,10 @@ def _shell(entry: Any, source: list[Leaf], dense: Region | None) -> _Shell:
         if source and all(tensor.is_contiguous() for tensor, _ in source):
             buffers = alike(source)
         else:
-            buffers = [_empty_strided(tensor) for tensor, _ in source]
+            buffers = [empty_strided(tensor) for tensor, _ in source]
         return _Shell(staged, layers, list(zip(caches, buffers, strict=True)), None)
     blank = KeysValues.blank(dense.layout)
     own = find(blank._keys_values, any_size=True)
     assert own is not None
-    parts = [(cache, leaf.tensor) for cache, leaf in zip(caches, leaves(blank), strict=True)]
+    parts = [(cache, leaf.tensor) for cache, leaf in zip(caches, keys_values.leaves(blank), strict=True)]
     return _Shell(staged, layers, parts, own)
-
-
-def _empty_strided(tensor: Tensor) -> Tensor:
-    # Overlapping strides (an expanded tensor) can't be written through; such a copy is simply contiguous.
-    strides = tensor.stride() if 0 not in tensor.stride() else torch.empty(tensor.shape).stride()
-    with ordinary():
-        return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)

@@ -94,7 +94,7 @@ def assert_equal_entries(actual: Any, expected: Any) -> None:
 
 def raw_bytes(tensor: Tensor) -> bytes:
     """Return the bits of a tensor: NaN equals NaN here, and 0.0 differs from -0.0."""
-    return tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def scribble_over(entry: Any) -> None:

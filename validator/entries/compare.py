@@ -1,4 +1,4 @@
-"""What is equal: structure, then bits, then closeness, for every key and value tensor of two entries.
+"""What is equal: structure, then bits, then closeness, for every tensor of two entries.
 
 A cache copies, so bits must be equal; that is also the fast path. A tolerance is for stores that are lossy by design.
 ``torch.allclose`` is not used: it broadcasts, calls ``(0,)`` close to ``(1,)``, raises on mixed dtypes and calls NaN
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +17,10 @@ from torch import Tensor
 from xxhash import xxh3_64_intdigest
 
 from reports.record.records import LeafDifference
+from shadow.entries import TENSOR, Form, form_of, paths
 from shadow.lent import readable
 from shadow.located import known, region
-from shadow.memory.buffers import Leaf, describe
+from shadow.memory.buffers import WHOLE, Leaf, describe
 from shadow.memory.dense import agreed
 from shadow.memory.dense import equal as equal_bytes
 from shadow.memory.regions import Layout, Region
@@ -42,7 +42,7 @@ class Tolerance(NamedTuple):
 
 
 def valid(leaf: Leaf) -> Tensor:
-    """Return the valid region ``(B, num_heads, size, head_dim)`` of a leaf, detached."""
+    """Return the valid region ``(B, num_heads, size, head_dim)`` of a leaf, detached; of a nest's all of it."""
     tensor, size = leaf
     tensor = tensor.detach()
     return tensor[:, :, :size] if tensor.ndim == 4 and 0 <= size < tensor.shape[2] else tensor
@@ -67,7 +67,7 @@ def rung(control: Leaf, candidate: Leaf) -> str | None:
 
 def equal(control: Sequence[Leaf], candidate: Sequence[Leaf]) -> bool:
     """Tell whether two entries have the same structure and the same bits in their valid regions."""
-    if len(control) != len(candidate):
+    if len(control) != len(candidate) or form_of(control) != form_of(candidate):
         return False
     pairs = zip(control, candidate, strict=True)
     return all(rung(one, other) is None and equal_bits(one, other) for one, other in pairs)
@@ -112,7 +112,8 @@ def equal_bits(one: Leaf, other: Leaf) -> bool:
     """Tell whether the valid regions of two leaves of one structure hold the same bits."""
     a, b = one.tensor, other.tensor
     size = one.size
-    if a.device.type == "cpu" and a.ndim == 4 and a.is_contiguous() and b.is_contiguous():
+    plain = not (a.is_conj() or b.is_conj() or a.is_neg() or b.is_neg())  # else bytes are not the values
+    if plain and a.device.type == "cpu" and a.ndim == 4 and a.is_contiguous() and b.is_contiguous():
         batch, heads, capacity, head_dim = a.shape
         token_nbytes = a.element_size() * head_dim
         runs = (batch * heads, capacity * token_nbytes, min(max(0, size), capacity) * token_nbytes)
@@ -147,28 +148,66 @@ def differences(
         tolerance: None for bitwise equality.
 
     Returns:
-        One record per differing leaf in order of layer, K before V; empty if the entries are equal.
+        One record per differing leaf in order of layer, K before V; of nests in order of the control's paths, with one
+        more for each place where other containers or plain values stand. Empty if the entries are equal.
     """
-    pairs = enumerate(zip_longest(control, candidate))
-    found = (_leaf_difference(index, one, other, tolerance) for index, (one, other) in pairs)
-    return tuple(difference for difference in found if difference is not None)
+    forms = form_of(control), form_of(candidate)
+    is_nest = forms != (None, None)
+    ours, theirs = (
+        dict(zip(paths(form, len(own)), own, strict=True))
+        for form, own in zip(forms, (control, candidate), strict=True)
+    )
+    found = _other_forms(*forms) if is_nest else []
+    for index, path in enumerate({**ours, **theirs}):
+        name = _Name(index, path, path) if is_nest else _Name(index // 2, "KV"[index % 2])
+        difference = _leaf_difference(name, ours.get(path), theirs.get(path), tolerance)
+        if difference is not None:
+            found.append(difference)
+    return tuple(found)
+
+
+class _Name(NamedTuple):
+    """How a record names a leaf: by layer and part, of a nest by its path."""
+
+    layer: int
+    part: str
+    path: str = ""
+
+
+def _other_forms(one: Form | None, other: Form | None) -> list[LeafDifference]:
+    """List where other containers or plain values stand in two nests."""
+    ours, theirs = _standing(one), _standing(other)
+    return [
+        LeafDifference(0, path or "entry", "structure", mine, yours, path=path or "entry")
+        for path in {**ours, **theirs}
+        if (mine := ours.get(path, "absent")) != (yours := theirs.get(path, "absent"))
+    ]
+
+
+def _standing(form: Form | None) -> dict[str, str]:
+    """Return by path what is no tensor; what a registered class is made of stands at one path with it."""
+    found: dict[str, str] = {}
+    for path, what in (("", "layers of keys and values"),) if form is None else form:
+        if what != TENSOR:
+            found[path] = f"{found[path]} of {what}" if path in found else what
+    return found
 
 
 def _leaf_difference(
-    index: int, one: Leaf | None, other: Leaf | None, tolerance: Tolerance | None
+    name: _Name, one: Leaf | None, other: Leaf | None, tolerance: Tolerance | None
 ) -> LeafDifference | None:
-    layer, part = index // 2, "KV"[index % 2]
+    fields: dict[str, Any] = {**name._asdict(), "control": _text(one), "candidate": _text(other)}
     if one is None or other is None:
-        return LeafDifference(layer, part, "layers", _text(one), _text(other))
+        return LeafDifference(rung="structure" if name.path else "layers", **fields)
     broken = rung(one, other)
     if broken is None and equal_bits(one, other):
         return None
     if valid(one).shape != valid(other).shape:
-        return LeafDifference(layer, part, broken or "shape", _text(one), _text(other))
+        return LeafDifference(rung=broken or "shape", **fields)
     statistics = _statistics(valid(one), valid(other), tolerance if broken is None else None)
     if broken is None and not statistics["n_mismatched"]:
         return None
-    return LeafDifference(layer, part, broken or "bits", _text(one), _text(other), **statistics)  # type: ignore[arg-type]
+    return LeafDifference(rung=broken or "bits", **fields | statistics)
 
 
 def _statistics(one: Tensor, other: Tensor, tolerance: Tolerance | None) -> dict[str, object]:
@@ -219,10 +258,13 @@ def _wide(values: Tensor) -> Tensor:
 
 
 def _bits(values: Tensor) -> Tensor:
+    values = values.resolve_conj().resolve_neg()
     if values.is_complex():
         values = torch.view_as_real(values)
     return values.view(_INTEGER_OF_SIZE[values.element_size()])
 
 
 def _text(leaf: Leaf | None) -> str:
-    return "absent" if leaf is None else f"{describe(leaf.tensor)}, {leaf.size} valid"
+    if leaf is None:
+        return "absent"
+    return describe(leaf.tensor) if leaf.size == WHOLE else f"{describe(leaf.tensor)}, {leaf.size} valid"

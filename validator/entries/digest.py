@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from xxhash import xxh3_64, xxh3_64_intdigest
 
+from shadow.entries import Form, form_of
 from shadow.memory.buffers import Leaf
 from shadow.memory.dense import gather, parts
 from shadow.memory.regions import Region
@@ -28,16 +29,20 @@ class Digest(NamedTuple):
             way.
         layout: Per leaf ``(shape, dtype, device, valid length)``.
         whole: XXH3 of all contents, leaf by leaf; None where they are inner products, hashed on a device.
+        form: Of a nest, what it is besides these; None of a ``KeysValues``.
     """
 
     contents: Sequence[int]
     layout: tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
     whole: int | None
+    form: Form | None = None
 
     @property
     def layers(self) -> int:
-        """Layers, or 0 if a key or value tensor of one holds nothing."""
+        """Layers, or 0 if a key or value tensor of one holds nothing; of a nest each tensor is one."""
         contents = self.contents
+        if self.form is not None:
+            return len(contents) if all(contents) else 0
         if type(contents) is tuple:
             return len(contents) // 2 if all(contents) else 0
         # Hashes that are still on their way are not waited for.
@@ -66,7 +71,7 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
         found = _bytes_of(valid(leaf))
         contents.append(xxh3_64_intdigest(found) if found.nbytes else 0)
         whole.update(found)
-    return Digest(tuple(contents), tuple(layout), whole.intdigest())
+    return Digest(tuple(contents), tuple(layout), whole.intdigest(), form_of(entry_leaves))
 
 
 def digest_region(found: Region) -> Digest:
@@ -75,7 +80,7 @@ def digest_region(found: Region) -> Digest:
     contents = gather(found.addresses, *runs)
     count = len(described)
     hashes = tuple(map(xxh3_64_intdigest, parts(contents, count))) if contents else (0,) * count
-    made: Digest = make(Digest, (hashes, described, xxh3_64_intdigest(contents)))
+    made: Digest = make(Digest, (hashes, described, xxh3_64_intdigest(contents), None))
     return made
 
 

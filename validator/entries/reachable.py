@@ -18,11 +18,14 @@ from torch import Tensor
 
 _MOST_OBJECTS = 1 << 18  # that are looked at; beyond, what was found is at least what there is
 # What leads out of a cache, or to nothing.
-_STOPS = (
-    *(type, ModuleType, CodeType, FrameType, str, bytes, int, float, bool),
-    *(type(None), torch.nn.Module, torch.dtype, torch.device, logging.Logger, logging.Handler, threading.Thread),
-    weakref.ReferenceType,
-)
+_STOPS = {
+    id(each)
+    for each in (
+        *(type, ModuleType, CodeType, FrameType, str, bytes, int, float, bool, type(None), weakref.ReferenceType),
+        *(torch.nn.Module, torch.dtype, torch.device, logging.Logger, logging.Handler, threading.Thread),
+    )
+}
+_ancestors = type.__dict__["__mro__"].__get__  # asks no metaclass
 _SCRATCH = ("keys_values_wm_list", "keys_values_wm_size_list")  # the host's own, by the interface
 
 
@@ -45,17 +48,14 @@ def reachable_nbytes(cache: Any) -> int:
         while found and len(seen) < _MOST_OBJECTS:
             entered = []
             for each in found:
-                if id(each) in seen:
-                    continue
                 kind = type(each)
                 follow = follows.get(id(kind))
                 if follow is None:
-                    ancestors = type.__dict__["__mro__"].__get__(kind)
-                    follow = 2 if _among(Tensor, ancestors) else 0 if any(_among(s, ancestors) for s in _STOPS) else 1
-                    follows[id(kind)] = follow
-                if follow:
-                    seen.add(id(each))
-                    entered.append(each.__closure__ if kind is FunctionType else each)
+                    follow = follows[id(kind)] = _follow(kind)
+                if not follow or id(each) in seen:
+                    continue
+                seen.add(id(each))
+                entered.append(each.__closure__ if kind is FunctionType else each)
                 if follow == 2:
                     _count(each, storages)
             kept.append(entered)
@@ -63,8 +63,9 @@ def reachable_nbytes(cache: Any) -> int:
     return sum(storages.values())
 
 
-def _among(one: type, ancestors: tuple[type, ...]) -> bool:
-    return any(each is one for each in ancestors)
+def _follow(kind: type) -> int:
+    ancestors = set(map(id, _ancestors(kind)))
+    return 2 if id(Tensor) in ancestors else int(_STOPS.isdisjoint(ancestors))
 
 
 def _scratch(cache: Any) -> list[Any]:

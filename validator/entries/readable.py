@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.entry import leaves
+from shadow.entries import leaves
 from shadow.lent import readable
 from shadow.memory.buffers import Leaf
 from shadow.outside import from_outside
@@ -18,8 +18,11 @@ from shadow.outside import from_outside
 
 def entry_leaves(entry: Any) -> list[Leaf] | None:
     """List the leaves of what a side answered, or None if that is no entry; a lent one stays as it is."""
+    if entry is None:
+        return None
     try:
-        found = [Leaf(_plain(tensor), size + 0) for tensor, size in leaves(readable(entry))]
+        found = leaves(readable(entry))
+        found[:] = [Leaf(_plain(tensor), size + 0) for tensor, size in found]
     except BaseException as raised:  # whatever a foreign object raises, it is no entry
         if from_outside(raised):
             raise

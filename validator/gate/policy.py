@@ -7,11 +7,12 @@ future, and must have compared at least one hit. A gate that could do without wo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from reports.record.words import COVERAGE
 from validator.errors import ConfigError
 from validator.toml import read_toml
 
@@ -45,9 +46,13 @@ class CoveragePolicy(_NothingNegative):
         weight_updates: Weight updates that the host told of.
         episodes: Episode ends that the host told of.
         searches: Searches that the host told of.
+        others: What else must have been exercised, each at least once; names as in the report's list.
         every_env: Whether every env of every shadowed pair must have been looked up.
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
         every_rank: Whether both sides must have answered on every rank.
+        every_pair: Whether both sides must have answered in every shadowed pair.
+        asked: Those that the policy file itself names. Of the others a run is spared what its shape of cache does not
+            have, or only a training has.
     """
 
     lookups: int = 1
@@ -63,17 +68,44 @@ class CoveragePolicy(_NothingNegative):
     weight_updates: int = 1
     episodes: int = 0
     searches: int = 0
+    others: tuple[str, ...] = ()
     every_env: bool = True
     every_layer: bool = False
     every_rank: bool = True
+    every_pair: bool = False
+    asked: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
         _NothingNegative.__post_init__(self)
+        for name in self.others:
+            if name not in COVERAGE:
+                raise ValueError(f"nothing counts {name!r}; known are {', '.join(sorted(COVERAGE))}")
         if not (self.lookups and self.both_hits):
             raise ValueError(
                 "lookups and both_hits must be at least 1: a policy that demands no comparison would pass a run "
                 "that looked at nothing"
             )
+
+    def requiring(self, names: Iterable[str]) -> CoveragePolicy:
+        """Return the same with each of these demanded at least once.
+
+        Args:
+            names: Counts of this policy, or what else is counted; spaces may stand for underscores, as in reports.
+
+        Raises:
+            ValueError: If nothing counts what is named; the text lists what is counted.
+        """
+        counts = {one.name: getattr(self, one.name) for one in fields(self) if one.type == "int"}
+        known = {name.replace("_", " "): name for name in (*counts, *COVERAGE)}
+        wanted = {each: known.get(each.replace("_", " ")) for each in names}
+        if unknown := sorted(each for each, name in wanted.items() if name is None):
+            named = ", ".join(map(repr, unknown))
+            raise ValueError(f"nothing counts {named}; known are {', '.join(sorted(known))}")
+        found = {name for name in wanted.values() if name is not None}
+        least = {name: max(1, counts[name]) for name in found & counts.keys()}
+        made = replace(self, **least, others=(*self.others, *sorted(found - counts.keys())))
+        object.__setattr__(made, "asked", self.asked | found)  # no shape of cache is spared them
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +280,11 @@ class GatePolicy(_NothingNegative):
                 "[coverage]. Leave the policy away to judge by the default one"
             )
         try:
-            return from_mapping(cls, mapping, where)
+            policy = from_mapping(cls, mapping, where)
         except SettingsError as problem:
             raise ConfigError(str(problem)) from None
+        object.__setattr__(policy.coverage, "asked", frozenset(mapping.get("coverage", ())))
+        return policy
 
     @classmethod
     def load(cls, path: Path) -> GatePolicy:

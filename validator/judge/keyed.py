@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from reports.record.words import Cause, Dimension
-from shadow.entry import KeysValues
+from shadow.entries import cloned
+from shadow.lent import readable
 from shadow.operation import Pool
 from shadow.outside import from_outside
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
+from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.case import Case, Sink
 from validator.judge.charge import Charge, Place
@@ -137,14 +139,15 @@ class KeyedCase(Case[SideView]):
     def _repaired(self, side: SideView, expected: Stored) -> bool:
         """Give a side the entry that the other one holds, and tell whether it then holds what it should."""
         pool, env_id, key = expected.pool, expected.env_id, expected.key
-        right = self.other(side).intact(expected)
-        if right is None or side.model.policy.kind in ("legacy_ring", "legacy_dict"):  # there a set shifts ages
+        if side.model.policy.kind in ("legacy_ring", "legacy_dict"):  # there a set shifts ages
+            return False
+        right = self.other(side).read(pool, env_id, key)
+        found = entry_leaves(right)
+        if found is None or side.digest(found) != expected.digest:
             return False
         try:
             held_before = side.read(pool, env_id, key) is not None
-            copy = KeysValues.empty_like(right)
-            copy.copy_from(right)
-            side.reader.set(pool, env_id, key, copy)
+            side.reader.set(pool, env_id, key, cloned(readable(right)))
             if not held_before:
                 model = side.model.pool(pool, env_id)
                 model.rebase(key, None)  # it comes back as the youngest

@@ -77,5 +77,5 @@ def _rows_of(leaf: Leaf) -> list[bytes]:
     values = valid(leaf).cpu().resolve_conj().resolve_neg().contiguous()
     if not values.numel():
         return []
-    raw = values.reshape(-1, values.shape[-1]).view(dtype=torch.uint8).numpy()
+    raw = values.reshape(-1, *values.shape[-1:] or (1,)).view(dtype=torch.uint8).numpy()
     return [row.tobytes() for row in raw]

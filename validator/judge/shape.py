@@ -34,6 +34,14 @@ class KeyedShape(Protocol):
     """A shape of cache in which a key maps to an entry."""
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """What the gate's default policy does not ask of it, by the names of ``CoveragePolicy``."""
+
+    @property
     def places(self) -> Places:
         """Its pools."""
 

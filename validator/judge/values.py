@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from shadow.memory.buffers import Leaf
+from shadow.entries import Form, leaf_names
+from shadow.memory.buffers import WHOLE, Leaf
 from shadow.operation import Pool
 from validator.entries.compare import numbers, same_bits, valid
 from validator.entries.digest import Digest
@@ -17,6 +18,7 @@ from validator.judge.side_view import SideView
 from validator.models.stored import Stored
 
 # Where in a layout what lies, in the order in which it is looked at.
+_LAYERED = (("", "layers of keys and values"),)
 _STRUCTURE = ((1, words.OTHER_DTYPE), (2, words.OTHER_DEVICE), (0, words.OTHER_SHAPE))
 
 
@@ -78,23 +80,33 @@ def foreign(owner: Stored, asked: Pool, env_id: int | None, key: int) -> Finding
 
 
 def _structure(wanted: Digest, found: Digest) -> Finding | None:
+    if wanted.form != found.form:
+        return _other_form(wanted.form, found.form)
     if len(wanted.layout) != len(found.layout):
         return Finding(words.OTHER_LAYERS, {"found": len(found.layout) // 2, "stored": len(wanted.layout) // 2})
     pairs = list(enumerate(zip(wanted.layout, found.layout, strict=True)))
     for position, kind in _STRUCTURE:
         for index, (one, other) in pairs:
             if one[position] != other[position]:
-                return _changed(kind, index, one[position], other[position])
+                return _changed(kind, wanted, index, one[position], other[position])
     for index, (one, other) in pairs:
         if one[3] != other[3]:
             if set(found.contents) <= set(wanted.contents):
                 return Finding(words.MIXED_UP)
-            return _changed(words.OTHER_LENGTH, index, one[3], other[3])
+            return _changed(words.OTHER_LENGTH, wanted, index, one[3], other[3])
     return None
 
 
-def _changed(kind: words.Kind, index: int, old: object, new: object) -> Finding:
-    return Finding(kind, {"layer": index // 2, "part": "KV"[index % 2], "old": old, "new": new})
+def _changed(kind: words.Kind, wanted: Digest, index: int, old: object, new: object) -> Finding:
+    return Finding(kind, {"leaf": leaf_names(wanted.form, len(wanted.layout))[index], "old": old, "new": new})
+
+
+def _other_form(wanted: Form | None, found: Form | None) -> Finding:
+    """Say where two nests first part: what was stored there, and what is answered."""
+    stored, answered = (dict(form or _LAYERED) for form in (wanted, found))
+    path = next(path for path in {**stored, **answered} if stored.get(path) != answered.get(path))
+    facts = {"leaf": path or "its root", "found": answered.get(path, "nothing"), "stored": stored.get(path, "nothing")}
+    return Finding(words.OTHER_FORM, facts)
 
 
 def _leaves_left_over(side: SideView, expected: Stored, found: Digest) -> Finding | None:
@@ -133,7 +145,7 @@ def against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf], sources: Callab
     for one, other in zip(answer, truth, strict=True):
         a, b = valid(one).cpu(), valid(other).cpu()
         if not bool(same_bits(a, b).all()):
-            wrong.append((numbers(a), numbers(b)))
+            wrong.append((numbers(a.resolve_conj()), numbers(b.resolve_conj())))
     if all(bool(_alike(a, b).all()) for a, b in wrong):
         return Finding(words.OTHER_BITS)
     if all(any(_is_permutation(a, b, dim) for dim in (2, 1, 0)) for a, b in wrong):
@@ -143,9 +155,12 @@ def against_truth(answer: Sequence[Leaf], truth: Sequence[Leaf], sources: Callab
     rows = sources()
     if rows is not None and rows.kind is not words.ROWS_NOT_COPIED:
         return rows
-    tails = [_tail(a, b) for a, b in wrong]
-    if all(tails):
-        return Finding(words.END_NOT_COPIED, {"tokens": max(tails), "wrong": len(wrong), "n": len(answer)})
+    has_tokens = answer[0].size != WHOLE
+    for dim in (2,) if has_tokens else (0, 2, 1):
+        tails = [_tail(a, b, dim) for a, b in wrong]
+        if all(tails):
+            facts = {"last": max(tails), "dim": None if has_tokens else dim, "wrong": len(wrong), "n": len(answer)}
+            return Finding(words.END_NOT_COPIED, facts)
     if rows is not None:
         return rows
     return Finding(words.CORRUPTED_IN_PART, {"wrong": len(wrong), "n": len(answer)})
@@ -156,7 +171,7 @@ def _alike(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _is_permutation(a: Tensor, b: Tensor, dim: int) -> bool:
-    if a.shape[dim] < 2:
+    if a.ndim <= dim or a.shape[dim] < 2:
         return False
     rows = []
     for tensor in (a, b):
@@ -188,10 +203,12 @@ def _is_constant(values: Tensor) -> bool:
     return values.numel() > 3 and float(values.std()) < 0.1 * float(values.abs().mean())
 
 
-def _tail(a: Tensor, b: Tensor) -> int:
-    """Return how many tokens at the end are wrong if all others are right and these differ almost wholly, else 0."""
+def _tail(a: Tensor, b: Tensor, dim: int) -> int:
+    """Return how many at the end of a dimension are wrong if all others are right and these almost wholly, else 0."""
+    if a.ndim <= dim:
+        return 0
     wrong = ~_alike(a, b)
-    per_token = wrong.transpose(0, 2).flatten(1).double().mean(1)
+    per_token = wrong.transpose(0, dim).flatten(1).double().mean(1)
     first = int((per_token > 0).double().argmax())
     tail = per_token[first:]
     return len(tail) if first and bool((tail > 0.9).all()) else 0

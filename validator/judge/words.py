@@ -90,6 +90,7 @@ _WRITTEN: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(("key", "kept", "other_key"), key_text),
     **dict.fromkeys(("pool", "other_pool", "cleared"), lambda place: where(*place)),
     **dict.fromkeys(("old", "new"), lambda value: str(value).removeprefix("torch.")),
+    "dim": lambda dim: "tokens" if dim is None else f"rows of dimension {dim}",
 }
 
 _presence = partial(Kind, Dimension.PRESENCE)
@@ -144,11 +145,11 @@ OUTLIVED = _value(
     "answers the entry of key {other_key}, which operation {op} wrote into the slot of the key that was asked: the "
     "dict outlives the ring",
 )
-MIXED_UP = _value(Cause.LAYER_MIXED, "has keys, values or layers in one another's place")
+MIXED_UP = _value(Cause.LAYER_MIXED, "has keys, values, layers or tensors in one another's place")
 OTHER_BITS = _value(Cause.CORRUPTED, "answers other bits for the same values (the sign of zero, or a NaN's payload)")
 PERMUTED = _value(Cause.TOKENS_PERMUTED, "holds the right values in another order")
 ROUNDED = _value(Cause.ROUNDING, "rounded the values, as a store of lower precision would")
-END_NOT_COPIED = _value(Cause.PARTIAL_COPY, "did not copy the last {tokens} tokens of {wrong} of {n} tensors")
+END_NOT_COPIED = _value(Cause.PARTIAL_COPY, "did not copy the last {last} {dim} of {wrong} of {n} tensors")
 SOME_NOT_COPIED = _value(
     Cause.PARTIAL_COPY, "copied {right} of {n} tensors; the others are those that operation {op} stored"
 )
@@ -235,7 +236,8 @@ LAYERS_UNLIKE = _structure(Cause.SHAPE_OFF, "has {found} layers where the other 
 NO_ENTRY_ANSWERED = _structure(Cause.SHAPE_OFF, "answered a {type}, which is no entry")
 NO_ENTRY_HELD = _structure(Cause.SHAPE_OFF, "holds a {type}, which is no entry")
 OTHER_LAYERS = _structure(Cause.SHAPE_OFF, "answers {found} layers where {stored} were stored")
-_CHANGED = "changed the %s of layer {layer} {part} from {old} to {new}"
+OTHER_FORM = _structure(Cause.SHAPE_OFF, "answers {found} at {leaf} where {stored} was stored")
+_CHANGED = "changed the %s of {leaf} from {old} to {new}"
 OTHER_SHAPE = _structure(Cause.SHAPE_OFF, _CHANGED % "shape")
 OTHER_DTYPE = _structure(Cause.DTYPE_DRIFT, _CHANGED % "dtype")
 OTHER_DEVICE = _structure(Cause.DEVICE_DRIFT, _CHANGED % "device")

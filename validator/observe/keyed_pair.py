@@ -64,6 +64,7 @@ class KeyedPair(Pair):
         queue = DeferredQueue(config.deferred)
         case = KeyedCase(name, shape, control, candidate, primary, config, session, queue.digest, promises)
         super().__init__(case, session)
+        self._shape = shape
         # Each knows only those before it.
         custody = Custody(case)
         examination = Examination(case, custody)
@@ -195,10 +196,12 @@ class KeyedPair(Pair):
         self.looks.flush()
 
     def about(self) -> dict[str, Any]:
-        """Return policies, environments, promises, and what had to be assumed."""
+        """Return shape, policies, environments, promises, and what had to be assumed."""
         case = self.case
         policies = {side.name: asdict(side.model.policy) for side in case.sides}
         return {
+            "shape": self._shape.name,
+            "spared": list(self._shape.spared),
             "policy": policies,
             "env_num": case.env_num,
             "assumed": case.assumed,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reports.record.words import Cause, Dimension, Fault
-from shadow.entry import leaves
+from shadow.entries import leaves
 from shadow.lent import readable
 from shadow.located import region
 from shadow.memory.regions import Regions

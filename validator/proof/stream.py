@@ -6,6 +6,7 @@ difference, and printed as a program.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import torch
 
 from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities
+from shadow.memory.buffers import Leaf
 
 LAYERS, HEADS, TOKENS, HEAD_DIM = 2, 2, 8, 4
 _DTYPES = ("float32", "float32", "float32", "bfloat16", "float64")
@@ -90,10 +92,14 @@ def entry(spec: EntrySpec) -> KeysValues:
     for layer in made:
         for part, cache in enumerate((layer._k_cache, layer._v_cache)):
             if spec.payload == "strided":
-                wide = torch.empty(spec.batch, HEADS, HEAD_DIM, TOKENS, dtype=dtype)
+                wide = torch.empty(spec.batch, HEADS, HEAD_DIM, TOKENS, dtype=dtype, device="cpu")
                 cache._cache = wide.transpose(2, 3)
             tokens = max(0, spec.tokens - 1) if part and spec.payload == "uneven" else spec.tokens
-            values = torch.randn(spec.batch, HEADS, tokens, HEAD_DIM, generator=generator).to(dtype)
+            # Whatever dtype and device a planted fault has made the default, the bits are the same.
+            drawn = torch.randn(
+                spec.batch, HEADS, tokens, HEAD_DIM, generator=generator, dtype=torch.float32, device="cpu"
+            )
+            values = drawn.to(dtype)
             if spec.payload == "nan":
                 values[..., ::3] = float("nan")
             elif spec.payload == "inf":
@@ -159,6 +165,14 @@ def _spec(draw: random.Random, terrain: Terrain) -> EntrySpec:
     return EntrySpec(0, tokens, draw.choice(terrain.batches), draw.choice(_DTYPES), payload)
 
 
+@functools.cache
+@torch.inference_mode(False)
+def _pattern(spec: EntrySpec) -> tuple[list[Leaf], Any]:
+    """Return leaves that are only ever copied from, and their layout; recipes are few, and players many."""
+    source = leaves(entry(spec))
+    return source, tuple((leaf.tensor.shape, leaf.tensor.stride(), leaf.tensor.dtype) for leaf in source)
+
+
 def _mark(made: KeysValues, seed: int) -> None:
     """Make every tensor of an entry one of its kind: small whole numbers are exact in every dtype."""
     for index, leaf in enumerate(leaves(made)):
@@ -177,7 +191,6 @@ class Player:
     def __init__(self, cache: Any, life_cycle: Any = None) -> None:
         self._cache = cache
         self._life_cycle = life_cycle
-        self._made: dict[EntrySpec, KeysValues] = {}
         self._scratch: dict[Any, KeysValues] = {}
 
     def play(self, step: Step) -> Any:
@@ -201,12 +214,7 @@ class Player:
         return count
 
     def _entry(self, spec: EntrySpec) -> KeysValues:
-        kind = spec._replace(seed=spec.seed % 4)
-        made = self._made.get(kind)
-        if made is None:
-            made = self._made[kind] = entry(kind)
-        source = leaves(made)
-        layout = tuple((leaf.tensor.shape, leaf.tensor.stride(), leaf.tensor.dtype) for leaf in source)
+        source, layout = _pattern(spec._replace(seed=spec.seed % 4))
         scratch = self._scratch.get(layout)
         if scratch is None:
             scratch = self._scratch[layout] = entry(spec)

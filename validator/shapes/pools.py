@@ -38,6 +38,7 @@ class PoolsShape:
     """The four pools; see ``Shape`` and ``validator.judge.shape.KeyedShape``."""
 
     name = "pools"
+    spared: tuple[str, ...] = ()
     operations: tuple[Operation, ...] = OPERATIONS
     places = Places(
         single=("recur", "wm"),

@@ -12,7 +12,7 @@ from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.heat_maps import Shown, differences
 from reports.content.series import over_training
-from reports.content.text import abbreviated, micros, plural, ratio, share, size
+from reports.content.text import abbreviated, line, micros, plural, ratio, share, size
 from reports.formats.html import svg
 from reports.record.histogram import midpoint
 from reports.record.records import Divergence, LeafDifference
@@ -136,7 +136,7 @@ def _kinds(leaves: Sequence[LeafDifference]) -> list[tuple[str, str, str]]:
     """Return which tensors are of which size and dtype on both sides."""
     named: dict[tuple[str, str], list[str]] = {}
     for leaf in leaves:
-        named.setdefault((leaf.control, leaf.candidate), []).append(f"L{leaf.layer} {leaf.part}")
+        named.setdefault((leaf.control, leaf.candidate), []).append(line(leaf.name))
     return [(", ".join(names), control, candidate) for (control, candidate), names in named.items()]
 
 

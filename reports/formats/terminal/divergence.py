@@ -56,7 +56,7 @@ def _leaves(page: Page, leaves: tuple[LeafDifference, ...]) -> None:
     described: dict[tuple[str, str], list[str]] = {}
     for leaf in leaves[:_MAX_LEAVES]:
         sides = line(leaf.control, 2 * _MAX_NAME), line(leaf.candidate, 2 * _MAX_NAME)
-        described.setdefault(sides, []).append(f"L{leaf.layer} {leaf.part}")
+        described.setdefault(sides, []).append(line(leaf.name, _MAX_NAME))
     for (control, candidate), names in described.items():
         which = f"{', '.join(names)}: " if len(described) > 1 else ""
         if control == candidate:
@@ -67,7 +67,7 @@ def _leaves(page: Page, leaves: tuple[LeafDifference, ...]) -> None:
 
 def _leaf(leaf: LeafDifference, wide: bool, with_special: bool) -> list[str]:
     compared = f"{leaf.n_mismatched:,}/{leaf.n_elements:,}" if leaf.n_elements else "not compared"
-    cells = [f"L{leaf.layer} {leaf.part}", leaf.rung, compared]
+    cells = [line(leaf.name, _MAX_NAME), leaf.rung, compared]
     cells += [number(leaf.max_abs_diff), _index(leaf.max_abs_index), number(leaf.max_rel_diff)]
     cells += [_index(leaf.max_rel_index)] if wide else []
     if with_special:

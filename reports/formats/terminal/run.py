@@ -36,6 +36,18 @@ def first_lines(run: Run, judgement: Judgement, console: Console) -> None:
     page.facts(_header(page, run))
 
 
+def differences(run: Run, console: Console) -> None:
+    """Print who was compared with whom, what differed and whose fault it is, and the first divergences in full.
+
+    Args:
+        run: What was recorded.
+        console: Where to.
+    """
+    page = Page(console)
+    page.facts(_header(page, run))
+    _differences(page, run)
+
+
 def render(run: Run, judgement: Judgement, console: Console) -> None:
     """Print the whole report.
 
@@ -46,12 +58,16 @@ def render(run: Run, judgement: Judgement, console: Console) -> None:
     """
     first_lines(run, judgement, console)
     page = Page(console)
-    groups = grouped(run)
-    _what_differed(page, run, groups)
-    _show_me(page, groups)
+    _differences(page, run)
     show_coverage(page, run, judgement)
     show_cost(page, run)
     show_provenance(page, run)
+
+
+def _differences(page: Page, run: Run) -> None:
+    groups = grouped(run)
+    _what_differed(page, run, groups)
+    _show_me(page, groups)
 
 
 def _header(page: Page, run: Run) -> Iterator[tuple[str, Text | str]]:

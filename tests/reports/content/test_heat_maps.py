@@ -121,3 +121,29 @@ def test_levels_span_what_is_there() -> None:
 
     assert [level(value, least, greatest) for value in (*grid.values[0], math.nan)] == ["0", "1", "8", "x", "n"]
     assert np.isclose([least, greatest], [1e-3, 1.0]).all()
+
+
+class TestDifferencesOfNests:
+    def test_are_drawn_by_path_whatever_the_number_of_dimensions(self, tmp_path: Path) -> None:
+        wide = {"1.k": entry(3, 4), "0": entry(5), "1.v": entry(2, 3, 4), "2.q": torch.ones(2, 2).bool()}
+        wide["2.many"] = entry(2, 2, 3, 4, 2)
+        sides = {f"control.{path}": tensor for path, tensor in wide.items()}
+        sides |= {f"candidate.{path}": tensor.clone() for path, tensor in wide.items()}
+        sides["candidate.1.k"][1, 3] += 2.5
+        save_file(sides, tmp_path / "e.safetensors")
+
+        shown = differences(tmp_path, "e.safetensors")
+
+        assert isinstance(shown, Shown)
+        assert (shown.worst, shown.tensor) == ("1.k", "1.k")
+        assert shown.layers.rows == ("0", "1.k", "1.v", "2.many", "2.q")
+        assert shown.heads.values == ((0.0, 2.5, 0.0),)
+
+    def test_leave_out_a_type_that_cant_be_drawn_and_say_so(self, tmp_path: Path) -> None:
+        codes = entry(2, 2).to(torch.float8_e4m3fn)
+
+        shown = kept(tmp_path, control_q=codes, candidate_q=codes.clone(), control_s=entry(2), candidate_s=entry(2) + 1)
+
+        assert isinstance(shown, Shown)
+        assert shown.layers.rows == ("s",)
+        assert shown.layers.remark == "not drawn, because their dtype can't be drawn (q)"

@@ -49,8 +49,10 @@ def hostile(failing: Run) -> Run:
     long = HOSTILE + "A" * 10_000
     texts = {"cache": HOSTILE, "operation": HOSTILE, "pool": HOSTILE, "key": HOSTILE, "explanation": long}
     errors = {"control_error": long, "candidate_error": long, "history": (HOSTILE, long)}
-    leaves = tuple(leaf(layer=number, control=HOSTILE, candidate=long) for number in range(60))
-    failing.divergences = [replace(one, **texts, **errors, leaves=leaves) for one in failing.divergences]
+    leaves = tuple(
+        leaf(layer=number, control=HOSTILE, candidate=long, path=long * (number % 2)) for number in range(60)
+    )
+    failing.divergences = [replace(one, **texts, **errors, leaves=tuple(leaves)) for one in failing.divergences]
     failing.caches[0] |= {"cache": HOSTILE, "control": HOSTILE, "candidate": long}
     failing.manifest |= {"run_id": HOSTILE, "created": HOSTILE, "versions": {HOSTILE: long}, "config": {HOSTILE: long}}
     failing.events.append({"event": HOSTILE, "detail": long})

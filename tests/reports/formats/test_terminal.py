@@ -314,7 +314,9 @@ class TestHostileInput:
             explanation=long,
             candidate_error=f"E: {long}",
             history=(long,) * 50,
-            leaves=tuple(leaf(layer=number, control=long, candidate=HOSTILE) for number in range(40)),
+            leaves=tuple(
+                leaf(layer=number, control=long, candidate=HOSTILE, path=long * (number % 2)) for number in range(40)
+            ),
         )
         windows = (
             window(

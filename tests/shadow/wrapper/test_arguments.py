@@ -111,11 +111,16 @@ def of(tensor: Any, size: Any = 3) -> Any:
 
 X = torch.zeros(1, 2, 4, 2)
 JAGGED = torch.nested.nested_tensor([torch.zeros(2, 3), torch.zeros(1, 3)], layout=torch.jagged)
+ENDLESS: list[Any] = [X]
+ENDLESS.append(ENDLESS)
 NO_ENTRIES = {
     "None": (None, "an object of type NoneType is no entry"),
-    "dict": ({"k": X, "v": X}, "an object of type dict is no entry"),
-    "tuple": ((X, X), "an object of type tuple is no entry"),
-    "tensor": (X, "an object of type Tensor is no entry"),
+    "no tensor": ({"k": [], "scale": 0.5}, "dict holds no tensor"),
+    "stranger": (SimpleNamespace(k=X), "type types.SimpleNamespace can't be taken apart: shadow.register_entry("),
+    "deep stranger": ((X, {"k": X.numpy()}), "an object of type numpy.ndarray at 1.k can't be taken apart"),
+    "odd key": ({Raises(): X}, "has a key of type"),
+    "sparse in a nest": ((X, {"k": X.to_sparse()}), "1.k is a sparse tensor"),
+    "endless": (ENDLESS, "nested deeper than 64 times"),
     "raises": (Raises(), "an object of type Raises is no entry (RuntimeError: not ready)"),
     "no V": (SimpleNamespace(_keys_values=[SimpleNamespace(_k_cache=Cache.over(X, 3))]), "no attribute '_v_cache'"),
     "numpy": (of(X.numpy()), "layer 0 K is of type ndarray and no tensor"),
@@ -136,7 +141,7 @@ def test_what_is_no_entry_is_refused_at_the_first_set_before_anything_is_counted
     with pytest.raises(TypeError, match="kv-lockstep can't compare what this host stores: ") as refused:
         cache.set_init_cache(0, 1, entry)
     assert said in str(refused.value)
-    assert str(refused.value).endswith("shadow.KeysValues is one")
+    assert str(refused.value).endswith("or what shadow.register_entry was told of")
     assert "\n" not in str(refused.value)
     assert (observer.befores, observer.seen, observer.failed_steps) == ([], [], [])
     assert one.noted == other.noted == []
@@ -146,12 +151,10 @@ def test_what_is_no_entry_after_the_first_is_passed_on_and_told() -> None:
     cache, observer = wrapped(Scratch(), Scratch())
     cache.set_recur_cache(1, make_entry(1))
     observer.before = lambda *args: leaves(args[3])  # type: ignore[method-assign]  # a harness that fails there
-    cache.set_recur_cache(1, {"k": X})
-    assert observer.passed == [
-        "an object of type dict is no entry (AttributeError: 'dict' object has no attribute '_keys_values')"
-    ]
+    cache.set_recur_cache(1, {"k": 1})
+    assert observer.passed == ["an object of type dict is no entry (TypeError: dict holds no tensor)"]
     assert observer.failed_steps == []
-    assert cache.get_recur_cache(1) == {"k": X}
+    assert cache.get_recur_cache(1) == {"k": 1}
 
 
 def test_what_can_be_compared_is_accepted() -> None:
@@ -159,9 +162,11 @@ def test_what_can_be_compared_is_accepted() -> None:
     for layer in wanting:
         layer._k_cache._cache.requires_grad_()
     three_axes = of(torch.zeros(1, 4, 2, 2)[0])
-    for entry in (wanting, three_axes, KeysValues.from_layers([]), of(X.expand(2, 2, 4, 2)), of(X, np.int64(2))):
+    nests = (X, X.flatten()[0], (X, X), {"k": X, "v": [X]})
+    layered = (wanting, three_axes, KeysValues.from_layers([]), of(X.expand(2, 2, 4, 2)), of(X, np.int64(2)))
+    for entry in (*layered, *nests):
         cache, observer = wrapped(Noting(), Noting())
-        with suppress(ValueError):  # the manager has its own opinion of some
+        with suppress(ValueError, TypeError):  # the manager has its own opinion of some
             cache.set_init_cache(0, 1, entry)
         assert observer.failed_steps == []
         assert observer.passed == []

@@ -87,6 +87,34 @@ def test_a_change_is_seen_and_put_back(name: str) -> None:
     assert changed(before, state()) == []
 
 
+@guards("shadow/wrapper/process_state.py", "return _body(generator), ctypes", "return ctypes")
+@guards("shadow/wrapper/process_state.py", "if now != before:", "if before is None:")
+@pytest.mark.parametrize("name", ["torch generator", "python generator", "numpy generator"])
+def test_every_draw_is_seen_also_of_a_number_that_was_drawn_before(name: str) -> None:
+    draw = {"numpy": np.random.randn, "python": lambda: random.gauss(0, 1), "torch": lambda: torch.randn(1)}
+    for _ in range(4):  # of normals two are drawn at once, and the second one is kept
+        before = state()
+        expected = draw[name.split()[0]]()
+        assert changed(before, state()) == [name]
+        assert put_back(before) == []
+        assert draw[name.split()[0]]() == expected
+
+
+@guards("shadow/wrapper/process_state.py", "np.random.get_state(legacy=False)", "np.random.get_state()")
+def test_draws_of_another_source_of_numpy_are_seen() -> None:
+    own = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.SFC64(1))
+    try:
+        before = state()
+        assert changed(before, state()) == []
+        expected = np.random.random()
+        assert changed(before, state()) == ["numpy generator"]
+        assert put_back(before) == []
+        assert np.random.random() == expected
+    finally:
+        np.random.set_bit_generator(own)
+
+
 def test_everything_that_can_be_tried_here_is_tried() -> None:
     left = {part.name for part in EVERYTHING} - CHANGES.keys()
     assert left - {"interop thread number", "dispatch modes", "locale of numbers"} == {

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from shadow.entries import leaves as any_leaves
 from shadow.entry import KeysValues, leaves
 from shadow.wrapper.staging import Staging
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry
+from tests.shadow.nests import assert_equal_nests, make_nest
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int64, torch.bool]
 
@@ -228,3 +230,54 @@ def test_an_entry_turned_around_in_place_is_staged_as_it_is_now() -> None:
 
     for mine, theirs in zip(leaves(staged), leaves(entry), strict=True):
         assert torch.equal(mine.tensor, theirs.tensor)
+
+
+# Nests
+
+
+@guards("shadow/wrapper/staging.py", "        fill(buffers, source)\n        # A cache", "        # A cache")
+def test_a_staged_nest_is_of_the_same_make_and_shares_nothing() -> None:
+    staging, nest = Staging(), make_nest(1)
+    staged = staged_by(staging, nest)
+    assert_equal_nests(staged, make_nest(1))
+    for leaf in any_leaves(staged):
+        leaf.tensor.zero_()
+    staged["layers"].clear()
+    assert_equal_nests(nest, make_nest(1))
+
+
+@guards("shadow/wrapper/staging.py", "[buffer.detach() for buffer in buffers]", "buffers")
+def test_what_a_cache_makes_of_a_staged_nest_is_gone_at_the_next() -> None:
+    staging = Staging()
+    staged = staged_by(staging, make_nest(1))
+    for leaf in any_leaves(staged):
+        leaf.tensor.set_(torch.zeros(1, dtype=leaf.tensor.dtype))  # type: ignore[call-overload]
+    staged["layers"].append(3)
+    assert_equal_nests(staged_by(staging, make_nest(2)), make_nest(2))
+
+
+def test_the_memory_of_a_staged_nest_is_reused() -> None:
+    staging = Staging()
+    first, second = (any_leaves(staged_by(staging, make_nest(number))) for number in (1, 2))
+    assert [leaf.tensor.data_ptr() for leaf in first] == [leaf.tensor.data_ptr() for leaf in second]
+
+
+def test_nests_of_ever_new_shapes_do_not_pile_up() -> None:
+    staging = Staging()
+    for length in range(1, 60):
+        staged_by(staging, (torch.zeros(length), torch.zeros(1)))
+    assert len(staging._memories) == Staging._MOST_LAYOUTS
+
+
+def test_a_nest_staged_in_inference_mode_can_be_filled_outside() -> None:
+    staging = Staging()
+    with torch.inference_mode():
+        staged_by(staging, make_nest(1))
+    assert_equal_nests(staged_by(staging, make_nest(2)), make_nest(2))
+
+
+def test_a_lazily_conjugated_tensor_is_staged_with_its_values() -> None:
+    numbers = torch.tensor([1 + 2j, 3 - 1j])
+    staged = staged_by(Staging(), (numbers.conj(), numbers.conj().imag))
+    assert torch.equal(staged[0], torch.tensor([1 - 2j, 3 + 1j]))
+    assert torch.equal(staged[1], torch.tensor([-2.0, 1.0]))

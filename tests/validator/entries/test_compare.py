@@ -215,7 +215,7 @@ def test_values_of_another_dtype_are_still_counted() -> None:
     assert (difference.rung, difference.n_mismatched, difference.max_abs_index) == ("dtype", 1, (0, 0, 1, 2))
 
 
-@guards("validator/entries/compare.py", "    if len(control) != len(candidate):\n        return False\n", "")
+@guards("validator/entries/compare.py", "len(control) != len(candidate) or form_of", "form_of")
 def test_missing_layers_are_named_on_either_side() -> None:
     three, one = leaves(make_entry(1, layers=3)), leaves(make_entry(1, layers=1))
     assert not equal(three, one)

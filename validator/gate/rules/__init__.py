@@ -29,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     coverage.exercised,
     coverage.every_env,
     coverage.every_layer,
+    coverage.every_pair,
     coverage.every_rank,
     statistics.rate_bounds,
     streams.conforms,

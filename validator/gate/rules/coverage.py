@@ -36,17 +36,27 @@ _COVERAGE: dict[str, tuple[str, tuple[str, ...], str]] = {
 
 def exercised(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Every kind of thing that a policy counts happened often enough."""
-    runs = evidence.runs
-    yield from _in_each("lookups", policy.coverage.lookups, runs, lambda totals: totals.n_lookups, "look up")
+    runs, least = evidence.runs, policy.coverage
+    yield from _in_each("lookups", least.lookups, runs, lambda totals: totals.n_lookups, "look up")
     yield from _in_each(
         "lookups that both sides answered equally",
-        policy.coverage.both_hits,
+        least.both_hits,
         runs,
         lambda totals: totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value],
         "both hit",
     )
     for name, (called, counters, supply) in _COVERAGE.items():
-        yield from _in_each(called, getattr(policy.coverage, name), runs, partial(_covered, counters), supply)
+        owing = [run for run in runs if not _spared(name, policy, run.caches)]
+        yield from _in_each(called, getattr(least, name), owing, partial(_covered, counters), supply)
+    for name in least.others:
+        yield from _in_each(name.replace("_", " "), 1, runs, partial(_covered, (name,)), "longer")
+
+
+def _spared(name: str, policy: GatePolicy, caches: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether no shadowed pair can be asked for something, which the policy does not name itself."""
+    if name in policy.coverage.asked or not caches:
+        return False
+    return all(isinstance(spared := line.get("spared"), list) and name in spared for line in caches)
 
 
 def _covered(counters: tuple[str, ...], totals: Totals) -> int:
@@ -72,11 +82,30 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         seen: dict[str, set[str]] = {}
         for window in run.windows:
             seen.setdefault(window.cache, set()).update(env for env, count in window.envs.items() if count)
-        unseen = [_unseen(line, run, seen) for line in run.caches] or ["no shadowed pair"]
+        asked = [line for line in run.caches if not _spared("every_env", policy, [line])]
+        unseen = [_unseen(line, run, seen) for line in asked] or ["" if run.caches else "no shadowed pair"]
         said = "; ".join(text for text in unseen if text)
         return said, remedy("env_num" if _NOT_RECORDED in said else "envs", run)
 
     yield from each(evidence.runs, "every env of every pair looked up", look, "all seen")
+
+
+def every_pair(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """In every shadowed pair both sides answered something: a busy pair must not cover for one that saw nothing."""
+    if not policy.coverage.every_pair:
+        return
+
+    def look(run: Run) -> tuple[str, str]:
+        used, hit = set(), set()
+        for window in run.windows:
+            used |= {window.cache} if window.ops else set()
+            equal = sum(counts.get(Outcome.BOTH_HIT_EQUAL.value, 0) for counts in window.lookups.values())
+            hit |= {window.cache} if equal else set()
+        copies = {line.get("cache") for line in run.caches if line.get("copy_of")}
+        idle = [str(line.get("cache")) for line in run.caches if line.get("cache") not in hit | (copies - used)]
+        return (f"none of {', '.join(idle[:5])}" if idle and hit else ""), remedy("look up", run)
+
+    yield from each(evidence.runs, "lookups that both sides answered equally in every pair", look)
 
 
 def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from reports.record.run import Run
 
-Host = Literal["train", "run", "script", "own"]
-HOSTS: Final = ("train", "run", "script", "own")
+Host = Literal["train", "run", "script", "own", "test"]
+HOSTS: Final = ("train", "run", "script", "own", "test")
 
 _LONGER: Final[dict[Host, str]] = {
     "train": "train longer, as with --set total_env_steps=20000",
@@ -21,6 +21,7 @@ _PER_HOST: Final[dict[str, dict[Host, str]]] = {
         "run": "record it again and let it end in order",
         "script": "record it again and let it end in order",
         "own": "record it again and let it end in order: with Lockstep(...) as lockstep",
+        "test": "let the test end in order",
     },
     "one more": {
         "train": "record one more: kv-lockstep train --config configs/validate.toml --primary {primary} --seed {seed}",
@@ -28,7 +29,7 @@ _PER_HOST: Final[dict[str, dict[Host, str]]] = {
         "script": "record one more: run the script with use_new_cache_manager = {is_new} and seed {seed}",
         "own": "record one more: run the host with primary={side!r}, and seed {seed} in manifest_extra",
     },
-    "longer": _LONGER,
+    "longer": {**_LONGER, "test": "let the test do that"},
     "pools fill": {
         "train": "pools must fill: add --set world_model_cfg.max_cache_size=8 to kv-lockstep train",
         "run": "pools must fill: train longer, or with --set policy.num_simulations=8",
@@ -52,6 +53,7 @@ _PER_HOST: Final[dict[str, dict[Host, str]]] = {
         "run": f"{_LONGER['run']}, and check that the script uses its caches",
         "script": f"{_LONGER['script']}, and check that install() stands before the training",
         "own": f"{_LONGER['own']}, and check that the host's cache is the one Lockstep.shadow returned",
+        "test": "look up what was stored, through the cache that kv_lockstep(control=..., candidate=...) returned",
     },
     "weight updates": {**_LONGER, "own": "the host calls lockstep.weights_updated() after each update"},
     "episodes": {**_LONGER, "own": "the host calls lockstep.episode_ended(env_id)"},
@@ -94,12 +96,15 @@ def host_of(run: Run | None) -> Host:
 
     Returns:
         ``train`` (the embedded agent), ``run`` (a LightZero script under ``kv-lockstep run``), ``script`` (one that
-        installs by itself) or ``own`` (``Lockstep`` in a host of the user's). Before version 0.2 nobody said.
+        installs by itself), ``test`` (a test under pytest) or ``own`` (``Lockstep`` in another host of the user's).
+        Before version 0.2 nobody said.
     """
     manifest = {} if run is None else run.manifest
     host = manifest.get("host", "unizero")
     if host == "lightzero":
         return "run" if manifest.get("script") else "script"
+    if host == "pytest":
+        return "test"
     return "train" if host == "unizero" else "own"
 
 
@@ -111,4 +116,5 @@ def remedy(what: str, run: Run | None, **facts: object) -> str:
         run: A run that lacks it, or any of those that are judged.
         facts: What the sentence names.
     """
-    return _PER_HOST[what][host_of(run)].format(**facts)
+    said, host = _PER_HOST[what], host_of(run)
+    return said.get(host, said["own"]).format(**facts)  # a test is a host of the user's own, where nothing else is said

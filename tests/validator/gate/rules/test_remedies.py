@@ -23,12 +23,14 @@ SAYS: dict[str, dict[str, Any]] = {
     "run": {"host": "lightzero", "script": ["cartpole.py"]},
     "script": {"host": "lightzero"},
     "own": {"host": "own"},
+    "test": {"host": "pytest"},
 }
 FOREIGN = {
     "train": (),
     "run": ("kv-lockstep train", "world_model_cfg", "total_env_steps", "Lockstep(", "manifest_extra"),
     "script": ("kv-lockstep train", "--set", "kv-lockstep run", "Lockstep(", "manifest_extra"),
     "own": ("kv-lockstep train", "--set", "kv-lockstep run", "SCRIPT", "cache_validation", "num_simulations"),
+    "test": ("kv-lockstep train", "--set", "kv-lockstep run", "SCRIPT", "cache_validation", "with Lockstep("),
 }
 RULES = Path(__file__).parents[4] / "validator" / "gate" / "rules"
 
@@ -61,6 +63,7 @@ def poor(host: str) -> list[Run]:
     return runs
 
 
+@guards("validator/gate/rules/remedies.py", 'if host == "pytest":', 'if host == "own":')
 @guards("validator/gate/rules/remedies.py", 'return "train" if host == "unizero" else "own"', 'return "train"')
 @guards("validator/session.py", '"host": "own",', "")
 @pytest.mark.parametrize("host", HOSTS)

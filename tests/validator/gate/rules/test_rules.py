@@ -11,6 +11,7 @@ from reports.record.run import Run, created
 from reports.record.words import Verdict
 from tests.guards import guards
 from tests.validator.campaign import DAY, NOW, busy_run, busy_window, conformance_result, policy, sound, with_run
+from tests.validator.gate.runs import run_of, window
 from validator.gate.judgement import Evidence, judge
 from validator.gate.policy import ConformancePolicy, GatePolicy, RunsPolicy
 from validator.gate.rules.campaign import of_one_mind, one_candidate, stages
@@ -151,3 +152,21 @@ def test_a_thousand_sound_runs_are_a_line_for_each_demand() -> None:
 
     assert judgement.verdict is Verdict.PASS
     assert len(judgement.demands) < 45
+
+
+@guards("validator/gate/rules/coverage.py", "if name in policy.coverage.asked or not caches:", "if not caches:")
+@guards("validator/gate/rules/coverage.py", "return all(isinstance(spared", "return any(isinstance(spared")
+def test_what_a_shape_does_not_have_is_asked_only_where_the_policy_names_it() -> None:
+    mapping = {"cache": "lru", "control": "a.A", "candidate": "a.B", "spared": ["weight_updates", "every_env"]}
+    pools = {"cache": "cache", "control": "a.A", "candidate": "a.B", "env_num": 1, "spared": []}
+    bare = window(coverage={}, envs={})
+    named = GatePolicy.from_mapping({"coverage": {"weight_updates": 1}})
+
+    def missing(policy: GatePolicy, *caches: dict[str, object]) -> set[str]:
+        judgement = judge([run_of(bare, caches=list(caches))], policy)
+        return {demand.demanded for demand in judgement.demands if demand.verdict is Verdict.INCONCLUSIVE}
+
+    asked = {"weight updates: at least 1", "every env of every pair looked up"}
+    assert missing(GatePolicy(), mapping) & asked == set()
+    assert missing(named, mapping) & asked == {"weight updates: at least 1"}
+    assert missing(GatePolicy(), mapping, pools) & asked == asked
