@@ -27,6 +27,7 @@ from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
 from validator.observe.standing import Standing
 
 PLACES = Places(single=("layers",))
+_SPARED = ("overwrites", "evictions", "clears", "weight_updates", "every_env")  # what no append cache has
 _NO_STATES = "appends of what is no keys and values"
 _ALLOWED_TO_LACK = (AttributeError, NotImplementedError)  # what a side raises that declares that it has no such verb
 
@@ -207,11 +208,18 @@ class AppendPair(Pair):
             side.cache = None
 
     def about(self) -> dict[str, Any]:
-        """Return the windows, and what had to be assumed."""
+        """Return the shape, and what had to be assumed."""
         case = self.case
         if self.windows is None:
             case.assumed.append("the window of a layer is the one that the control declares: no configuration says it")
-        return {"policy": {}, "env_num": None, "assumed": case.assumed, "promises": {}}
+        return {
+            "shape": "append",
+            "spared": list(_SPARED),
+            "policy": {},
+            "env_num": None,
+            "assumed": case.assumed,
+            "promises": {},
+        }
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
