@@ -28,6 +28,10 @@ from validator.observe.standing import Standing
 
 PLACES = Places(single=("layers",))
 _SPARED = ("overwrites", "evictions", "clears", "weight_updates", "every_env")  # what no append cache has
+_LOOKED_AT = (
+    "of an append what is new is compared, and a share of all that is held, taken in turns; all of it at the first append "
+    "after anything else was done, and at the end"
+)
 _NO_STATES = "appends of what is no keys and values"
 _ALLOWED_TO_LACK = (AttributeError, NotImplementedError)  # what a side raises that declares that it has no such verb
 
@@ -210,6 +214,7 @@ class AppendPair(Pair):
     def about(self) -> dict[str, Any]:
         """Return the shape, and what had to be assumed."""
         case = self.case
+        case.assumed.append(_LOOKED_AT)
         if self.windows is None:
             case.assumed.append("the window of a layer is the one that the control declares: no configuration says it")
         return {

@@ -94,6 +94,11 @@ class Appends:
             self._standing.lose(layer)  # both sides took rows that don't fit those they hold
             return
         table.append(pending.digests)
+        window = self._standing.window(layer)
+        if window is not None and pending.seen < window <= table.length:
+            case.counters.coverage["window wraps"] += 1
+        if table.length - pending.seen > 1:
+            case.counters.coverage["prefills"] += 1
         self._edited(seen, layer, pending)
         if errors != (None, None):
             return
