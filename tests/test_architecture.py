@@ -39,6 +39,7 @@ FLOORS = {
             "validator.models",
             "validator.judge",
             "validator.device",
+            "validator.replay.recording",
             "validator.observe",
             "validator.shapes",
             "validator.gate",
@@ -53,7 +54,7 @@ FLOORS = {
             "validator.watchdog",
             "validator.endings",
         ),
-        *("validator.session", "validator.script", "validator.ab", "validator.commands"),
+        *("validator.session", "validator.replay", "validator.script", "validator.ab", "validator.commands"),
         *("validator.one_test", "validator.generating", "validator.pytest_plugin", "validator.cli", "validator"),
     ),
 }

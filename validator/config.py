@@ -40,6 +40,9 @@ class ValidationConfig:
         stall_warning_s: From when on a call of either side counts as hanging, seconds: a line on standard error and an
             event name side and operation; nothing is ended. 0 for never.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
+        record: What is recorded of each operation, so that it can be played again: ``digests`` of what is stored, in 32
+            bytes an operation, or ``off``, nothing.
+        record_mb: Space for what is recorded, per rank, megabytes; beyond, the oldest of it gives way.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
             process). Without it no run passes the default gate.
         seed: Seed of the harness's private generator (order of the two calls, audit rotation).
@@ -64,13 +67,15 @@ class ValidationConfig:
     deferred: Literal["auto", "never", "always"] = "auto"
     stall_warning_s: float = 60.0
     on_divergence: Literal["record", "log"] = "record"
+    record: Literal["digests", "off"] = "digests"
+    record_mb: float = 1024.0
     selftest: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         if (self.rtol is None) != (self.atol is None):
             raise ValueError("rtol and atol must be given together or not at all")
-        for name in ("rtol", "atol", "window_s", "evidence_mb", "evidence_each_mb", "stall_warning_s"):
+        for name in ("rtol", "atol", "window_s", "evidence_mb", "evidence_each_mb", "record_mb", "stall_warning_s"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {value}")

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from reports.aloud import say
+from reports.disk.trace import Room, TraceFile, index_file
 from reports.record.records import Divergence, Window
 from reports.record.redaction import in_a_log
 from reports.record.totals import Totals, joined, summarise
+from reports.record.trace import RECORD
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from validator.config import ValidationConfig
 from validator.entries.evidence import evidence
 from validator.judge.counters import Counters
+from validator.replay.recording import Recording
 from validator.tensorboard import LiveFigures
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,7 @@ _PER_GROUP = 100  # divergences of one dimension, cause and fault that are writt
 _FIRST_COUNT_S = 0.2
 _COUNT_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
 _EARLY = 0.3  # of ``window_s``: what is due so soon is counted by those who look at the clock seldom
+_MOST_TRACES = 32  # of one rank: each holds two files open
 _WINDOWS = 256  # a window is as long as the run so far divided by this, once that is more than ``window_s``
 
 
@@ -118,11 +122,24 @@ class Recorder:
         self._per_group: dict[str, int] = {}
         self._first: Divergence | None = None
         self._harness_failures: dict[str, int] = {}
+        self._room = Room(int(config.record_mb * 1e6))
+        self._traces: dict[str, Recording] = {}
 
     def cache(self, name: str, **about: Any) -> None:
         """Note that a pair is shadowed."""
         self._schedules[name] = Schedule(self._config.window_s, self._config.window_ops, self._writer.elapsed_s())
         self._writer.cache(name, **about)
+
+    def trace(self, name: str, about: dict[str, Any]) -> Recording | None:
+        """Begin to record a pair; None if nothing of it is to be recorded."""
+        if self._config.record == "off" or len(self._traces) >= _MOST_TRACES:
+            if len(self._traces) >= _MOST_TRACES:
+                self._writer.event("not_recorded", f"{name}: {_MOST_TRACES} pairs are recorded already")
+            return None
+        index = index_file(self._writer.rank, len(self._traces))
+        recording = Recording(TraceFile(self._writer.path, index, about, RECORD.itemsize, self._room))
+        self._traces[name] = recording
+        return recording
 
     def event(self, name: str, detail: str = "") -> None:
         """Note what happened."""
@@ -146,6 +163,7 @@ class Recorder:
             divergence = replace(divergence, id=ident, evidence=file, evidence_note=note, t_s=self._writer.elapsed_s())
             self._first = self._first or divergence
             self._writer.divergence(divergence)
+            self._write_trace(divergence.cache, at_once=True)
             if self._config.on_divergence == "log":
                 logger.warning("KV cache divergence %d: %s", ident, in_a_log(divergence.explanation))
             return True
@@ -162,7 +180,9 @@ class Recorder:
         name, schedule, now = pair.name, self._schedules[pair.name], self._writer.elapsed_s()
         n_ops = sum(pair.counters.ops.values())
         by_then = now + _EARLY * self._config.window_s if from_outside else now
-        if not (force or schedule.count_is_due(by_then, n_ops)):
+        is_due = force or schedule.count_is_due(by_then, n_ops)
+        self._write_trace(name, at_once=is_due)
+        if not is_due:
             return
         counted = pair.drain(now, last=force)
         is_window = schedule.counted(now, n_ops) or force
@@ -213,6 +233,10 @@ class Recorder:
     def close(self, run_id: str, state: str, ended: str) -> None:
         """Write the summary, after the last windows: in which state the run is, and how the host ended."""
         first = self._first
+        for name, trace in self._traces.items():
+            trace.close()
+            for kind, said in trace.remarks():
+                self._writer.event(kind, f"{name}: {said}")
         self._writer.close(
             summarise(
                 self.counted,
@@ -232,6 +256,11 @@ class Recorder:
         blob, note = evidence(*answers, limit_bytes=int(self._config.evidence_each_mb * 1e6))
         file = self._writer.evidence(f"divergence-{ident:06d}.safetensors", blob) if blob else ""
         return file, note or (self._writer.evidence_reason if blob else "")
+
+    def _write_trace(self, name: str, at_once: bool) -> None:
+        trace = self._traces.get(name)
+        if trace is not None and (at_once or trace.is_due):
+            trace.write()
 
     def _show(self, window: Window, last: bool, now: bool) -> None:
         for figures in list(self._boards):

@@ -34,6 +34,7 @@ from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance, source_of
 from validator.recorder import Recorder
+from validator.replay.recording import about
 from validator.shapes import find
 from validator.shapes.shape import Shape
 from validator.watchdog import Watchdog
@@ -277,6 +278,7 @@ class Lockstep(Unpicklable):
         """Register a deep copy of a pair under a name of its own."""
         with self._lock:
             own = pair.case
+            pair.lived("copied")
             name = self._copies.get(own.name, f"{own.name}-copy")
             shape = self._shapes[pair]
             fork = self._register(name, shape, control, candidate, own.primary.name, own.promises, copy_of=own.name)
@@ -315,10 +317,28 @@ class Lockstep(Unpicklable):
             copy_of=copy_of,
             **pair.about(),
         )
+        trace = self.recorder.trace(unique, self._about(pair, shape, control, candidate, copy_of))
+        if trace is not None:
+            pair.note = trace.note
         if not copy_of:
             pair.take_over()
         self._shapes[pair] = shape
         return pair
+
+    def _about(self, pair: Pair, shape: Shape, control: Any, candidate: Any, copy_of: str) -> dict[str, Any]:
+        """Return what the trace of a pair says at its beginning."""
+        return about(
+            control,
+            candidate,
+            run_id=self.run_id,
+            rank=self.rank,
+            cache=pair.name,
+            shape=shape.name,
+            classes={"control": _class_name(control), "candidate": _class_name(candidate)},
+            primary=pair.case.primary.name,
+            copy_of=copy_of,
+            **pair.about(),
+        )
 
     def _contained(self, pair: Pair, call: Any) -> None:
         try:

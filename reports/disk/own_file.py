@@ -39,8 +39,12 @@ class OwnFile:
 
     def append(self, line: bytes) -> None:
         """Write a line. After a torn one it begins with a newline: one torn line is one lost line."""
+        self.extend(b"\n" + line if self.torn else line)
+
+    def extend(self, data: bytes | memoryview) -> None:
+        """Write bytes as they are."""
         fd = self.descriptor()
-        rest = memoryview(b"\n" + line if self.torn else line)
+        rest = memoryview(data)
         while rest:
             self.torn = True  # also if an interrupt strikes between these lines
             count = os.write(fd, rest)
@@ -58,6 +62,10 @@ class OwnFile:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def close(self) -> None:
+        """Close it; the system writes it to the disk in its own time."""
+        os.close(self.descriptor())
 
     def descriptor(self) -> int:
         """Return a descriptor of our own file, opened again where somebody closed it."""

@@ -44,7 +44,7 @@ def test_a_clean_run_is_complete_on_disk_and_lacks_nothing_but_the_selftest(tmp_
     with open_session(tmp_path) as lockstep:
         exercise(lockstep, lockstep.shadow(control=manager(), candidate=DictCache()))
     path = lockstep.run_dir
-    assert sorted(p.name for p in path.iterdir()) == ["rank-0000.jsonl", "run.json", "summary.json"]
+    assert sorted(p.name for p in path.iterdir()) == ["rank-0000.jsonl", "run.json", "summary.json", "trace"]
     lines = [json.loads(line) for line in (path / "rank-0000.jsonl").read_text().splitlines()]
     assert [line["type"] for line in lines] == ["cache", "window", "close"]
     summary = json.loads((path / "summary.json").read_text())

@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"kv-lockstep {installed_version()}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for declare in (_train, _run, _ab, _report, _watch, _compare, _gate, _conformance, _selftest, _bench):
+    declared = (_train, _run, _ab, _replay, _shrink, _report, _watch, _compare, _gate, _conformance, _selftest, _bench)
+    for declare in declared:
         declare(commands)
     return whole
 
@@ -85,6 +86,43 @@ def _ab(commands: Commands) -> None:
     add("--quiet", action="store_true", help="print only the comparison and where it is")
     add("script", type=Path, nargs="?", metavar="SCRIPT", help="a LightZero script, after --")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
+
+
+def _replay(commands: Commands) -> None:
+    examples = [
+        "kv-lockstep replay runs",
+        "kv-lockstep replay runs --candidate my_package.my_cache:MyCache",
+    ]
+    what = "play what a run recorded once more, on the same two caches or on others, and judge"
+    add = _command(commands, "replay", what, examples)
+    traced = "run directory, a directory of runs for the latest one, or the index of one trace"
+    add("run", type=Path, metavar="RUN", help=traced)
+    add("--out", metavar="DIR", help="directory under which the run directory is made (default: runs)")
+    again = "legacy, new or module:Class (default: what was recorded)"
+    add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
+    add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
+    _primary(add, "legacy (the control) or new (the candidate); default: as recorded")
+
+
+def _shrink(commands: Commands) -> None:
+    examples = [
+        "kv-lockstep shrink runs",
+        "kv-lockstep shrink runs --divergence 0 --out tests",
+        "kv-lockstep shrink runs --cause 'capacity eaten'",
+    ]
+    codes = (
+        "exit codes: 0 each is a test now, 2 usage or unreadable input, 3 fault of kv-lockstep itself, 5 one is none"
+    )
+    what = "turn divergences of a run into tests of about ten lines that fail for the same reason"
+    add = _command(commands, "shrink", what, examples, codes)
+    _one_run(add, "run", "RUN")
+    add("--divergence", type=int, metavar="N", help="this one (default: the first of each cause and side)")
+    add("--cause", metavar="NAME", help="the first of this cause, as the report names it")
+    add("--seconds", type=float, default=60.0, metavar="S", help="time for each; then the best so far (default: 60)")
+    add("--out", metavar="DIR", help="where to write test_divergence_NNN.py (default: repros in the run directory)")
+    again = "legacy, new or module:Class (default: what was recorded)"
+    add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
+    add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
 
 
 def _report(commands: Commands) -> None:

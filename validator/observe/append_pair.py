@@ -29,8 +29,8 @@ from validator.observe.standing import Standing
 PLACES = Places(single=("layers",))
 _SPARED = ("overwrites", "evictions", "clears", "weight_updates", "every_env")  # what no append cache has
 _LOOKED_AT = (
-    "of an append what is new is compared, and a share of all that is held, taken in turns; all of it at the first append "
-    "after anything else was done, and at the end"
+    "of an append what is new is compared, and a share of all that is held, taken in turns; all of it at the first "
+    "append after anything else was done, and at the end"
 )
 _NO_STATES = "appends of what is no keys and values"
 _ALLOWED_TO_LACK = (AttributeError, NotImplementedError)  # what a side raises that declares that it has no such verb

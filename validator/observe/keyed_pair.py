@@ -99,6 +99,8 @@ class KeyedPair(Pair):
         """Count and judge one operation; ``pending`` is what ``before`` returned."""
         op_index, operation, env_id, key, _, _, _, _, control_ns, candidate_ns = seen
         self.case.now = op_index + 1
+        if self.note is not None:
+            self.note((op_index, operation, env_id, key, None if pending is None else pending.digest))
         _, kind, _, name = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
             self.timed(name, control_ns, candidate_ns)
@@ -129,6 +131,7 @@ class KeyedPair(Pair):
 
     def advised(self, operation: Operation, env_id: int | None) -> None:
         """Judge a pool whose side goes by priorities by agreement, once the host passes some."""
+        self.lived("advised", env_id)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             return  # it is judged as such
         for side in self.case.sides:
@@ -141,6 +144,7 @@ class KeyedPair(Pair):
 
     def unobserved(self, method: str) -> None:
         """Note that the host called a method of the primary that is no operation; what it holds is not known after."""
+        self.lived("unobserved")
         self.looks.flush()
         if method not in self._unobserved:
             self._unobserved.add(method)
@@ -173,6 +177,7 @@ class KeyedPair(Pair):
 
     def episode_ended(self, env_id: int) -> None:
         """Nothing of this env may be alive any more."""
+        self.lived("episode_ended", env_id)
         case = self.case
         if case.promises.episode_end_clears:
             self.audits.episode_ended(env_id, self._last_clear)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from validator.judge import words
 from validator.judge.case import Case, Sink
 from validator.judge.counters import BATCH
 from validator.observe.running import interrupted
+from validator.replay.recording import Moment, Row, life
 
 _NO_ENTRY = "sets of what is no entry"
 CHECK_CLOCK_EVERY = 256  # operations between two looks at the clock
@@ -47,10 +49,11 @@ class Pair(ABC):
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
-
+        note: Takes a row for the trace; None where nothing is recorded.
     """
 
     case: Case[Any]
+    note: Callable[[Row], None] | None = None
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name
@@ -94,18 +97,27 @@ class Pair(ABC):
 
     def weights_updated(self) -> None:
         """Take note that the weights moved."""
+        self.lived("weights_updated")
         self.case.weight_version += 1
         self.counters.coverage["weight_updates"] += 1
 
     def episode_ended(self, env_id: int) -> None:
         """Take note that an env's episode is over."""
+        self.lived("episode_ended", env_id)
         self.case.episodes[env_id] += 1
         self.counters.coverage["episodes"] += 1
 
     def search_started(self) -> None:
         """Take note that a search begins."""
+        self.lived("search_started")
         self.case.searches += 1
         self.counters.coverage["searches"] += 1
+
+    def lived(self, verb: str, env_id: int | None = None) -> None:
+        """Record what is no operation and yet decides what comes of later ones."""
+        if self.note is not None:
+            sink = self.case.sink
+            self.note((self.case.now, life(verb), env_id, Moment(sink.train_iter, sink.env_step), None))
 
     @abstractmethod
     def about(self) -> dict[str, Any]:
@@ -163,6 +175,7 @@ class Pair(ABC):
     def torn(self, cut: BaseException) -> None:
         """Note that an operation was interrupted half-way: what the sides hold from here on proves nothing."""
         self._torn = True
+        self.lived("torn")
         self.counters.dropped["operations interrupted half-way"] += 1
         self._session.event("interrupted", f"{self.name}: {type(cut).__name__} {interrupted(cut)}".rstrip())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from reports.record.words import Cause, Fault
 from shadow.interface import CacheCapacities
+from validator.proof.shrink import shrink
 from validator.proof.stream import Step, Terrain, steps
 from validator.proof.trial import Trial
 
@@ -128,34 +129,3 @@ def _expect(trial: Trial, result: Conformance) -> bool:
     if fixed and note not in result.not_exercised:
         result.not_exercised.append(note)
     return bool(fixed)
-
-
-def shrink(stream: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> list[Step]:
-    """Cut a failing stream down to one from which no step can be taken without its ceasing to fail.
-
-    Args:
-        stream: A stream that fails.
-        fails: Plays a stream on fresh caches and tells whether it still fails.
-
-    Returns:
-        The steps that are needed, in order.
-    """
-    # What comes after the first failure is not needed: find the shortest failing beginning by halving.
-    low, high = 0, len(stream)
-    while low + 1 < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fails(stream[:middle]) else (middle, high)
-    needed = list(stream[:high])
-    size = max(1, len(needed) // 2)
-    while True:  # delta debugging by ever smaller pieces (Zeller and Hildebrandt 2002)
-        start, cut = 0, False
-        while start < len(needed):
-            shorter = needed[:start] + needed[start + size :]
-            if shorter and fails(shorter):
-                needed, cut = shorter, True
-            else:
-                start += size
-        if size == 1 and not cut:
-            return needed
-        if not cut or size > len(needed):
-            size = max(1, size // 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ _PAYLOADS = ("plain", "plain", "plain", "nan", "inf", "zeros", "strided", "uneve
 
 _SETS = ("set_init_cache", "set_init_cache", "set_recur_cache", "set_recur_cache", "set_wm_cache")
 _GETS = ("get_init_cache", "get_init_cache", "get_recur_cache", "hierarchical_get", "hierarchical_get", "get_wm_cache")
-_LIFE_CYCLE = ("weights_updated", "search_started", "episode_ended")
+LIFE_CYCLE = ("weights_updated", "search_started", "episode_ended")
 
 
 class EntrySpec(NamedTuple):
@@ -52,13 +52,13 @@ class Step(NamedTuple):
         verb: Method of the cache interface, or of the life cycle.
         env_id: Environment, if the verb takes one.
         key: Cache key, if the verb takes one.
-        entry: What to store, for a set.
+        entry: Recipe of what to store, for a set.
     """
 
     verb: str
     env_id: int | None = None
-    key: int | None = None
-    entry: EntrySpec | None = None
+    key: Any = None
+    entry: Any = None
 
     def __str__(self) -> str:
         given = [repr(value) for value in (self.env_id, self.key) if value is not None]
@@ -186,27 +186,29 @@ class Player:
     Args:
         cache: The cache.
         life_cycle: Told of life-cycle steps; None to skip them.
+        make: Makes the entry of a recipe; None for those of ``EntrySpec``.
     """
 
-    def __init__(self, cache: Any, life_cycle: Any = None) -> None:
+    def __init__(self, cache: Any, life_cycle: Any = None, make: Callable[[Any], Any] | None = None) -> None:
         self._cache = cache
         self._life_cycle = life_cycle
         self._scratch: dict[Any, KeysValues] = {}
+        self._make = make or self._entry
 
     def play(self, step: Step) -> Any:
         """Do one step and return what the cache answered; what it raises comes through."""
         args: list[Any] = [value for value in (step.env_id, step.key) if value is not None]
-        if step.verb in _LIFE_CYCLE:
+        if step.verb in LIFE_CYCLE:
             return None if self._life_cycle is None else getattr(self._life_cycle, step.verb)(*args)
         if step.entry is not None:
-            args.append(self._entry(step.entry))
+            args.append(self._make(step.entry))
         return getattr(self._cache, step.verb)(*args)
 
     def play_all(self, stream: Iterable[Step]) -> int:
         """Do all steps, going on after what the cache raises; return how many were cache operations."""
         count = 0
         for step in stream:
-            count += step.verb not in _LIFE_CYCLE
+            count += step.verb not in LIFE_CYCLE
             try:
                 self.play(step)
             except Exception:  # a planted fault on the primary side; the pair has seen it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from reports.record.records import Divergence
@@ -25,6 +25,7 @@ class Trial:
         candidate: New cache.
         primary: Whose answers the player receives.
         config: Settings.
+        make: Makes the entry of a step's recipe; None for those of ``EntrySpec``.
         shape: Their shape; None to find out.
 
     Attributes:
@@ -42,11 +43,13 @@ class Trial:
         candidate: Any,
         primary: str = "control",
         config: ValidationConfig | None = None,
+        make: Callable[[Any], Any] | None = None,
         shape: Shape | None = None,
     ) -> None:
         self.divergences: list[Divergence] = []
         self.failures: list[Exception] = []
         self.operations = 0
+        self._make = make
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
         self._shape = shape or find(control)
         self.pair = self._shape.pair("trial", control, candidate, primary, config, self, None)
@@ -56,7 +59,7 @@ class Trial:
 
     def play(self, stream: Iterable[Step]) -> None:
         """Play a stream through both sides."""
-        self.operations += Player(self.cache, self.pair).play_all(stream)
+        self.operations += Player(self.cache, self.pair, self._make).play_all(stream)
 
     def finish(self) -> None:
         """Audit everything, as a session does at its close."""

@@ -37,7 +37,7 @@ class AppendTrial(Trial):
         windows: Windows | None = None,
         config: ValidationConfig | None = None,
     ) -> None:
-        super().__init__(control, candidate, primary, config, AppendShape(windows))
+        super().__init__(control, candidate, primary, config, shape=AppendShape(windows))
         self.raised = 0
 
     def play_calls(self, stream: Iterable[Call]) -> None:

@@ -1,0 +1,1 @@
+"""See a divergence again: what is recorded of a pair, and how it is played, shrunk and written as a test."""

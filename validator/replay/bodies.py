@@ -1,0 +1,118 @@
+"""Entries made of their digests: what was equal stays equal, what was different stays different; values are drawn."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from reports.record.trace import Layout
+from shadow.entry import KeysValues, KVCache
+from validator.errors import LockstepError
+
+_POOL = 1 << 18  # numbers to draw from
+_WORD = (1 << 64) - 1
+_LEAVES_MOST = 4096
+_OF_LEAVES = np.random.default_rng(1).integers(0, 1 << 64, _LEAVES_MOST, dtype=np.uint64)  # tells leaves apart
+_SHIFTS_21, _SHIFTS_7 = (np.arange(0, 64, bits, dtype=np.uint64) for bits in (21, 7))
+_MOST_BYTES = 1 << 30  # of one entry
+_FINE = ("float32", "float64")  # whose elements tell 2^21 values apart; those of the others 2^7 at least
+
+
+class Body(NamedTuple):
+    """A recipe for one entry.
+
+    Attributes:
+        digest: 64 bits that tell its values from those of others.
+        layout: Per leaf ``(shape, dtype, device, valid length)``.
+    """
+
+    digest: int
+    layout: Layout
+
+
+class CannotMake(LockstepError):
+    """An entry is of a structure that can't be made here."""
+
+
+class Scratch:
+    """One entry of a layout, in host memory whatever device it was on, that is filled over and over.
+
+    Raises:
+        CannotMake: If it is no entry of keys and values by layer.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        if not layout or len(layout) % 2 or any(len(shape) != 4 for shape, *_ in layout):
+            raise CannotMake(f"an entry of {len(layout)} tensors can't be made: expected K and V of each layer, 4-d")
+        try:
+            n_bytes = sum(8 * prod(shape) for shape, *_ in layout)
+            if (
+                len(layout) > _LEAVES_MOST
+                or n_bytes > _MOST_BYTES
+                or any(not 0 <= size <= shape[2] for shape, _, _, size in layout)
+            ):
+                raise ValueError(f"{n_bytes:,} bytes")
+            # Leaves that are alike lie in one block, so that an entry is dense and filled at once.
+            alike = len(set(layout)) == 1
+            groups = [layout] if alike else [(leaf,) for leaf in layout]
+            blocks = [torch.zeros((len(g), *g[0][0]), dtype=getattr(torch, g[0][1]), device="cpu") for g in groups]
+        except (AttributeError, TypeError, ValueError, RuntimeError) as problem:
+            raise CannotMake(f"an entry of this layout can't be made: {problem}") from None
+        buffers = [leaf for block in blocks for leaf in block]
+        self.entry = KeysValues.from_layers(
+            KVCache.over(k, v) for k, v in zip(buffers[::2], buffers[1::2], strict=True)
+        )
+        halves = [half for layer in self.entry for half in (layer._k_cache, layer._v_cache)]
+        for half, (_, _, _, size) in zip(halves, layout, strict=True):
+            half._size = size
+        self._regions = [block[:, :, :, : g[0][3]] for block, g in zip(blocks, groups, strict=True)]
+        self._fine = [g[0][1] in _FINE for g in groups]
+
+    def fill(self, digest: int) -> KeysValues:
+        """Give the entry the values of a digest: the same ones for the same digest, ever; return it."""
+        leaf, seed = 0, _mixed(digest)
+        for region, fine in zip(self._regions, self._fine, strict=True):
+            n_leaves, count = region.shape[0], region.numel()
+            if count:
+                at = (seed + leaf) % (_POOL - count) if count < _POOL else 0
+                values = (_pool()[at : at + count] if count < _POOL else np.resize(_pool(), count)).copy()
+                values = values.reshape(n_leaves, -1)
+                bits, shifts = (21, _SHIFTS_21) if fine else (7, _SHIFTS_7)
+                of_leaves = _OF_LEAVES[leaf : leaf + n_leaves] ^ np.uint64(seed)
+                marks = (of_leaves[:, None] >> shifts) & np.uint64((1 << bits) - 1)
+                width = min(values.shape[1], len(shifts))
+                values[:, :width] = marks[:, :width] * 2.0**-bits  # exact in every type
+                whole = torch.from_numpy(values).view(region.shape)
+                region.copy_(whole if region.is_floating_point() else whole * 128)
+            leaf += n_leaves
+        return self.entry
+
+
+def _mixed(digest: int) -> int:
+    """Permute 64 bits (the finaliser of splitmix64), so that those that are cut off tell no less than the others."""
+    x = (digest ^ (digest >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _WORD
+    return x ^ (x >> 31)
+
+
+@cache
+def _pool() -> Any:
+    return np.random.default_rng(0).standard_normal(_POOL, dtype=np.float32)
+
+
+class Bodies:
+    """Makes entries as a host does that reuses its buffers: one scratch entry per layout, written over and over."""
+
+    def __init__(self) -> None:
+        self._scratch: dict[Layout, Scratch] = {}
+
+    def __call__(self, body: Body) -> KeysValues:
+        """Return the entry; it holds these values until the next of its layout is asked for."""
+        scratch = self._scratch.get(body.layout)
+        if scratch is None:
+            scratch = self._scratch[body.layout] = Scratch(body.layout)
+        return scratch.fill(body.digest)
