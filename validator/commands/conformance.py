@@ -12,6 +12,7 @@ from reports.record.words import EXIT_HARNESS
 from shadow.switch import implementation
 from validator.commands.show import console, counting
 from validator.errors import ConfigError
+from validator.proof.appends.conformance import append_conformance
 from validator.proof.conformance import Conformance, conformance
 from validator.provenance import provenance, source_of
 
@@ -35,17 +36,20 @@ def main(arguments: Namespace) -> int:
     except ValueError as problem:
         raise ConfigError(str(problem)) from None
     with counting(console(stderr=True), "operations", arguments.ops) as shown:
-        result = conformance(
-            lambda config, envs: control(config=config, env_num=envs),
-            lambda config, envs: candidate(config=config, env_num=envs),
-            arguments.ops,
-            arguments.seed,
-            lambda done: shown(done, arguments.ops),
-        )
+        played = arguments.ops, arguments.seed, lambda done: shown(done, arguments.ops)
+        if arguments.shape == "append":
+            result = append_conformance(control, candidate, *played)
+        else:
+            result = conformance(
+                lambda config, envs: control(config=config, env_num=envs),
+                lambda config, envs: candidate(config=config, env_num=envs),
+                *played,
+            )
     _show(result, arguments)
     if arguments.out is not None:
-        small = {"num_simulations": 1, "max_cache_size": 1}
-        classes = [type(make(config=small, env_num=1)) for make in (control, candidate)]
+        small = {"config": {"num_simulations": 1, "max_cache_size": 1}, "env_num": 1}
+        asked = small if arguments.shape == "pools" else {}
+        classes = [type(make(**asked)) for make in (control, candidate)]
         _keep(result, arguments, *classes)
     if result.harness_faults:
         return EXIT_HARNESS

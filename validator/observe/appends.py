@@ -82,14 +82,15 @@ class Appends:
         case, table = self._case, pending.table
         lookups = case.counters.lookups["layers"]
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
+        self._standing.cannot_follow(layer, errors, pending.digests.shape[1])
+        if layer in self._standing.lost:
+            case.counters.dropped["appends to layers of which nobody knows what they hold"] += 1
+            return
         if errors != (None, None):
             lookups[ERROR] += 1
             self._standing.raised(seen, layer, errors, "update")
             if None not in errors:
                 return
-        if layer in self._standing.lost:
-            case.counters.dropped["appends to layers of which nobody knows what they hold"] += 1
-            return
         if table.length and pending.digests.shape[1] != table.rows:
             self._standing.lose(layer)  # both sides took rows that don't fit those they hold
             return

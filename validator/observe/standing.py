@@ -107,6 +107,14 @@ class Standing:
             side.apart.add(each)
             self.known.setdefault(each, charge)
 
+    def cannot_follow(self, layer: int, errors: tuple[Any, Any], rows: int) -> None:
+        """Lose track of a layer if a side that raised has room for another number of rows, which it declares."""
+        for side, error in zip(self.case.sides, errors, strict=True):
+            room = getattr(side.layer(layer), "max_batch_size", rows) if error is not None else rows
+            if room != rows:
+                self.case.counters.coverage["not comparable: rows"] += 1
+                self.lose(layer)
+
     def lose(self, layer: int) -> None:
         """Take it that nobody knows what a layer should hold, until a reset."""
         self.lost.add(layer)
