@@ -110,8 +110,9 @@ class Standing:
     def cannot_follow(self, layer: int, errors: tuple[Any, Any], rows: int) -> None:
         """Lose track of a layer if a side that raised has room for another number of rows, which it declares."""
         for side, error in zip(self.case.sides, errors, strict=True):
-            room = getattr(side.layer(layer), "max_batch_size", rows) if error is not None else rows
-            if room != rows:
+            one = side.layer(layer) if error is not None else None
+            room = [getattr(one, name, rows) for name in ("max_batch_size", "batch_size")]  # before 5.16, and since
+            if room != [rows, rows]:
                 self.case.counters.coverage["not comparable: rows"] += 1
                 self.lose(layer)
 
