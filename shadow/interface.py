@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inspect import getattr_static
 from typing import Any, Literal, Protocol, runtime_checkable
 
-PolicyKind = Literal["fifo", "lru", "priority", "legacy_ring", "legacy_dict", "undeclared"]
+PolicyKind = Literal["fifo", "lru", "priority", "legacy_ring", "legacy_dict", "expiring", "undeclared"]
 
 
 def read_field(config: Any, name: str, default: Any = None) -> Any:
@@ -84,21 +84,29 @@ class CachePolicy:
 
     Attributes:
         kind: ``fifo``, ``lru``, ``priority``, ``legacy_ring`` (see ``shadow.legacy``), ``legacy_dict`` (the store of
-            LightZero 0.2.0, whose dict outlives its ring) or ``undeclared`` (whom it evicts, and when, is its own
-            business, and no capacity is held against it).
-        capacities: Entries per pool.
+            LightZero 0.2.0, whose dict outlives its ring), ``undeclared`` (whom it evicts, and when, is its own
+            business, and no capacity is held against it) or ``expiring`` (likewise, and by a clock, so that not even
+            two of a kind must agree on it).
+        capacities: Entries per pool, of a cache of four.
         live_results: Whether a get hands out the stored object itself, which callers must copy before changing it
             and which changes when its slot is reused; None where nothing is said about it.
         fixed_slots: Whether slots keep the dtype and batch size of their first entry, whatever is stored later.
         misses_count: Whether a lookup that misses changes what the cache does later (an admission filter, a list of
             what was asked for), so that audits must not ask it for keys that should be gone.
+        capacity: Entries of a cache that is a mapping, None for any number.
+        stores: Whether a set stores a ``copy`` or a ``reference`` to what it is given; None for what is usual: a
+            mapping stores references, and hands them out, any other cache copies.
+        set_renews: Whether a key that is set again counts as the youngest; under LRU it always does.
     """
 
     kind: PolicyKind
-    capacities: CacheCapacities
+    capacities: CacheCapacities = CacheCapacities(0, 0, 0)  # frozen
     live_results: bool | None = False
     fixed_slots: bool = False
     misses_count: bool = False
+    capacity: int | None = None
+    stores: Literal["copy", "reference"] | None = None
+    set_renews: bool = False
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 make: Any = tuple.__new__  # makes a NamedTuple of a tuple of all its fields, at half the price of its constructor
 
-Kind = Literal["get", "set", "delete", "clear", "append", "rearrange"]
+Kind = Literal["get", "has", "set", "delete", "take", "clear", "append", "rearrange"]
 Pool = str  # name of a pool, or of what a lookup or a clear covers; which there are, the shape of the cache says
 Side = Literal["control", "candidate"]
 
@@ -23,15 +23,17 @@ class Operation(NamedTuple):
 
     Attributes:
         method: Name of the method that is called on both sides.
-        kind: What it does.
+        kind: What it does; ``has`` answers whether there is an entry, ``take`` answers an entry and removes it.
         pool: Where.
-        name: ``kind.pool``, the label in counters and reports.
+        name: ``kind.pool``, the label in counters and reports; one that takes is counted as a lookup.
+        absent: What is raised where there is no entry, which is a miss and no error; the host receives it all the same.
     """
 
     method: str
     kind: Kind
     pool: Pool
     name: str
+    absent: tuple[type[BaseException], ...] = ()
 
 
 class Observation(NamedTuple):

@@ -317,7 +317,7 @@ class Lockstep(Unpicklable):
             copy_of=copy_of,
             **pair.about(),
         )
-        trace = self.recorder.trace(unique, self._about(pair, shape, control, candidate, copy_of))
+        trace = self.recorder.trace(unique, self._about(pair, control, candidate, copy_of))
         if trace is not None:
             pair.note = trace.note
         if not copy_of:
@@ -325,7 +325,7 @@ class Lockstep(Unpicklable):
         self._shapes[pair] = shape
         return pair
 
-    def _about(self, pair: Pair, shape: Shape, control: Any, candidate: Any, copy_of: str) -> dict[str, Any]:
+    def _about(self, pair: Pair, control: Any, candidate: Any, copy_of: str) -> dict[str, Any]:
         """Return what the trace of a pair says at its beginning."""
         return about(
             control,
@@ -333,7 +333,6 @@ class Lockstep(Unpicklable):
             run_id=self.run_id,
             rank=self.rank,
             cache=pair.name,
-            shape=shape.name,
             classes={"control": _class_name(control), "candidate": _class_name(candidate)},
             primary=pair.case.primary.name,
             copy_of=copy_of,

@@ -25,7 +25,7 @@ _SECONDARY: Contained = (BaseException,)  # but for what came from outside, whic
 
 
 class Both:
-    """Does one operation on both sides; arguments as for ``ShadowCache``, and which operations there are."""
+    """Does one operation on both sides; arguments as for ``Door``, and which operations there are."""
 
     def __init__(
         self,
@@ -36,13 +36,14 @@ class Both:
         operations: Iterable[Operation],
         seed: int,
         look_first: int = LOOK_FIRST,
+        reuses: bool = True,
     ) -> None:
         self._primary = primary
         self._secondary = secondary
         self._observer = observer
         self._control_is_primary = control_is_primary
         self._draw = random.Random(seed).random
-        self._staging = Staging()
+        self._staging = Staging(reuses)
         self._call = called  # from the first entry on a CUDA device on: by events
         self._meddled = False  # from the first change of the process's state on, every operation is looked at
         self._fresh = dict.fromkeys((operation.method for operation in operations), look_first)
@@ -76,10 +77,15 @@ class Both:
                 self._index = op_index + 1
                 primary, secondary = self._call_both(operation.method, args, theirs)
                 (value, error, ns), (other, other_error, other_ns) = primary, secondary
+                raised, other_raised = error, other_error
+                if operation.absent:
+                    raised, other_raised = (
+                        None if isinstance(each, operation.absent) else each for each in (error, other_error)
+                    )
                 seen = (
-                    (op_index, operation, env_id, key, value, other, error, other_error, ns, other_ns)
+                    (op_index, operation, env_id, key, value, other, raised, other_raised, ns, other_ns)
                     if self._control_is_primary
-                    else (op_index, operation, env_id, key, other, value, other_error, error, other_ns, ns)
+                    else (op_index, operation, env_id, key, other, value, other_raised, raised, other_ns, ns)
                 )
                 try:
                     self._observer.observed(make(Observation, seen), token)

@@ -87,7 +87,8 @@ def _like(cls: type, primary: Any) -> type:
         call.__name__ = name
         return call
 
-    has = [name for name in (*_READS, *_CHANGES) if hasattr(primary, name)]
+    known = {name for base in cls.__mro__ if issubclass(base, Likeness) for name in vars(base)}
+    has = [name for name in (*_READS, *_CHANGES) if hasattr(primary, name) and name not in known]
     if primary.__eq__ is not object.__eq__:
         has += ["__eq__", "__hash__"]
     if not has:

@@ -5,19 +5,15 @@ A change between two looks can't be undone; the report says how many operations 
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import json
 import locale
 import os
-import random
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
@@ -29,6 +25,7 @@ from torch.utils import _device
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from shadow.outside import handler_of
+from shadow.wrapper import generators
 
 State = tuple[Any, ...]
 _SIGNALS = tuple(
@@ -167,11 +164,8 @@ def _set_hooks(before: Any) -> None:
     sys.excepthook, threading.excepthook, sys.stdout, sys.stderr = before
 
 
-_uses_cuda: Callable[[], bool] = torch.cuda.is_initialized
-
-
 def _cuda() -> Any:
-    if not _uses_cuda():
+    if not generators.uses_cuda():
         return None
     return torch.cuda.current_device(), torch.cuda.current_stream()
 
@@ -181,79 +175,6 @@ def _set_cuda(before: Any) -> None:
         device, stream = before
         torch.cuda.set_stream(stream)
         torch.cuda.set_device(device)
-
-
-def _torch_generator() -> bytes:
-    with torch._C.DisableTorchFunction():  # whatever mode a side left behind
-        return torch.default_generator.get_state().numpy().tobytes()
-
-
-def _tensor(state: bytes) -> torch.Tensor:
-    return torch.from_numpy(np.frombuffer(state, dtype=np.uint8).copy())
-
-
-def _remembered(memory: Callable[[], Any], read: Callable[[], Any]) -> Callable[[], Any]:
-    # Copying out a generator takes up to 50 us, comparing its memory one: while that lies unchanged, so does the rest.
-    last: tuple[Any, Any] = None, None
-
-    def look() -> Any:
-        nonlocal last
-        now = memory()
-        before, state = last
-        if now != before:
-            state = read()
-            last = now, state
-        return state
-
-    return look
-
-
-def _body(instance: object) -> bytes:
-    """Return the memory of an object, but for its reference count and type."""
-    head = object.__basicsize__
-    return ctypes.string_at(id(instance) + head, type(instance).__basicsize__ - head)
-
-
-def _python_memory() -> Any:
-    return _body(random._inst), random._inst.gauss_next  # type: ignore[attr-defined] # left out of its stub
-
-
-def _numpy_memory() -> Any:
-    generator: Any = np.random.mtrand._rand
-    source = generator._bit_generator
-    if type(source) is not np.random.MT19937:
-        return object()  # equals nothing, so that it is always read
-    # The body holds the second of two normals, which is drawn without a change of the source: its key and position.
-    return _body(generator), ctypes.string_at(source.ctypes.state_address, 4 * (624 + 1))
-
-
-@dataclass(frozen=True, slots=True)
-class _NumpyState:
-    """What NumPy's generator is put back to, and the same as text: arrays can't be told equal by one word."""
-
-    text: str
-    state: Any = field(compare=False)
-
-
-def _numpy_generator() -> _NumpyState:
-    state = np.random.get_state(legacy=False)
-    return _NumpyState(json.dumps(state, default=np.ndarray.tolist), state)
-
-
-def _set_numpy_generator(before: _NumpyState) -> None:
-    np.random.set_state(before.state)
-
-
-def _cuda_generators() -> Any:
-    if not _uses_cuda():
-        return ()
-    with torch._C.DisableTorchFunction():
-        return tuple(each.get_state().numpy().tobytes() for each in torch.cuda.default_generators)
-
-
-def _set_cuda_generators(before: Any) -> None:
-    for generator, state in zip(torch.cuda.default_generators, before, strict=True):
-        generator.set_state(_tensor(state))
 
 
 def _flags() -> Iterator[Part]:
@@ -305,12 +226,7 @@ MODES: tuple[Part, ...] = (
     Part("garbage collection", gc.isenabled, lambda before: (gc.enable if before else gc.disable)()),
     Part("CUDA device or stream", _cuda, _set_cuda),
 )
-GENERATORS: tuple[Part, ...] = (
-    Part("torch generator", _torch_generator, lambda before: torch.default_generator.set_state(_tensor(before))),
-    Part("python generator", _remembered(_python_memory, random.getstate), random.setstate),
-    Part("numpy generator", _remembered(_numpy_memory, _numpy_generator), _set_numpy_generator),
-    Part("CUDA generators", _cuda_generators, _set_cuda_generators),
-)
+GENERATORS = tuple(Part(*each) for each in generators.ALL)
 EVERYTHING = (*MODES, *GENERATORS)
 THREAD = MODES[:2]  # what a thread computes under, and costs next to nothing to look at
 

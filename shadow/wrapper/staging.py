@@ -46,11 +46,15 @@ class Staging:
     it what it would find in the original. Reuse is on purpose: like a host that keeps one scratch entry, it lets a
     cache that stores references instead of copies give itself away, and it allocates nothing after the first entry.
     Of a nest, the tensors' memory is reused and the containers are made anew.
+
+    Args:
+        reuses: False for a secondary that stores references, as it declares: each copy is its own.
     """
 
     _MOST_LAYOUTS = 16
 
-    def __init__(self) -> None:
+    def __init__(self, reuses: bool = True) -> None:
+        self._reuses = reuses
         self._copies: dict[Any, _Shell] = {}
         self._memories: dict[Any, list[Tensor]] = {}  # of nests
         self._latest: _Shell | None = None  # of a dense entry; the next one is mostly of the same layout
@@ -66,6 +70,10 @@ class Staging:
             The copy, good until the next entry of this layout is staged, and where the entry and the copy lie.
         """
         entry = readable(entry)
+        if not self._reuses:
+            self._latest = None
+            self._copies.clear()
+            self._memories.clear()
         if self._latest is not None and (regions := _restaged(self._latest, entry)):
             return self._latest.staged, regions
         dense = find(getattr(entry, "_keys_values", None))  # looked over as it is now, whatever is known of it

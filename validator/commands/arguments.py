@@ -45,6 +45,7 @@ def _train(commands: Commands) -> None:
     add("--seed", type=int, metavar="N", help="seed of the training")
     _primary(add, "legacy (the control: shadow stage) or new (the candidate: canary)")
     _sides(add)
+    _record(add)
     _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
     add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     add("--quiet", action="store_true", help="print only the verdict and where the run is")
@@ -59,6 +60,7 @@ def _run(commands: Commands) -> None:
     add = _command(commands, "run", what, examples, f"{_JUDGED};\nif the script itself fails, its own exit code")
     add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
     _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
+    _record(add)
     _settings(
         add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
@@ -194,13 +196,16 @@ def _conformance(commands: Commands) -> None:
         "kv-lockstep conformance --candidate my_package.my_cache:MyCache --ops 20000",
         "kv-lockstep conformance --ops 20000 --out runs",
         "kv-lockstep conformance --shape append --control my_caches:old --candidate my_caches:new --ops 20000",
+        "kv-lockstep conformance --shape mapping --control cachetools:LRUCache --candidate my_package:MyCache",
     ]
     codes = "exit codes: 0 both do what they declare, 1 one does not, 2 usage, 3 fault of kv-lockstep itself"
     what = "hold two caches against their models on adversarial operation streams, without training"
     add = _command(commands, "conformance", what, examples, codes)
     _sides(add, control="legacy", candidate="new")
-    shapes = "pools: made of config and env_num (default); append: Hugging Face caches, of a callable without arguments"
-    add("--shape", choices=("pools", "append"), default="pools", help=shapes)
+    shapes = (
+        "pools: made of config and env_num; mapping: of its capacity or nothing; append: of nothing (default: pools)"
+    )
+    add("--shape", choices=("pools", "mapping", "append"), default="pools", help=shapes)
     add("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
     add("--out", metavar="DIR", help="also leave the result there, beside the runs, for the gate")
@@ -247,6 +252,10 @@ def _one_run(add: Add, name: str, shown: str) -> None:
 
 def _primary(add: Add, which: str) -> None:
     add("--primary", choices=("legacy", "new"), help=f"whose answers the model receives: {which}")
+
+
+def _record(add: Add) -> None:
+    add("--record", choices=("digests", "off"), help="what is recorded, to be played again (default: digests)")
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:

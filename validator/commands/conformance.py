@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from shadow.switch import implementation
 from validator.commands.show import console, counting
 from validator.errors import ConfigError
 from validator.proof.appends.conformance import append_conformance
-from validator.proof.conformance import Conformance, conformance
+from validator.proof.conformance import GROUNDS, Conformance, conformance
 from validator.provenance import provenance, source_of
 
 
@@ -21,7 +23,7 @@ def main(arguments: Namespace) -> int:
     """Play the streams.
 
     Args:
-        arguments: ``control, candidate, ops, seed, out``; see ``arguments.py``.
+        arguments: ``shape, control, candidate, ops, seed, out``; see ``arguments.py``.
 
     Returns:
         0 if both caches do what they declare, 1 if one does not, 3 if the harness itself failed.
@@ -40,20 +42,26 @@ def main(arguments: Namespace) -> int:
         if arguments.shape == "append":
             result = append_conformance(control, candidate, *played)
         else:
-            result = conformance(
-                lambda config, envs: control(config=config, env_num=envs),
-                lambda config, envs: candidate(config=config, env_num=envs),
-                *played,
-            )
+            first, second = (partial(_make, arguments.shape, make) for make in (control, candidate))
+            result = conformance(first, second, *played, GROUNDS[arguments.shape])
     _show(result, arguments)
     if arguments.out is not None:
-        small = {"config": {"num_simulations": 1, "max_cache_size": 1}, "env_num": 1}
-        asked = small if arguments.shape == "pools" else {}
-        classes = [type(make(**asked)) for make in (control, candidate)]
+        small = {"num_simulations": 1, "max_cache_size": 1, "capacity": 1}
+        classes = [type(_make(arguments.shape, make, small, 1)) for make in (control, candidate)]
         _keep(result, arguments, *classes)
     if result.harness_faults:
         return EXIT_HARNESS
     return 0 if result.conforms else 1
+
+
+def _make(shape: str, make: Callable[..., Any], config: dict[str, int], env_num: int) -> Any:
+    """Make a cache of a config; a mapping of its capacity, or of nothing if it takes none."""
+    if shape == "pools":
+        return make(config=config, env_num=env_num)
+    try:
+        return make(config["capacity"])
+    except TypeError:
+        return make()
 
 
 def _keep(result: Conformance, arguments: Namespace, control: type, candidate: type) -> None:

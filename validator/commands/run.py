@@ -30,7 +30,7 @@ def main(arguments: Namespace) -> int:
     """Run the script, and judge what was recorded.
 
     Args:
-        arguments: ``script, args, out, primary, settings``; see ``arguments.py``.
+        arguments: ``script, args, out, primary, record, settings``; see ``arguments.py``.
 
     Returns:
         The script's own exit code if it failed, else the verdict's.
@@ -39,6 +39,8 @@ def main(arguments: Namespace) -> int:
         LockstepError: If nothing could be run: no script, no LightZero, one of another shape, a wrong setting.
     """
     settings = dict(map(parse_setting, arguments.settings))
+    if arguments.record:
+        settings["cache_validation.record"] = arguments.record
     if arguments.primary:
         settings["world_model_cfg.use_new_cache_manager"] = arguments.primary == "new"
     sessions: list[Lockstep] = []

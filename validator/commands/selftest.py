@@ -8,7 +8,7 @@ from collections import defaultdict
 from reports.formats.terminal.layout import Page
 from reports.record.words import EXIT_HARNESS
 from validator.commands.show import console, counting
-from validator.proof.selftest import Result, SelfTest, selftest
+from validator.proof.selftest import EVERYTHING, Result, SelfTest, selftest
 
 
 def main(arguments: Namespace) -> int:
@@ -21,7 +21,7 @@ def main(arguments: Namespace) -> int:
         0 if it passed, 3 if not: what a harness says that misses planted faults is no verdict.
     """
     with counting(console(stderr=True), "planted faults") as shown:
-        result = selftest(operations=arguments.ops, seed=arguments.seed, full=arguments.full, on_progress=shown)
+        result = selftest(EVERYTHING, arguments.ops, arguments.seed, arguments.full, shown)
     _show(result, arguments.verbose)
     return 0 if result.passed else EXIT_HARNESS
 

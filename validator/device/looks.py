@@ -227,9 +227,9 @@ class DeviceLooks:
         found = Digest(hashes, stored.digest.layout, None)
         now = side.held(stored) if side.holds(stored) else None
         if now is not None and side.digest(now) == found:
-            if referee.lives_in_input(side, stored, now):
-                return Finding(words.REFERENCE_CHANGED)
-            return referee.wrong_value(side, asked, env_id, stored, now, referee.truth(stored))
+            held = side.read(stored.pool, stored.env_id, stored.key)
+            changed = referee.changed_input(side, stored, held, now)
+            return changed or referee.wrong_value(side, asked, env_id, stored, now, referee.truth(stored))
         unknown = Finding(words.NEVER_STORED, note=words.TENSORS_GONE)
         return remembered(side, asked, env_id, stored, found) or unknown
 

@@ -41,8 +41,10 @@ class Counters:
     """
 
     def __init__(self, operations: Iterable[Operation]) -> None:
-        kinds = {operation.name: operation for operation in operations}
-        self._looked_up = [operation.pool for operation in kinds.values() if operation.kind in ("get", "append")]
+        listed = tuple(operations)  # several methods may be counted under one name
+        kinds = dict.fromkeys(operation.name for operation in listed)
+        looked_up = (operation.pool for operation in listed if operation.kind in ("get", "append"))
+        self._looked_up = list(dict.fromkeys(looked_up))
         self._histograms: dict[str, list[Any]] = {name: [_zeros(), _zeros()] for name in kinds}
         self.times: dict[str, list[int]] = {name: [] for name in kinds}
         self._sorted_in = dict.fromkeys(kinds, 0)

@@ -94,6 +94,8 @@ class Custody:
         once it was seen to write there.
         """
         primary = self._case.primary
+        if charge.finding.kind is words.HOST_WROTE_GIVEN:
+            return charge._replace(fault=Fault.HOST)
         doubtful = charge.fault is primary.fault and charge.dimension in (Dimension.VALUE, Dimension.STRUCTURE)
         if not doubtful or stored.op_index not in self.in_hands:
             return charge
@@ -109,6 +111,8 @@ class Custody:
         primary = self._case.primary
         if stored is None or charge.fault is not primary.fault:
             return charge
+        if charge.finding.kind is words.HOST_WROTE_GIVEN:
+            return self.doubted(charge, stored)
         shown = primary.shown(stored.pool, stored.env_id, stored.key)
         return self.doubted(charge, stored) if primary.reads_copies or in_one_memory(answer, shown) else charge
 

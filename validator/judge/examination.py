@@ -47,7 +47,7 @@ class Examination:
             return Finding(words.NO_ENTRY_HELD, {"type": type(held).__name__})
         # A host that was given what is stored may well give that back, to be stored where it lies.
         given_back = side is self._case.primary and self.custody.primary_lends and stored.was_alive
-        if overlap(found, given_leaves) and not given_back:
+        if overlap(found, given_leaves) and not (given_back or side.by_reference):
             return Finding(words.REFERENCE_STORED, {"op": stored.op_index})
         if _holds(held, stored) or side.digest(found) == stored.digest:
             return None
@@ -92,8 +92,9 @@ class Examination:
         truth = referee.truth(stored)
         if referee.lossy(truth, found):
             return None
-        if referee.lives_in_input(side, stored, found):
-            return Finding(words.REFERENCE_CHANGED)
+        changed = referee.changed_input(side, stored, entry, found)
+        if changed is not None:
+            return changed
         return referee.wrong_value(side, stored.pool, stored.env_id, stored, found, truth)
 
     def _answers_right(self, side: SideView, stored: Stored, shown: list[Leaf] | None) -> bool:

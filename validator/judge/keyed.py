@@ -70,6 +70,7 @@ class KeyedCase(Case[SideView]):
             )
         )
         self.between(one, other, primary)
+        self.primary.keeps_the_hosts = self.primary.by_reference
         self.referee = Referee(self.control, self.candidate, self.tolerance, self.ledger)
         self.in_place = config.deferred != "always"
         self.agreed = False
@@ -148,10 +149,10 @@ class KeyedCase(Case[SideView]):
         try:
             held_before = side.read(pool, env_id, key) is not None
             side.reader.set(pool, env_id, key, cloned(readable(right)))
+            model = side.model.pool(pool, env_id)
             if not held_before:
-                model = side.model.pool(pool, env_id)
                 model.rebase(key, None)  # it comes back as the youngest
-                model.set(key, expected)
+            model.set(key, expected)
             return side.intact(expected) is not None
         except BaseException as raised:  # whatever a broken side raises: it stays apart, and is known to
             if from_outside(raised):

@@ -76,6 +76,8 @@ def lost(side: SideView, expected: Stored, suspects: Suspects) -> Finding:
     full = len(live) >= model.capacity
     gone = [stored.key not in held for stored in live]
     oldest_gone = full and gone == sorted(gone, reverse=True)
+    if full and sum(gone) == 1 and model.peek(expected.key) is live[-1] and side.model.policy.kind == "lru":
+        oldest_gone = side.lists_keys  # the lookup that missed has made it the youngest in its model just now
     # A clear took all that it found: nothing older is held. Of several such, one of the same pool, the last of them.
     after = max(expected.op_index, suspects.answered)
     later = [clear for clear in suspects.clears if clear.op_index > after]
@@ -143,9 +145,17 @@ def uncalled(side: SideView, asked: Pool, env_id: int | None, key: int, answer: 
     return Finding(words.PHANTOM)
 
 
+def still_there(side: SideView, pool: Pool, env_id: int | None, key: int) -> Finding:
+    """Name why a side says that it holds a key that its model does not hold."""
+    gone = side.model.pool(pool, env_id).gone.get(key)
+    return Finding(words.PHANTOM) if gone is None else _outlived(side, pool, env_id, gone)
+
+
 def _outlived(side: SideView, pool: Pool, env_id: int | None, gone: Gone) -> Finding:
     if gone.reason is Reason.CLEARED:
         return Finding(words.NOT_CLEARED, {"pool": (pool, env_id), "op": gone.op_index})
+    if gone.reason is Reason.DELETED:
+        return Finding(words.NOT_DELETED, {"op": gone.op_index})
     return _not_evicted(side, pool, env_id, side.model.pool(pool, env_id), gone.op_index)
 
 

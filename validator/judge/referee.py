@@ -25,6 +25,7 @@ from validator.judge.side_view import SideView
 from validator.judge.values import against_truth, not_copied, remembered
 from validator.models.stored import Stored
 
+_MOST_GIVEN = 8192  # to a side that keeps what it is given
 _ROWS_SOUGHT_IN = 64  # entries of each side
 
 
@@ -44,8 +45,11 @@ class Referee:
         self.candidate = candidate
         self.tolerance = tolerance
         self.clears: deque[Clear] = deque(maxlen=64)
+        self._hosts_own: dict[int, int] = {}  # by operation, the id of what a primary that keeps it was given
         # Memory of what each side was given lately: a wrong answer that lives there was stored by reference.
-        self.given: dict[str, deque[Given]] = {"control": deque(maxlen=64), "candidate": deque(maxlen=64)}
+        self.given: dict[str, deque[Given]] = {
+            side.name: deque(maxlen=_MOST_GIVEN if side.by_reference else 64) for side in (control, candidate)
+        }
 
     def was_given(self, side: SideView, entry: Any, region: Region | None, op_index: int) -> None:
         """Remember the memory of what a side was given to store, the last few; ``region`` says where it lies, if known.
@@ -106,6 +110,8 @@ class Referee:
         hits = [answer is not None for answer in answers]
         if hits[0] == hits[1] and not leaf_differences:
             return []
+        if hits[0] != hits[1] and "expiring" in (self.control.model.policy.kind, self.candidate.model.policy.kind):
+            return []  # each reads the clock by itself
         return [self._policies_part(seen, expected, hits, leaf_differences)._replace(by_policy=True)]
 
     def charges(self, findings: Sequence[Finding | None], leaves: tuple[LeafDifference, ...]) -> list[Charge]:
@@ -157,7 +163,10 @@ class Referee:
         truth = self.truth(expected)
         if self.lossy(truth, leaves):
             return None
-        if self.lives_in_input(side, expected, leaves) or self._copies_input(side, expected, found):
+        changed = self.changed_input(side, expected, answer, leaves)
+        if changed is not None:
+            return changed
+        if not side.by_reference and self._copies_input(side, expected, found):
             return Finding(words.REFERENCE_CHANGED)
         return self.wrong_value(side, pool, env_id, expected, leaves, truth)
 
@@ -207,6 +216,31 @@ class Referee:
     def lossy(self, truth: Sequence[Leaf] | None, answer: Sequence[Leaf]) -> bool:
         """Tell whether an answer is only as far from what was stored as the tolerance allows."""
         return self.tolerance is not None and truth is not None and not differences(truth, answer, self.tolerance)
+
+    def changed_input(self, side: SideView, stored: Stored, held: Any, leaves: Sequence[Leaf]) -> Finding | None:
+        """Name what happened to an answer that is not what was stored, where that is what this side was given then.
+
+        Args:
+            side: The side.
+            stored: What was stored.
+            held: What it holds, or answers.
+            leaves: Its leaves.
+        """
+        if not side.by_reference:
+            return Finding(words.REFERENCE_CHANGED) if self.lives_in_input(side, stored, leaves) else None
+        if not side.keeps_the_hosts:  # what the secondary is given is its alone
+            return None
+        changed = self._hosts_own.get(stored.op_index) == id(held)
+        if not changed and self.lives_in_input(side, stored, leaves):  # the host's tensors, in a container of its own
+            now = side.digest(leaves)
+            changed = now.form == stored.digest.form and now.layout == stored.digest.layout
+        return Finding(words.HOST_WROTE_GIVEN, {"op": stored.op_index}) if changed else None
+
+    def keeps(self, entry: Any, op_index: int) -> None:
+        """Remember which object the primary was given, where it keeps that itself."""
+        self._hosts_own[op_index] = id(entry)
+        if len(self._hosts_own) > _MOST_GIVEN:
+            del self._hosts_own[next(iter(self._hosts_own))]
 
     def lives_in_input(self, side: SideView, stored: Stored, leaves: Sequence[Leaf]) -> bool:
         """Tell whether an answer shares memory with what this side was given when it was told to store this."""

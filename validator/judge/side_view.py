@@ -54,6 +54,9 @@ class SideView(Side):
         digest: Digests the leaves of an entry, wherever they lie.
         reader: Makes the reader of a cache; see ``KeyedShape``.
         report: Told of what its optional methods raise, answer that can't be, or do to the process.
+
+    Attributes:
+        keeps_the_hosts: Whether it stores the very objects that the host gives it.
     """
 
     def __init__(
@@ -67,12 +70,18 @@ class SideView(Side):
     ) -> None:
         super().__init__(name, cache, report)
         self.model = model
-        self.may_ask = model.policy.kind not in ("lru", "undeclared")
+        self.may_ask = model.policy.kind not in ("lru", "undeclared", "expiring")
+        self.keeps_the_hosts = False
         self.digest = digest
         self.evictions = f"evictions_{name}"  # what its evictions are counted under
         self.reader = reader(cache, self._method)
         self._peek = self.reader.peek
         self._live_keys = self.reader.live_keys
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether it stores what it is given itself, as it declares or as is usual of its shape."""
+        return self.model.policy.stores == "reference"
 
     @property
     def reads_copies(self) -> bool:

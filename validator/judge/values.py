@@ -208,7 +208,7 @@ def _tail(a: Tensor, b: Tensor, dim: int) -> int:
     if a.ndim <= dim:
         return 0
     wrong = ~_alike(a, b)
-    per_token = wrong.transpose(0, dim).flatten(1).double().mean(1)
+    per_token = wrong.transpose(0, dim).reshape(wrong.shape[dim], -1).double().mean(1)
     first = int((per_token > 0).double().argmax())
     tail = per_token[first:]
     return len(tail) if first and bool((tail > 0.9).all()) else 0

@@ -127,6 +127,12 @@ ONE_STORE = _live_keys(
 NOT_STORED = _presence(Cause.SET_IGNORED, "does not hold what operation {op} gave it to store")
 NOT_STORED_AGAIN = _presence(Cause.RESET_IGNORED, "does not hold what operation {op} gave it to store")
 NOT_CLEARED = _live_keys(Cause.CLEAR_FORGOTTEN, "still holds an entry of {pool} that operation {op} cleared")
+NOT_DELETED = _live_keys(Cause.CLEAR_FORGOTTEN, "still holds an entry that operation {op} removed")
+OUT_OF_TURN = _live_keys(Cause.WRONG_EVICTION, "removed key {key} by its own choice, where {other_key} was next")
+CHOSE_OTHERS = _live_keys(
+    Cause.POLICY_DIFFERS,
+    "Each side chose for itself what to remove, and they differ: the control {control}, the candidate {candidate}",
+)
 BEYOND_CAPACITY = _live_keys(
     Cause.CAPACITY_OFF, "still holds a key that operation {op} should have evicted, beyond the {capacity} that fit"
 )
@@ -252,6 +258,10 @@ REFERENCE_STORED = _isolation(
 )
 REFERENCE_CHANGED = _isolation(
     Cause.ALIASED_ON_SET, "stored a reference to its input instead of a copy, and the input changed since"
+)
+HOST_WROTE_GIVEN = _isolation(
+    Cause.ALIASED_ON_SET,
+    "stores what it is given itself, as it declares, and the host wrote into that entry after operation {op} stored it",
 )
 HOST_WROTE = _isolation(
     Cause.ALIASED_ON_GET, "hands out what it stores, and the host wrote into the entry of operation {op}"

@@ -9,11 +9,18 @@ from validator.models.stored import PoolModel, Reason, Stored
 
 
 class BoundedModel(PoolModel):
-    """A bounded map: FIFO by first insertion with updates in place, or LRU. PRIORITY without priorities is FIFO."""
+    """A bounded map: FIFO by first insertion with updates in place, or LRU. PRIORITY without priorities is FIFO.
 
-    def __init__(self, capacity: int, recency: bool = False) -> None:
+    Args:
+        capacity: Entries that it may hold.
+        recency: Whether a lookup makes its key the youngest.
+        set_renews: Whether a set of a key that is held does.
+    """
+
+    def __init__(self, capacity: int, recency: bool = False, set_renews: bool = False) -> None:
         super().__init__(capacity)
         self._recency = recency
+        self._set_renews = recency or set_renews
         self._entries: OrderedDict[int, Stored] = OrderedDict()
 
     def get(self, key: int) -> Stored | None:
@@ -26,11 +33,11 @@ class BoundedModel(PoolModel):
         return self._entries.get(key)
 
     def set(self, key: int, stored: Stored) -> Stored | None:
-        """Store; an update in place keeps its age, unless recency counts."""
+        """Store; an update in place keeps its age, unless it renews it."""
         entries = self._entries
         if key in entries:
             entries[key] = stored
-            if self._recency:
+            if self._set_renews:
                 entries.move_to_end(key)
             return None
         evicted = None

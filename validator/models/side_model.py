@@ -15,6 +15,8 @@ from validator.models.legacy_ring import LegacyRingModel
 from validator.models.places import Places, Spot, covers
 from validator.models.stored import PoolModel, Stored
 
+_AS_IT_LIKES = ("undeclared", "expiring")
+
 
 class _Models(dict[Spot, PoolModel]):
     """The models by pool and env; of an env that nobody announced, one is made when it is first met."""
@@ -53,13 +55,14 @@ class SideModel:
             self._models[spot]
 
     def _pool(self, capacity: int | None) -> PoolModel:
-        if self.policy.kind == "undeclared":
+        if self.policy.kind in _AS_IT_LIKES:
             return AgreedModel()
         if self.policy.kind == "legacy_ring":
             return LegacyRingModel(capacity or 0)
         if self.policy.kind == "legacy_dict":
             return LegacyDictModel(capacity or 0)
-        return BoundedModel(sys.maxsize if capacity is None else capacity, recency=self.policy.kind == "lru")
+        capacity = sys.maxsize if capacity is None else capacity
+        return BoundedModel(capacity, self.policy.kind == "lru", self.policy.set_renews)
 
     def pool(self, pool: Pool, env_id: int | None) -> PoolModel:
         """Return the model of one pool."""
@@ -135,7 +138,7 @@ class SideModel:
         """Clear a pool; one that was judged by agreement for a while is held to what is declared again."""
         model.clear(op_index)
         model.ever_cleared = True
-        if not model.evicts_as_it_likes or self.policy.kind in ("undeclared", "legacy_ring", "legacy_dict"):
+        if not model.evicts_as_it_likes or self.policy.kind in (*_AS_IT_LIKES, "legacy_ring", "legacy_dict"):
             return model  # the write index of a ring outlives a clear
         fresh = self._pool(capacity)
         fresh.gone, fresh.ever_cleared = model.gone, True

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 from shadow.operation import Pool, make
 from validator.entries.digest import Digest
 
+_MOST_GONE = 1 << 16
+
 
 class Version(NamedTuple):
     """What a key held before: since which operation, and whether it was alive when it was replaced."""
@@ -66,6 +68,7 @@ class Reason(Enum):
 
     EVICTED = "evicted"
     CLEARED = "cleared"
+    DELETED = "deleted"
     SLOT_LEAK = "L1"
     AGE_REFRESHED = "L2"
     CAPACITY_EATEN = "L3"
@@ -101,7 +104,7 @@ class PoolModel(ABC):
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._most_gone = 2 * capacity + 16
+        self._most_gone = min(2 * capacity + 16, _MOST_GONE)
         self.gone: OrderedDict[int, Gone] = OrderedDict()
         self.most = self.largest = 0
 
@@ -126,6 +129,15 @@ class PoolModel(ABC):
     @abstractmethod
     def clear(self, op_index: int) -> None:
         """Forget everything."""
+
+    def delete(self, key: int, op_index: int) -> Stored | None:
+        """Forget one key; return what it held."""
+        stored = self.peek(key)
+        if stored is not None:
+            self.most = max(self.most, len(self))
+            self._remember((stored,), Reason.DELETED, op_index)
+            self.rebase(key, None)
+        return stored
 
     @abstractmethod
     def rebase(self, key: int, stored: Stored | None) -> None:

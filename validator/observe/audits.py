@@ -206,10 +206,14 @@ class Audits:
                 for stored in model.live():
                     for address in _begins(side.read(stored.pool, stored.env_id, stored.key)):
                         owner = owners.setdefault(address, (side, stored))
-                        if owner[1] is stored and owner[0] is side:
+                        if owner[0] is side and (owner[1] is stored or side.keeps_the_hosts):
                             continue
                         self._charge_sharing(owner[0], owner[1], side, stored)
                         break
+
+    def look_for(self, side: SideView, pool: Pool, env_id: int | None, key: int) -> None:
+        """Look whether a key that was removed is gone."""
+        self._look_for_extra(side, pool, env_id, side.model.pool(pool, env_id), [key])
 
     def _charge_sharing(self, one: SideView, first: Stored, other: SideView, second: Stored) -> None:
         charge = (

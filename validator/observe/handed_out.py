@@ -151,7 +151,7 @@ class HandedOut:
         case, stored = self._case, watch.answer.stored
         place = Place(stored.op_index, "audit", stored.pool, stored.env_id, stored.key)
         if not is_stored:  # it was the host's own copy
-            if self._custody.secondary_lends:
+            if self._custody.secondary_lends and case.secondary.holds(stored):
                 self._custody.charge(
                     against(case.secondary, Finding(words.HOST_WOULD_WRITE, {"op": stored.op_index})), place
                 )

@@ -29,8 +29,11 @@ from validator.observe.handed_out import HandedOut
 from validator.observe.held_before import Held, held_before, read_in
 from validator.observe.lookups import Lookups
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
+from validator.observe.removals import Removals
 from validator.observe.sets import Pending, Sets
 
+_KEYLESS = ("clear", "take")  # operations that may have no key
+_OTHERS = {"has": Removals.had, "delete": Removals.deleted, "take": Removals.taken}
 _BAD_KEY = "operations under keys that can't be told apart"
 
 
@@ -73,6 +76,7 @@ class KeyedPair(Pair):
         self.audits = Audits(case, examination, self.looks, self._handed_out)
         self.sets = Sets(case, examination, self.looks, self.audits)
         self.lookups = Lookups(case, custody, self.looks, self._handed_out)
+        self.removals = Removals(case, self.lookups, self.audits)
         self._env_num = case.env_num or sys.maxsize  # not said: any that comes
         self._unobserved: set[str] = set()
         self._last_clear: LastClear | None = None
@@ -101,22 +105,25 @@ class KeyedPair(Pair):
         self.case.now = op_index + 1
         if self.note is not None:
             self.note((op_index, operation, env_id, key, None if pending is None else pending.digest))
-        _, kind, _, name = operation
+        kind, name = operation.kind, operation.name
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
             self.timed(name, control_ns, candidate_ns)
         if self._handed_out.watched:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)
-        elif type(key) is not int and kind != "clear" and not words.can_be_told_apart(key):
+        elif type(key) is not int and not (key is None and kind in _KEYLESS) and not words.can_be_told_apart(key):
             self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)
         elif kind == "set":
             self._last_clear = None
             self.sets.was_set(seen, pending)
-        else:
+        elif kind == "clear":
             self._cleared(seen)
+        else:
+            self._last_clear = None
+            _OTHERS[kind](self.removals, seen)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
             self._look_at_the_clock()
 
@@ -204,9 +211,10 @@ class KeyedPair(Pair):
         """Return shape, policies, environments, promises, and what had to be assumed."""
         case = self.case
         policies = {side.name: asdict(side.model.policy) for side in case.sides}
+        bounded = any(model.capacity < sys.maxsize for side in case.sides for _, _, model in side.model.pools())
         return {
             "shape": self._shape.name,
-            "spared": list(self._shape.spared),
+            "spared": [*self._shape.spared, *([] if bounded else ("evictions", "ring_wraps"))],
             "policy": policies,
             "env_num": case.env_num,
             "assumed": case.assumed,

@@ -58,8 +58,8 @@ class Lookups:
         """Tell whether what both sides agree on is held against the digest of what was stored, this time."""
         return self._digest_share >= 1 or self._random() < self._digest_share
 
-    def got(self, seen: Observation) -> None:
-        """Count and judge one lookup."""
+    def got(self, seen: Observation, stays: bool = True) -> None:
+        """Count and judge one lookup; ``stays`` says whether both sides still hold what they answered."""
         op_index, operation, env_id, key, control, candidate, control_error, candidate_error, _, _ = seen
         case, pool = self._case, operation.pool
         assert key is not None
@@ -85,7 +85,8 @@ class Lookups:
             and one is not None
             and self._looks.lookup(seen, one, self.looks_at_digest())
         ):
-            self._handed_out.answered(control, candidate, one, op_index)
+            if stays:
+                self._handed_out.answered(control, candidate, one, op_index)
             self._look_for_staleness(seen, one)
             return
         else:
@@ -97,7 +98,8 @@ class Lookups:
                 if outcome == MISS:
                     return
             elif outcome == EQUAL and (one.key is key or one.key == key) and not self._suspect:
-                self._handed_out.answered(control, candidate, one, op_index)
+                if stays:
+                    self._handed_out.answered(control, candidate, one, op_index)
                 if one.weight_version != case.weight_version or one.env_id is not None:
                     self._look_for_staleness(seen, one)
                 return
@@ -185,7 +187,7 @@ class Lookups:
         assert key is not None
         for index, side in enumerate(self._case.sides):
             own, theirs = expected[index], expected[1 - index]
-            if charge.by_policy or charge.fault is Fault.UNKNOWN:
+            if charge.by_policy or charge.fault in (Fault.UNKNOWN, Fault.HOST):
                 # Nobody broke a promise: a repair would only shift ages and set off further differences.
                 for spot in spots:
                     self._ledger.set_apart(side.name, *spot, key, charge)

@@ -46,6 +46,7 @@ class Memory:
             # A pool may lie ready for all that it may hold; one that grows while no more is in it than before, may not.
             grew = held > self.held.get(name, held) and peak == self._peak.get(name)
             too_much = held > _TIMES * room or (grew and held > _TIMES * peak)
+            too_much = too_much and not side.keeps_the_hosts  # of which the host may hold more than the entries
             self._running[name] = self._running[name] + 1 if too_much and room else 0
             self.held[name], self._peak[name] = held, peak
             if self._running[name] == _RUNNING:

@@ -65,6 +65,8 @@ class Sets:
             self._given[-1].until = case.now
         else:
             case.referee.was_given(case.secondary, staged, copy, case.now)
+        if case.primary.keeps_the_hosts:
+            case.referee.keeps(entry, case.now)
         if readable(entry) is entry:  # a lent one lives in the cache's own memory, and is told from it by no address
             case.referee.was_given(case.primary, entry, own, case.now)
         pending: Pending = make(Pending, (digest, entry, staged))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle, product
-from typing import Any
+from typing import Any, NamedTuple
 
 from reports.record.words import Cause, Fault
 from shadow.interface import CacheCapacities
+from validator.proof.mappings import MappingPlayer, mapping_steps
 from validator.proof.shrink import shrink
-from validator.proof.stream import Step, Terrain, steps
+from validator.proof.stream import Player, Step, Terrain, steps
 from validator.proof.trial import Trial
 
 Make = Callable[[dict[str, int], int], Any]  # (config, env_num) -> cache
@@ -27,6 +28,33 @@ _CONFIGS: tuple[tuple[dict[str, int], int], ...] = (
     ({"num_simulations": 1, "max_cache_size": 1}, 1),
     ({"num_simulations": 8, "max_cache_size": 12}, 2),
 )
+
+
+class Ground(NamedTuple):
+    """What one shape of cache is played on.
+
+    Attributes:
+        configs: What caches are made of: a config and a number of envs.
+        stream: Draws a stream, given its seed, how many operations, config, envs, and whether entries share a layout.
+        player: Plays it.
+    """
+
+    configs: tuple[tuple[dict[str, int], int], ...]
+    stream: Callable[[int, int, dict[str, int], int, bool], Iterable[Step]]
+    player: type[Player]
+
+
+def _on_pools(seed: int, count: int, config: dict[str, int], env_num: int, one_layout: bool) -> Iterable[Step]:
+    return steps(seed, count, Terrain(env_num, CacheCapacities.from_config(config, env_num), one_layout=one_layout))
+
+
+def _on_mappings(seed: int, count: int, config: dict[str, int], env_num: int, one_layout: bool) -> Iterable[Step]:
+    return mapping_steps(seed, count, config["capacity"])
+
+
+POOLS = Ground(_CONFIGS, _on_pools, Player)
+MAPPINGS = Ground(tuple(({"capacity": size}, 1) for size in (4, 2, 1, 12)), _on_mappings, MappingPlayer)
+GROUNDS = {"pools": POOLS, "mapping": MAPPINGS}
 
 
 @dataclass(slots=True)
@@ -66,6 +94,7 @@ def conformance(
     operations: int,
     seed: int = 0,
     on_progress: Callable[[int], None] | None = None,
+    ground: Ground = POOLS,
 ) -> Conformance:
     """Play streams on both caches under both primaries, and judge every answer.
 
@@ -75,27 +104,27 @@ def conformance(
         operations: Cache operations in all.
         seed: Same seed, same streams.
         on_progress: Told now and then how many operations are done.
+        ground: What to play, by the shape of both.
 
     Returns:
         What was charged, with a shortest stream for each cause and side.
     """
     result = Conformance()
-    for number, ((config, env_num), primary) in enumerate(cycle(product(_CONFIGS, ("control", "candidate")))):
+    for number, ((config, env_num), primary) in enumerate(cycle(product(ground.configs, ("control", "candidate")))):
         if result.operations >= operations:
             break
         fresh = partial(_fresh, control, candidate, config, env_num, primary)
         trial = fresh()
         one_layout = _expect(trial, result)
-        terrain = Terrain(env_num, CacheCapacities.from_config(config, env_num), one_layout=one_layout)
         count = min(_CHUNK, operations - result.operations)
-        stream = list(steps(seed * 1_000_003 + number, count, terrain))
-        causes = _played(trial, stream).causes()
+        stream = list(ground.stream(seed * 1_000_003 + number, count, config, env_num, one_layout))
+        causes = _played(trial, stream, ground.player).causes()
         result.operations += trial.operations
         result.charges.update(causes)
         result.harness_faults += [repr(fault) for fault in trial.failures[:1]]
         for group in causes:
             if group not in result.programs:
-                result.programs[group] = _shortest(fresh, stream, group)
+                result.programs[group] = _shortest(fresh, stream, group, ground.player)
         if on_progress is not None:
             on_progress(result.operations)
     return result
@@ -105,16 +134,18 @@ def _fresh(control: Make, candidate: Make, config: dict[str, int], env_num: int,
     return Trial(control(config, env_num), candidate(config, env_num), primary)
 
 
-def _played(trial: Trial, stream: Sequence[Step]) -> Trial:
-    trial.play(stream)
+def _played(trial: Trial, stream: Sequence[Step], player: type[Player]) -> Trial:
+    trial.play(stream, player)
     trial.finish()
     return trial
 
 
-def _shortest(fresh: Callable[[], Trial], stream: Sequence[Step], group: Group) -> tuple[tuple[Step, ...], str]:
+def _shortest(
+    fresh: Callable[[], Trial], stream: Sequence[Step], group: Group, player: type[Player]
+) -> tuple[tuple[Step, ...], str]:
     """Return the shortest program found that leads to a charge, and what the charge says."""
-    program = shrink(stream, lambda part: group in _played(fresh(), part).causes())
-    charges = _played(fresh(), program).divergences
+    program = shrink(stream, lambda part: group in _played(fresh(), part, player).causes())
+    charges = _played(fresh(), program, player).divergences
     return tuple(program), next((c.explanation for c in charges if (c.cause, c.fault) == group), "")
 
 

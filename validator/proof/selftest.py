@@ -18,13 +18,15 @@ from validator.proof.appends.faults import PLANTED_APPENDS, PlantedAppend
 from validator.proof.appends.proof import planted_trial, sound_trials
 from validator.proof.appends.stream import calls
 from validator.proof.faults.planted import PLANTED, Planted
-from validator.proof.stream import Terrain, steps
+from validator.proof.mappings import CAPACITY, PLANTED_IN_MAPPINGS, MappingPlayer, Plain, mapping_steps
+from validator.proof.stream import Player, Step, Terrain, steps
 from validator.proof.trial import Trial
 
 ENV_NUM = 3
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 TERRAIN = Terrain(ENV_NUM, CacheCapacities.from_config(CONFIG, ENV_NUM))
 
+EVERYTHING = (*PLANTED, *PLANTED_IN_MAPPINGS)  # of every shape
 _SLICE = 40  # operations between two looks at what was noticed
 
 
@@ -126,9 +128,9 @@ def selftest(
         for where, primary in _places(full, each):
             with _surroundings_kept():
                 trial = _plant(each, where, primary)
-                stream = steps(seed, operations, _terrain(each, where))
+                stream, player = _stream(each, where, seed, operations)
                 while part := list(islice(stream, _SLICE)):
-                    trial.play(part)
+                    trial.play(part, player)
                     if not full and any(charge.cause in each.causes for charge in trial.divergences):
                         break  # noticed and named; only the full form plays on, to see whom else it charges
                 trial.finish()
@@ -152,6 +154,14 @@ def selftest(
         alarms += len(pair.divergences)
         sound += pair.operations
         problems += [repr(problem) for problem in pair.failures[:1]]
+    if any(each.shape == "mapping" for each in planted):
+        for primary in ("control", "candidate"):
+            trial = Trial(Plain(), Plain(), primary)
+            trial.play(mapping_steps(seed, operations, CAPACITY), MappingPlayer)
+            trial.finish()
+            alarms += len(trial.divergences)
+            sound += trial.operations
+            problems += [repr(problem) for problem in trial.failures[:1]]
     return SelfTest(tuple(results), alarms, sound, tuple(problems))
 
 
@@ -190,7 +200,9 @@ def _surroundings_kept() -> Iterator[None]:
 
 
 def _plant(planted: Planted, where: str, primary: str) -> Trial:
-    sound = manager if planted.manager_only or where == "candidate" else legacy
+    sound: Any = manager if planted.manager_only or where == "candidate" else legacy
+    if planted.shape == "mapping":
+        sound = Plain
     # The sound partner is of the same kind, so that nothing but the fault can make a difference.
     control: Any = planted.make(sound()) if where in ("control", "both") else sound()
     candidate: Any = planted.make(sound()) if where in ("candidate", "both") else sound()
@@ -201,6 +213,12 @@ def _terrain(planted: Planted, where: str) -> Terrain:
     if planted.manager_only or where == "candidate":
         return TERRAIN
     return replace(TERRAIN, one_layout=True, batches=(2,))
+
+
+def _stream(planted: Planted, where: str, seed: int, operations: int) -> tuple[Iterator[Step], type[Player]]:
+    if planted.shape == "mapping":
+        return mapping_steps(seed, operations, CAPACITY), MappingPlayer
+    return steps(seed, operations, _terrain(planted, where)), Player
 
 
 def _judged(planted: Planted | PlantedAppend, where: str, primary: str, trial: Trial) -> Result:

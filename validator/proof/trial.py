@@ -57,9 +57,9 @@ class Trial:
         self.pair.take_over()
         self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, _LOOK_FIRST)
 
-    def play(self, stream: Iterable[Step]) -> None:
+    def play(self, stream: Iterable[Step], player: type[Player] = Player) -> None:
         """Play a stream through both sides."""
-        self.operations += Player(self.cache, self.pair, self._make).play_all(stream)
+        self.operations += player(self.cache, self.pair, self._make).play_all(stream)
 
     def finish(self) -> None:
         """Audit everything, as a session does at its close."""

@@ -112,7 +112,9 @@ class Recording:
         for op_index, operation, env_id, key, stored in rows:
             digest = layout = flags = 0
             if stored is not None:
-                contents, described, whole = stored
+                contents, described, whole, form = stored
+                if form is not None:
+                    raise NotImplementedError("entries that are nests of tensors are not recorded")
                 if whole is None:  # hashed on a device
                     if getattr(contents, "batch", None) is not None:
                         break
@@ -154,7 +156,7 @@ class Recording:
 
     def _new_verb(self, operation: Operation) -> int:
         verb = self._verbs[operation.name] = len(self._verbs)
-        self._pen.line({"verb": verb, **dict(zip(("method", "kind", "pool", "name"), operation, strict=True))})
+        self._pen.line({"verb": verb, **dict(zip(("method", "kind", "pool", "name"), operation[:4], strict=True))})
         return verb
 
     def _layout(self, layout: Any) -> int:

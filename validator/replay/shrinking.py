@@ -97,10 +97,19 @@ def said_of(sides: Sides, shrunk: Shrunk, config: ValidationConfig, group: tuple
 
 
 def stretches(program: Program, divergence: Divergence) -> Iterator[list[Step]]:
-    """Yield stretches of a trace that end with a divergence, the shortest first: the last operations, those since the
-    last clears; of its pool and env alone, of its pool alone, of all.
+    """Yield stretches of a trace that end with a divergence, or after it, where an audit found later what it names.
+
+    The last operations, and those since the last clears; of its pool and env, of its pool, of all. Of each end, the
+    shortest first.
     """
-    end = _end(program, divergence)
+    ends = [_end(program, divergence)]
+    while divergence.outcome is None and ends[-1] < len(program):
+        ends.append(min(len(program), ends[0] + _FIRST_TAIL * _GROWTH ** len(ends)))
+    for end in ends:
+        yield from _ending_at(program, divergence, end)
+
+
+def _ending_at(program: Program, divergence: Divergence, end: int) -> Iterator[list[Step]]:
     relevant = _relevant(program, end, divergence)
     begins = {0}
     size = _FIRST_TAIL

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from validator.shapes.append import AppendShape
+from validator.shapes.mapping import MappingShape
 from validator.shapes.pools import PoolsShape
 from validator.shapes.shape import Shape
 
-SHAPES: tuple[Shape, ...] = (PoolsShape(), AppendShape())
+SHAPES: tuple[Shape, ...] = (PoolsShape(), MappingShape(), AppendShape())
 
 
 def find(control: Any, name: str | Shape = "auto") -> Shape:

@@ -87,8 +87,8 @@ def test_a_change_is_seen_and_put_back(name: str) -> None:
     assert changed(before, state()) == []
 
 
-@guards("shadow/wrapper/process_state.py", "return _body(generator), ctypes", "return ctypes")
-@guards("shadow/wrapper/process_state.py", "if now != before:", "if before is None:")
+@guards("shadow/wrapper/generators.py", "return _body(generator), ctypes", "return ctypes")
+@guards("shadow/wrapper/generators.py", "if now != before:", "if before is None:")
 @pytest.mark.parametrize("name", ["torch generator", "python generator", "numpy generator"])
 def test_every_draw_is_seen_also_of_a_number_that_was_drawn_before(name: str) -> None:
     draw = {"numpy": np.random.randn, "python": lambda: random.gauss(0, 1), "torch": lambda: torch.randn(1)}
@@ -100,7 +100,7 @@ def test_every_draw_is_seen_also_of_a_number_that_was_drawn_before(name: str) ->
         assert draw[name.split()[0]]() == expected
 
 
-@guards("shadow/wrapper/process_state.py", "np.random.get_state(legacy=False)", "np.random.get_state()")
+@guards("shadow/wrapper/generators.py", "np.random.get_state(legacy=False)", "np.random.get_state()")
 def test_draws_of_another_source_of_numpy_are_seen() -> None:
     own = np.random.get_bit_generator()
     np.random.set_bit_generator(np.random.SFC64(1))

@@ -29,6 +29,7 @@ class Planted:
         causes: What may be named; the first is the name that fits best.
         manager_only: Whether it needs a ``KVCacheManager``.
         declared: Whether it also changes what the cache declares, so that nobody can tell if both sides have it.
+        shape: The shape of the cache that it breaks.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Planted:
     causes: tuple[Cause, ...]
     manager_only: bool = False
     declared: bool = False
+    shape: str = "pools"
 
 
 def _planted(
