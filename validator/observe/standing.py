@@ -111,8 +111,10 @@ class Standing:
         """Lose track of a layer if a side that raised has room for another number of rows, which it declares."""
         for side, error in zip(self.case.sides, errors, strict=True):
             one = side.layer(layer) if error is not None else None
-            room = [getattr(one, name, rows) for name in ("max_batch_size", "batch_size")]  # before 5.16, and since
-            if room != [rows, rows]:
+            room = {getattr(one, name, None) for name in ("max_batch_size", "batch_size")} - {
+                None
+            }  # before 5.16, since
+            if room and {*room, *getattr(getattr(one, "keys", None), "shape", ())[:1]} != {rows}:
                 self.case.counters.coverage["not comparable: rows"] += 1
                 self.lose(layer)
 
