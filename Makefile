@@ -11,6 +11,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 LIGHTZERO_VENV ?= .venv-lightzero
 LIGHTZERO_PYTHON ?= python3.11
 
+# Each with the huggingface_hub that it wants, beside the one torch of $(VENV).
+TRANSFORMERS ?= 4.57.6 5.16.1 5.24.0
+TRANSFORMERS_DIR ?= .venv-transformers
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -27,7 +31,7 @@ INSTALL_TORCH = \
 SHARE ?= 0/1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv validate test-lightzero test mutations torture lint types learn bench clean
+.PHONY: help venv validate test-lightzero test-transformers test mutations torture lint types learn bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 25
@@ -78,6 +82,18 @@ $(LIGHTZERO_STAMP): pyproject.toml tests/lightzero/requirements.txt tests/lightz
 	@$(LIGHTZERO_PIP) install --editable . 'numpy<2' pytest pytest-xdist hypothesis
 	@touch $@
 
+test-transformers: $(TRANSFORMERS:%=$(TRANSFORMERS_DIR)/%/.installed) ## run the tests on every supported transformers
+	@for version in $(TRANSFORMERS); do echo "== transformers $$version"; \
+		PYTHONPATH=$(TRANSFORMERS_DIR)/$$version OMP_NUM_THREADS=1 \
+			$(BIN)/python -m pytest tests/transformers --numprocesses $(CORES) --dist loadfile || exit 1; done
+
+$(TRANSFORMERS_DIR)/%/.installed: $(STAMP)
+	@echo "Setting up transformers $* (once, about a minute)"
+	@rm -rf $(@D)
+	@$(PIP) install --target $(@D) 'transformers==$*'
+	@rm -rf $(@D)/numpy $(@D)/numpy-* $(@D)/numpy.libs  # those of $(VENV), which torch was built for, are met instead
+	@touch $@
+
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -92,4 +108,4 @@ bench: $(STAMP) ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean: ## remove the virtual environment and caches (never runs)
-	rm -rf $(VENV) $(LIGHTZERO_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(LIGHTZERO_VENV) $(TRANSFORMERS_DIR) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

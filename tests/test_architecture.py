@@ -18,7 +18,7 @@ TOP_LEVEL = {
     *("pyproject.toml", "README.md", "Makefile", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".gitignore"),
 }
 # What stands in the path of an operation, and the embedded host; never a framework that is hosted.
-SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli"}
+SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli", "transformers"}
 # The folders of each package, lowest first: a module imports from its own folder and from those before it. What lies
 # directly in a package stands by its own name, the rest of it under the package's.
 FLOORS = {

@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.util import Finalize
@@ -22,6 +23,7 @@ from reports.record.run import Run
 from reports.record.totals import Totals
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
+from shadow.hosts.transformers.generate import Asked
 from shadow.switch import HostPromises
 from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.unpicklable import Unpicklable
@@ -96,6 +98,7 @@ class Lockstep(Unpicklable):
         self._lock = threading.RLock()
         self._copies: dict[str, str] = {}
         self._shapes: dict[Pair, Shape] = {}
+        self._names: set[str] = set()
         self._closed = False
         self._failed: HostEnding | None = None
         self._handled = id(on_its_way())  # where the whole host runs in an ``except``, that error says nothing
@@ -119,7 +122,7 @@ class Lockstep(Unpicklable):
         name: str = "",
         copies: str = "",
         promises: HostPromises | None = None,
-        shape: str = "auto",
+        shape: str | Shape = "auto",
     ) -> Any:
         """Put both caches behind one.
 
@@ -147,6 +150,27 @@ class Lockstep(Unpicklable):
             if os.getpid() != self._pid:
                 cache.in_forked_child()
             return cache
+
+    def shadow_generate(
+        self, *, candidate: Callable[[Asked], Any], primary: str = "control", name: str = "generate"
+    ) -> AbstractContextManager[None]:
+        """Shadow every cache that ``generate`` of transformers makes or is given, without an edit of the program.
+
+        Args:
+            candidate: Told of a cache when it is ready (``asked.control, .model, .config, .batch_size, .max_length,
+                .role, .windows``); returns the candidate to it, or None to leave that one alone.
+            primary: Whose answers the model receives.
+            name: What the report calls the pairs.
+
+        Returns:
+            A context manager; caches that are met inside stay watched for as long as the host keeps them.
+
+        Raises:
+            shadow.hosts.transformers.generate.Unsupported: On entering, if transformers is not there, or too old.
+        """
+        from validator.shapes.append import watched_generation
+
+        return watched_generation(self.shadow, candidate, primary, name)
 
     def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
@@ -224,6 +248,7 @@ class Lockstep(Unpicklable):
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
                 self._contained(pair, partial(self.recorder.window, pair, force=True))
+                self._contained(pair, pair.close)
         except BaseException as cut:  # an interrupt; what is known by now is written all the same
             state, ended = by_error(cut)
             raise
@@ -273,11 +298,15 @@ class Lockstep(Unpicklable):
         promises: HostPromises | None = None,
         copy_of: str = "",
     ) -> Pair:
-        taken = {pair.name for pair in self.pairs}
+        for gone in [pair for pair in self.pairs if pair.ended]:
+            self.pairs.remove(gone)
+            del self._shapes[gone]
+        taken = self._names
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         pair = shape.pair(unique, control, candidate, primary, self.config, self.recorder, promises)
         if not copy_of:
             pair.look_before()
+        taken.add(unique)
         self.pairs.append(pair)
         self.recorder.cache(
             unique,

@@ -91,6 +91,13 @@ class Cause(str, Enum):
     ROUNDING = "rounding"
     PARTIAL_COPY = "copied in part"
     CORRUPTED = "values corrupted"
+    # which vector stands at a position of an append cache
+    OTHER_ROW = "row of another beam or sample"
+    POSITION_SHIFTED = "position shifted"
+    NOT_CROPPED = "not cropped"
+    KEPT_ACROSS_RESET = "kept across a reset"
+    WINDOW_OFF = "window off"
+    COLUMNS_OFF = "columns other than announced"
     # whose memory it is
     ALIASED_ON_SET = "aliased on set"
     ALIASED_ON_GET = "aliased on get"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from shadow.wrapper.staging import copied
 
 
@@ -38,3 +40,22 @@ def for_secondary(args: tuple[Any, ...], staged: Any) -> tuple[Any, ...]:
         return (*args[:-1], staged)
     own = (*args[: args.asked - 1], staged)
     return Arguments.of(own, copied(args[args.asked :]), copied(args.named))
+
+
+def with_own_tensors(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of the secondary's call where tensors are passed: the same, with a copy of each tensor."""
+    if not isinstance(args, Arguments):
+        return tuple(map(_own, args))
+    made = Arguments(map(_own, args))
+    made.asked, made.named = args.asked, {name: _own(value) for name, value in args.named.items()}
+    return made
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(_own, value))
+    if type(value) is dict:
+        return {name: _own(each) for name, each in value.items()}
+    return value

@@ -13,7 +13,7 @@ from torch import is_grad_enabled, is_inference_mode_enabled
 from shadow.memory.regions import NOWHERE
 from shadow.operation import Observation, Observer, Operation, make
 from shadow.wrapper import process_state
-from shadow.wrapper.arguments import Arguments, asked_for, for_secondary
+from shadow.wrapper.arguments import Arguments, asked_for, for_secondary, with_own_tensors
 from shadow.wrapper.clock import Call, Contained, DeviceClock, called
 from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
 
@@ -127,6 +127,9 @@ class Both:
                     self._call = DeviceClock(self._staging.device).called
                 if not plain:
                     self._observer.advised(operation, env_id)
+            elif operation.kind in ("append", "rearrange"):
+                entry, theirs = args, with_own_tensors(args)
+                staged = theirs
             step = "before"
             return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)
         except Exception as error:

@@ -195,14 +195,17 @@ def _conformance(commands: Commands) -> None:
         "kv-lockstep conformance --ops 20000",
         "kv-lockstep conformance --candidate my_package.my_cache:MyCache --ops 20000",
         "kv-lockstep conformance --ops 20000 --out runs",
+        "kv-lockstep conformance --shape append --control my_caches:old --candidate my_caches:new --ops 20000",
         "kv-lockstep conformance --shape mapping --control cachetools:LRUCache --candidate my_package:MyCache",
     ]
     codes = "exit codes: 0 both do what they declare, 1 one does not, 2 usage, 3 fault of kv-lockstep itself"
     what = "hold two caches against their models on adversarial operation streams, without training"
     add = _command(commands, "conformance", what, examples, codes)
     _sides(add, control="legacy", candidate="new")
-    shapes = "pools: made of config and env_num; mapping: made of its capacity, or of nothing (default: pools)"
-    add("--shape", choices=("pools", "mapping"), default="pools", help=shapes)
+    shapes = (
+        "pools: made of config and env_num; mapping: of its capacity or nothing; append: of nothing (default: pools)"
+    )
+    add("--shape", choices=("pools", "mapping", "append"), default="pools", help=shapes)
     add("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
     add("--out", metavar="DIR", help="also leave the result there, beside the runs, for the gate")

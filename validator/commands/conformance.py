@@ -14,6 +14,7 @@ from reports.record.words import EXIT_HARNESS
 from shadow.switch import implementation
 from validator.commands.show import console, counting
 from validator.errors import ConfigError
+from validator.proof.appends.conformance import append_conformance
 from validator.proof.conformance import GROUNDS, Conformance, conformance
 from validator.provenance import provenance, source_of
 
@@ -37,14 +38,12 @@ def main(arguments: Namespace) -> int:
     except ValueError as problem:
         raise ConfigError(str(problem)) from None
     with counting(console(stderr=True), "operations", arguments.ops) as shown:
-        result = conformance(
-            partial(_make, arguments.shape, control),
-            partial(_make, arguments.shape, candidate),
-            arguments.ops,
-            arguments.seed,
-            lambda done: shown(done, arguments.ops),
-            GROUNDS[arguments.shape],
-        )
+        played = arguments.ops, arguments.seed, lambda done: shown(done, arguments.ops)
+        if arguments.shape == "append":
+            result = append_conformance(control, candidate, *played)
+        else:
+            first, second = (partial(_make, arguments.shape, make) for make in (control, candidate))
+            result = conformance(first, second, *played, GROUNDS[arguments.shape])
     _show(result, arguments)
     if arguments.out is not None:
         small = {"num_simulations": 1, "max_cache_size": 1, "capacity": 1}

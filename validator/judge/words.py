@@ -179,6 +179,64 @@ CORRUPTED_IN_PART = _value(Cause.CORRUPTED, "answers values that were never stor
 CORRUPTED = _value(Cause.CORRUPTED, "answers values that were never stored")
 NEVER_STORED = _value(Cause.UNKNOWN, "answers values that were never stored")
 
+# -- what an append cache answers --------------------------------------------------------------------------------------
+
+NOT_TENSORS = _structure(Cause.SHAPE_OFF, "answered {what} where keys and values of {shape} were to be answered")
+OTHER_SHAPE_OF_ALL = _structure(Cause.SHAPE_OFF, "answers {part} of shape {old} where {new} was appended")
+OTHER_DTYPE_OF_ALL = _structure(Cause.DTYPE_DRIFT, "answers {part} of dtype {old} where {new} was appended")
+NOT_AS_ANNOUNCED = _structure(
+    Cause.COLUMNS_OFF, "answered {columns} columns of layer {layer} where it had announced {announced}"
+)
+WINDOW_OFF = _value(
+    Cause.WINDOW_OFF,
+    "has a window off by {n} in layer {layer}: with {seen} tokens seen, positions from {needed} on are attended to, "
+    "and it answers those from {begin} on",
+)
+WINDOW_HELD_OFF = _value(
+    Cause.WINDOW_OFF,
+    "has a window off by {n} in layer {layer}: it announced {announced} columns and answered {columns}, the last of "
+    "which are the right ones",
+)
+TRUNCATED = _structure(
+    Cause.LENGTH_OFF, "answers positions [{begin}, {end}) of layer {layer} where [{needed}, {seen}) were appended"
+)
+LENGTH_TOLD = _structure(Cause.LENGTH_OFF, "says that layer {layer} has seen {said} tokens where {seen} were appended")
+NOT_CROPPED_LENGTH = _structure(
+    Cause.NOT_CROPPED, "says after crop that layer {layer} has seen {said} tokens where {seen} are left"
+)
+NOT_RESET_LENGTH = _structure(
+    Cause.KEPT_ACROSS_RESET, "says after reset that layer {layer} has seen {said} tokens where none are left"
+)
+_AT = "at {wrong} of {n} places of layer {layer}, such as row {row}, position {position}"
+PARTS_MIXED = _value(Cause.LAYER_MIXED, f"answers keys in the place of values or the reverse {_AT}")
+LAYERS_MIXED = _value(Cause.LAYER_MIXED, f"answers what was appended to layer {{other_layer}} {_AT}")
+ROW_OF_OTHER = _value(Cause.OTHER_ROW, f"answers row {{other_row}}, another beam or sample, {_AT}")
+NOT_REARRANGED = _value(Cause.OTHER_ROW, f"answers the rows as they stood before {{verb}} {_AT}")
+SHIFTED = _value(Cause.POSITION_SHIFTED, f"answers what was appended at another position, shifted by {{shift}}, {_AT}")
+FROM_BEFORE_CROP = _value(Cause.NOT_CROPPED, f"answers what a crop had dropped {_AT}")
+FROM_BEFORE_RESET = _value(Cause.KEPT_ACROSS_RESET, f"answers what a reset had dropped {_AT}")
+ELSEWHERE = _value(
+    Cause.UNKNOWN,
+    f"answers what was appended elsewhere (layer {{other_layer}}, row {{other_row}}, shifted by {{shift}}) {_AT}",
+)
+ZERO_THERE = _value(Cause.PARTIAL_COPY, f"answers zeros {_AT}")
+ROUNDED_THERE = _value(Cause.ROUNDING, f"rounded the values {_AT}")
+HEADS_PERMUTED = _value(Cause.TOKENS_PERMUTED, f"answers the right values in another order {_AT}")
+NEVER_APPENDED = _value(Cause.CORRUPTED, f"answers values that were never appended {_AT}")
+STATES_DIFFER = _value(Cause.UNKNOWN, "Both sides answered {method} of layer {layer} and their answers differ")
+STATE_NOT_KEPT = _value(Cause.CORRUPTED, "answers another recurrent state of layer {layer} than it was given")
+APPENDED_EDITED = _isolation(Cause.INPUT_EDITED, "changed the {part} it was given to append to layer {layer}")
+APPENDED_KEPT = _isolation(
+    Cause.ALIASED_ON_SET, "keeps the {part} it was given to append to layer {layer} itself instead of a copy"
+)
+HOST_WROTE_HELD = _isolation(
+    Cause.ALIASED_ON_GET, "The host wrote into layer {layer} of the {side} between two operations"
+)
+RAISED_ON_APPEND = _error(Cause.RAISED, "raised {error} in {method}() of layer {layer}")
+RAISED_ON_REARRANGE = _error(Cause.RAISED, "raised {error} in {method}()")
+BOTH_RAISED = _error(Cause.RAISED, "Both sides raised {error} in {method}()")
+LAYERS_UNLIKE = _structure(Cause.SHAPE_OFF, "has {found} layers where the other side has {layers}")
+
 # -- how it is built ---------------------------------------------------------------------------------------------------
 
 NO_ENTRY_ANSWERED = _structure(Cause.SHAPE_OFF, "answered a {type}, which is no entry")

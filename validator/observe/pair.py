@@ -141,6 +141,14 @@ class Pair(ABC):
     def flush(self) -> None:  # noqa: B027
         """Wait for what is under way on a device."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can happen any more: the host let go of its cache, and all of it was looked at."""
+        return False
+
+    def close(self) -> None:  # noqa: B027
+        """Watch nothing any more: the session ends."""
+
     def bytes_counted(self) -> dict[str, int]:
         """Return what each side was counted to hold, in bytes, where it was."""
         return {}

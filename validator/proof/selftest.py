@@ -14,6 +14,9 @@ from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.wrapper import process_state
+from validator.proof.appends.faults import PLANTED_APPENDS, PlantedAppend
+from validator.proof.appends.proof import planted_trial, sound_trials
+from validator.proof.appends.stream import calls
 from validator.proof.faults.planted import PLANTED, Planted
 from validator.proof.mappings import CAPACITY, PLANTED_IN_MAPPINGS, MappingPlayer, Plain, mapping_steps
 from validator.proof.stream import Player, Step, Terrain, steps
@@ -133,6 +136,13 @@ def selftest(
                 trial.finish()
             problems += [f"{each.name}: {problem!r}" for problem in trial.failures[:1]]
             results.append(_judged(each, where, primary, trial))
+    for append in PLANTED_APPENDS if planted is PLANTED else ():
+        for where, primary in _places(full, append):
+            with _surroundings_kept():
+                played = planted_trial(append, where, primary)
+                played.play_until(calls(append.windows, seed), operations, () if full else append.causes)
+            problems += [f"{append.name}: {problem!r}" for problem in played.failures[:1]]
+            results.append(_judged(append, where, primary, played))
     alarms = sound = 0
     for trial, terrain in _sound_pairs():
         trial.play(steps(seed, operations, terrain))
@@ -140,6 +150,10 @@ def selftest(
         alarms += len(trial.divergences)
         sound += trial.operations
         problems += [repr(problem) for problem in trial.failures[:1]]
+    for pair in sound_trials(operations if full else operations // 4, seed) if planted is PLANTED else ():
+        alarms += len(pair.divergences)
+        sound += pair.operations
+        problems += [repr(problem) for problem in pair.failures[:1]]
     if any(each.shape == "mapping" for each in planted):
         for primary in ("control", "candidate"):
             trial = Trial(Plain(), Plain(), primary)
@@ -167,11 +181,11 @@ def legacy() -> LegacyKVCache:
     return LegacyKVCache(CONFIG, ENV_NUM)
 
 
-def _places(full: bool, planted: Planted) -> Iterator[tuple[str, str]]:
+def _places(full: bool, planted: Planted | PlantedAppend) -> Iterator[tuple[str, str]]:
     yield "candidate", "control"
     if full:
         yield from (("candidate", "candidate"), ("control", "control"), ("control", "candidate"))
-        if not planted.declared:
+        if not getattr(planted, "declared", False):
             yield "both", "control"
 
 
@@ -207,7 +221,7 @@ def _stream(planted: Planted, where: str, seed: int, operations: int) -> tuple[I
     return steps(seed, operations, _terrain(planted, where)), Player
 
 
-def _judged(planted: Planted, where: str, primary: str, trial: Trial) -> Result:
+def _judged(planted: Planted | PlantedAppend, where: str, primary: str, trial: Trial) -> Result:
     causes = trial.causes()
     ordered = [pair for pair, _ in causes.most_common()]
     first = trial.divergences[0].cause if trial.divergences else None

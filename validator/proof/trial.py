@@ -12,6 +12,7 @@ from validator.config import ValidationConfig
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 from validator.shapes import find
+from validator.shapes.shape import Shape
 
 _LOOK_FIRST = 1  # of each kind: what is planted is done every time, and looking at generators takes its time
 
@@ -25,6 +26,7 @@ class Trial:
         primary: Whose answers the player receives.
         config: Settings.
         make: Makes the entry of a step's recipe; None for those of ``EntrySpec``.
+        shape: Their shape; None to find out.
 
     Attributes:
         divergences: What was charged in the order it came, repeats of one fault left out.
@@ -42,13 +44,14 @@ class Trial:
         primary: str = "control",
         config: ValidationConfig | None = None,
         make: Callable[[Any], Any] | None = None,
+        shape: Shape | None = None,
     ) -> None:
         self.divergences: list[Divergence] = []
         self.failures: list[Exception] = []
         self.operations = 0
         self._make = make
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
-        self._shape = find(control)
+        self._shape = shape or find(control)
         self.pair = self._shape.pair("trial", control, candidate, primary, config, self, None)
         self.pair.look_before()
         self.pair.take_over()

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from validator.shapes.append import AppendShape
 from validator.shapes.mapping import MappingShape
 from validator.shapes.pools import PoolsShape
 from validator.shapes.shape import Shape
 
-SHAPES: tuple[Shape, ...] = (PoolsShape(), MappingShape())
+SHAPES: tuple[Shape, ...] = (PoolsShape(), MappingShape(), AppendShape())
 
 
-def find(control: Any, name: str = "auto") -> Shape:
+def find(control: Any, name: str | Shape = "auto") -> Shape:
     """Return the shape of two caches.
 
     Args:
         control: Trusted cache.
-        name: Name of the shape, ``auto`` to find out.
+        name: The shape or its name, ``auto`` to find out.
 
     Raises:
         ValueError: If there is no such shape, none takes the control, or several do.
     """
     names = [shape.name for shape in SHAPES]
+    if not isinstance(name, str):
+        return name
     if name != "auto":
         if name not in names:
             raise ValueError(f"shape must be 'auto' or one of {', '.join(names)}, got {name!r}")

@@ -1,0 +1,1 @@
+"""Programs that generate with Hugging Face transformers, whose caches are met where ``generate`` prepares them."""

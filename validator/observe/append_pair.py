@@ -1,0 +1,349 @@
+"""Observes one pair of append caches: counts every operation, and hands it to whoever looks at its kind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shadow.memory.regions import Regions
+from shadow.operation import Observation, Operation
+from shadow.wrapper.doors.append import Door, Held
+from validator.config import ValidationConfig
+from validator.judge import words
+from validator.judge.case import Case
+from validator.judge.charge import Finding, Place, against, of_nobody
+from validator.judge.counters import DIFFER, EQUAL, ERROR
+from validator.models.appended import AppendedModel, both_digests
+from validator.models.places import Places
+from validator.observe.appends import Appends, Pending
+from validator.observe.contents import Contents
+from validator.observe.layers import LayersSide
+from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
+from validator.observe.standing import Standing
+
+PLACES = Places(single=("layers",))
+_SPARED = ("overwrites", "evictions", "clears", "weight_updates", "every_env")  # what no append cache has
+_LOOKED_AT = (
+    "of an append what is new is compared, and a share of all that is held, taken in turns; all of it at the first "
+    "append after anything else was done, and at the end"
+)
+_NO_STATES = "appends of what is no keys and values"
+_ALLOWED_TO_LACK = (AttributeError, NotImplementedError)  # what a side raises that declares that it has no such verb
+
+
+class AppendPair(Pair):
+    """Observer of one pair of append caches.
+
+    Args:
+        name: What the report calls it.
+        control: Trusted cache.
+        candidate: New cache.
+        primary: Whose answers the host receives.
+        operations: The operations of this shape.
+        config: Settings.
+        session: Where it belongs.
+        windows: The window of each layer, None for one that keeps everything; None where nobody says them.
+        strict: Whether a primary that holds what the secondary can't be given is refused; else it is not comparable.
+    """
+
+    case: Case[LayersSide]
+    door: Door | None = None
+
+    def __init__(
+        self,
+        name: str,
+        control: Any,
+        candidate: Any,
+        primary: str,
+        operations: Iterable[Operation],
+        config: ValidationConfig,
+        session: Session,
+        windows: tuple[int | None, ...] | None = None,
+        strict: bool = True,
+    ) -> None:
+        case: Case[LayersSide] = Case(name, config, session, PLACES, operations)
+        caches = {"control": control, "candidate": candidate}
+        kinds = {side: type(cache).__name__ for side, cache in caches.items()}
+        caches[primary] = self.held = Held(caches[primary])
+        sides = [LayersSide(side, cache, kinds[side], case) for side, cache in caches.items()]
+        case.between(sides[0], sides[1], primary)
+        super().__init__(case, session)
+        self.model = AppendedModel()
+        self.standing = Standing(case, self.model, windows)
+        self.contents = Contents(self.standing)
+        self.appends = Appends(self.standing, self.contents)
+        self.windows = windows
+        self._incomparable: set[str] = set()
+        self._ended = False
+        self._strict = strict
+        self._before: list[int] = []  # tokens that each layer of the primary had seen when it was met
+
+    # -- the observer's side ------------------------------------------------------------------------------------------
+
+    def before(
+        self, operation: Operation, env_id: int | None, key: int | None, entry: Any, staged: Any, regions: Regions
+    ) -> Any:
+        """Digest what is about to be appended; keep what a rearrangement is told."""
+        if self.case.now == 0:
+            self.case.charge_early()
+        if operation.kind == "append" and operation.method == "update":
+            states, own = _states(entry), _states(staged)
+            if states is None or own is None or type(key) is not int:
+                return None
+            return self.appends.begin(key, states, own)
+        return staged
+
+    def observed(self, seen: Observation, token: Any) -> None:
+        """Count and judge one operation; ``token`` is what ``before`` returned."""
+        op_index, operation, _, key, _, _, _, _, control_ns, candidate_ns = seen
+        self.case.now = op_index + 1
+        self.timed(operation.name, control_ns, candidate_ns)
+        if operation.kind == "rearrange":
+            self._rearranged(seen, token)
+        elif operation.method != "update":
+            self._stated(seen, token)
+        elif isinstance(token, Pending):
+            assert key is not None
+            self.appends.appended(seen, key, token)
+        else:
+            self.counters.dropped[_NO_STATES] += 1
+        if operation.kind == "append" and type(key) is int:
+            self.contents.stamp(key)
+        if not (op_index + 1) % CHECK_CLOCK_EVERY:
+            self._session.window(self, force=False)
+
+    def unobserved(self, method: str) -> None:
+        """Never happens: the host holds the primary itself, and what it writes there is found by its version."""
+
+    def copied(self, control: Any, candidate: Any) -> AppendPair:
+        """Register the observer of a deep copy, which begins with what the original holds."""
+        fork = self._session.fork(self, control, candidate)
+        assert isinstance(fork, AppendPair)
+        fork.model.layers.update(copy.deepcopy(self.model.layers))
+        fork.standing.begin_as(self.standing)
+        fork.contents.begin_as(self.contents)
+        fork.appends.all_due()
+        for own, theirs in zip(self.case.sides, fork.case.sides, strict=True):
+            theirs.begin_as(own)
+        self.counters.coverage["deep copies"] += 1
+        return fork
+
+    def audit(self) -> None:
+        """Look at everything that both sides hold, unless an interrupt left them half-way."""
+        self.case.charge_early()
+        if not (self._torn or self._ended):
+            self.contents.audit(Place(self.case.now, "audit", "layers"))
+
+    def look_before(self) -> None:
+        """Refuse a secondary that holds something, and a primary whose secondary can't be given the same.
+
+        Raises:
+            ValueError: In one sentence.
+        """
+        primary, secondary = self.case.primary, self.case.secondary
+        if any(secondary.lengths()):
+            raise ValueError(
+                f"the {secondary.label} holds something already: give a new one, which is filled from the other side"
+            )
+        self._before = primary.lengths()
+        unreadable = [
+            layer for layer, seen in enumerate(self._before) if seen and primary.all_held(layer, seen) is None
+        ]
+        if unreadable and self._strict:
+            raise ValueError(
+                f"the {primary.label} holds something already, and layer {unreadable[0]} no longer holds all of it, so "
+                "the other side can't be given the same: shadow it before its first update, or after a reset"
+            )
+
+    def take_over(self) -> None:
+        """Give the secondary what the primary holds, which is taken for what was appended."""
+        primary, secondary = self.case.primary, self.case.secondary
+        for layer, seen in enumerate(self._before):
+            held = primary.all_held(layer, seen) if seen else None
+            if held is not None:
+                keys, values = (tensor.detach().clone() for tensor in held)
+                secondary.fill(layer, keys, values)
+                self.model.table(layer).append(both_digests(*held))
+            elif seen:
+                self.standing.lose(layer)
+        if any(self._before):
+            told = f"{self.name}: what the {primary.label} held before is taken for right; the other side was given it"
+            self.case.sink.event("held_before", told)
+            self.counters.coverage["layers taken over"] += sum(map(bool, self._before))
+            self.appends.all_due()
+
+    def watched_by(self, door: Door) -> None:
+        """Learn which door watches the primary."""
+        self.door = door
+
+    @property
+    def ended(self) -> bool:
+        """Whether the host let go of the primary."""
+        return self._ended
+
+    def end(self) -> None:
+        """Look at everything once more and let both sides go: the host lets go of the primary."""
+        with self.lock:
+            if self._ended:
+                return
+            try:
+                self.audit()
+                self._session.window(self, force=True)
+            except Exception as error:  # where it is called from nobody could be told
+                self.harness_failed("end", error)
+            self._let_go()
+
+    def close(self) -> None:
+        """Watch nothing any more: the session ends."""
+        with self.lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._ended = True
+        if self.door is not None:
+            self.door.let_go()
+            self.door = None
+        for side in self.case.sides:
+            side.cache = None
+
+    def about(self) -> dict[str, Any]:
+        """Return what it is spared, and what had to be assumed."""
+        case = self.case
+        case.assumed.append(_LOOKED_AT)
+        if self.windows is None:
+            case.assumed.append("the window of a layer is the one that the control declares: no configuration says it")
+        return {
+            "spared": list(_SPARED),
+            "policy": {},
+            "env_num": None,
+            "assumed": case.assumed,
+            "promises": {},
+        }
+
+    # -- judging ------------------------------------------------------------------------------------------------------
+
+    def _stated(self, seen: Observation, staged: Any) -> None:
+        """Judge a state that is replaced instead of grown: both answer alike, and a recurrent one what was given."""
+        case, operation = self.case, seen.operation
+        lookups = self.counters.lookups["layers"]
+        errors = (seen.control_error, seen.candidate_error)
+        if errors != (None, None):
+            lookups[ERROR] += 1
+            self.standing.raised(seen, seen.key, errors, operation.method)
+            return
+        given = next((value for value in staged or () if isinstance(value, Tensor)), None)
+        answers = (seen.control, seen.candidate)
+        facts = {"method": operation.method, "layer": seen.key}
+        if _equal(*answers):
+            lookups[EQUAL] += 1
+            return
+        lookups[DIFFER] += 1
+        right = [operation.method == "update_recurrent_state" and _equal(given, answer) for answer in answers]
+        if right.count(True) == 1:
+            side = case.sides[right.index(False)]
+            case.charge(against(side, Finding(words.STATE_NOT_KEPT, facts)), Place.of(seen, DIFFER))
+        else:
+            case.charge(of_nobody(words.STATES_DIFFER, facts), Place.of(seen, DIFFER))
+
+    def _rearranged(self, seen: Observation, staged: Any) -> None:
+        """Do the same to the model, and look at everything."""
+        case, method = self.case, seen.operation.method
+        errors = (seen.control_error, seen.candidate_error)
+        case.ledger.recent.append((seen.op_index, seen.operation.name, None, None, _written(staged)))
+        self.counters.coverage[method] += 1
+        if errors != (None, None) and self.model.layers.keys() <= self.standing.lost:
+            return  # the sides are apart already, and not by anybody's fault
+        if None not in errors:
+            self.standing.raised(seen, None, errors, method)
+            return
+        if errors != (None, None):
+            side, error = (case.control, errors[0]) if errors[0] is not None else (case.candidate, errors[1])
+            if self._declares_it_cannot(side, method, error):
+                self._not_comparable(side, method)
+                return
+            self.standing.raised(seen, None, errors, method)
+        if method == "reset":
+            self.standing.reset()
+        with suppress(IndexError):  # a host that asks for rows that are not there
+            self._do(method, staged)
+        self.contents.restamp()
+        self.contents.audit(Place(seen.op_index, seen.operation.name, "layers"), method)
+        self.appends.all_due()
+
+    def _do(self, method: str, args: Any) -> None:
+        value: Any = next(iter((*args, *getattr(args, "named", {}).values())), None)
+        for layer, table in self.model.layers.items():
+            if not table.length:
+                continue
+            if method == "reset":
+                table.reset()
+            elif method == "crop":
+                self._crop(layer, int(value))
+            elif method == "batch_repeat_interleave":
+                table.take(method, torch.arange(table.rows).repeat_interleave(value).numpy())
+            elif method in ("reorder_cache", "batch_select_indices"):
+                table.take(method, _rows(value))
+
+    def _crop(self, layer: int, asked: int) -> None:
+        """A negative number is how many go, a positive one how many stay; what 0 means, the control's version says."""
+        table = self.model.layers[layer]
+        if asked < 0:
+            table.crop(table.length + asked)
+        elif asked > 0 or self.case.control.crop_zero_empties:
+            table.crop(asked)
+
+    def _declares_it_cannot(self, side: LayersSide, method: str, error: BaseException | None) -> bool:
+        """Tell whether a side that raised says of itself that it can't do this."""
+        if isinstance(error, _ALLOWED_TO_LACK):
+            return True
+        if method != "crop":
+            return False
+        beyond = (
+            window is not None and table.length >= window
+            for layer, table in self.model.layers.items()
+            for window in [side.window(layer)]
+        )
+        return getattr(side.cache, "is_croppable", True) is False or any(beyond)
+
+    def _not_comparable(self, side: LayersSide, method: str) -> None:
+        """Note that a side can't follow: it is not at fault, and nothing can be compared until a reset."""
+        if method not in self._incomparable:
+            self._incomparable.add(method)
+            told = f"{self.name}: the {side.label} declares that it can't {method}; nothing is compared until a reset"
+            self.case.sink.event("not_comparable", told)
+        self.counters.coverage[f"not comparable: {method}"] += 1
+        for layer in self.model.layers:
+            self.standing.lose(layer)
+
+
+def _states(args: Any) -> tuple[Tensor, Tensor] | None:
+    """Return the keys and the values of an append, or None if it has none."""
+    named = getattr(args, "named", {})
+    keys = args[0] if len(args) > 0 else named.get("key_states")
+    values = args[1] if len(args) > 1 else named.get("value_states")
+    if not (isinstance(keys, Tensor) and isinstance(values, Tensor)):
+        return None
+    fitting = keys.ndim == values.ndim == 4 and keys.shape[0] == values.shape[0] and keys.shape[2] == values.shape[2]
+    return (keys, values) if fitting else None
+
+
+def _rows(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return one is other
+    return one.dtype is other.dtype and one.shape == other.shape and torch.equal(one, other)
+
+
+def _written(args: Any) -> str:
+    value = next(iter(args or ()), None)
+    if isinstance(value, Tensor):
+        value = value.flatten()[:8].tolist()
+    return "" if value is None else f"{value}"[:80]

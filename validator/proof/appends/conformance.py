@@ -1,0 +1,101 @@
+"""Holds two append caches against what was appended, on adversarial streams without a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from validator.proof.appends.proof import AppendTrial
+from validator.proof.appends.stream import Call, calls
+from validator.proof.conformance import Conformance
+
+Make = Callable[[], Any]
+_CHUNK = 300  # calls on one pair of fresh caches
+_ROOM = 64  # tokens that every cache must have room for
+
+
+def append_conformance(
+    control: Make,
+    candidate: Make,
+    operations: int,
+    seed: int = 0,
+    on_progress: Callable[[int], None] | None = None,
+) -> Conformance:
+    """Play streams on both caches under both primaries, and judge every answer.
+
+    Args:
+        control: Makes a trusted cache, of 2 layers at least and with room for 64 tokens.
+        candidate: Makes a new one.
+        operations: Calls in all.
+        seed: Same seed, same streams.
+        on_progress: Told now and then how many calls are done.
+
+    Returns:
+        What was charged, with a shortest stream for each cause and side; ``expected`` stays empty.
+    """
+    result = Conformance()
+    dropped: Counter[str] = Counter()
+    for number in range(-(-operations // _CHUNK)):
+        primary = ("control", "candidate")[number % 2]
+        stream = list(
+            islice(calls(_windows(control), seed + number, _ROOM), min(_CHUNK, operations - result.operations))
+        )
+        trial = _played(control, candidate, primary, stream)
+        result.operations += trial.operations
+        result.charges.update(trial.causes())
+        result.harness_faults += [repr(each) for each in trial.failures]
+        dropped.update({name: count for name, count in trial.pair.counters.coverage.items() if "comparable" in name})
+        for divergence in trial.divergences:
+            group = divergence.cause, divergence.fault
+            if group not in result.programs:
+                short = _shortened(control, candidate, primary, stream, group)
+                result.programs[group] = (short, divergence.explanation)
+        if on_progress is not None:
+            on_progress(result.operations)
+    result.not_exercised = [f"{name} ({count:,} times)" for name, count in dropped.items()]
+    return result
+
+
+def _windows(make: Make) -> tuple[int | None, ...]:
+    """Return the windows of a new cache; two layers that keep everything where it makes its layers later."""
+    layers = list(getattr(make(), "layers", ()))
+    found = []
+    for layer in layers:
+        window = getattr(layer, "sliding_window", None)
+        found.append(getattr(layer, "max_cache_len", None) if window is None and layer.is_sliding else window)
+    return tuple(found) or (None, None)
+
+
+def _played(control: Make, candidate: Make, primary: str, stream: list[Call]) -> AppendTrial:
+    trial = AppendTrial(control(), candidate(), primary)
+    trial.play_calls(stream)
+    trial.finish()
+    return trial
+
+
+def _shortened(control: Make, candidate: Make, primary: str, stream: list[Call], group: Any) -> tuple[Any, ...]:
+    """Return a shortest stream that still ends in this charge, as far as leaving out calls finds one."""
+
+    def shows(part: list[Call]) -> bool:
+        with suppress(Exception):
+            return group in _played(control, candidate, primary, part).causes()
+        return False
+
+    low, high = 1, len(stream)  # the shortest beginning that shows it
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if shows(stream[:middle]) else (middle + 1, high)
+    short, size = stream[:low], max(1, low // 2)
+    while size:
+        at = 0
+        while at < len(short):
+            without = short[:at] + short[at + size :]
+            if without and shows(without):
+                short = without
+            else:
+                at += size
+        size //= 2
+    return tuple(short)

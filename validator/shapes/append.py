@@ -1,0 +1,103 @@
+"""Append caches: per layer ``update(k, v, layer)`` appends tokens and answers all it holds, as in transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from shadow.hosts.transformers.generate import Asked, every_cache
+from shadow.operation import Operation
+from shadow.switch import HostPromises
+from shadow.wrapper.both import LOOK_FIRST
+from shadow.wrapper.doors.append import OPERATIONS, Door, door_of
+from validator.config import ValidationConfig
+from validator.observe.append_pair import AppendPair
+from validator.observe.pair import Pair, Session
+
+_ASKED = ("update", "get_seq_length", "get_mask_sizes")
+
+
+class AppendShape:
+    """Append caches; see ``Shape``.
+
+    Args:
+        windows: The window of each layer where the model's configuration says it, None for a layer that keeps
+            everything; None where nobody says it.
+        strict: Whether a primary that holds what the secondary can't be given is refused; else it is not comparable.
+    """
+
+    name = "append"
+    operations: tuple[Operation, ...] = tuple(OPERATIONS.values())
+
+    def __init__(self, windows: tuple[int | None, ...] | None = None, strict: bool = True) -> None:
+        self._windows, self._strict = windows, strict
+
+    def takes(self, cache: Any) -> bool:
+        return all(callable(getattr(cache, name, None)) for name in _ASKED)
+
+    def pair(
+        self,
+        name: str,
+        control: Any,
+        candidate: Any,
+        primary: str,
+        config: ValidationConfig,
+        session: Session,
+        promises: HostPromises | None,
+    ) -> Pair:
+        """Make the observer; refuse what can't be compared.
+
+        Raises:
+            ValueError: If a side is no append cache, is watched already, or holds something.
+        """
+        for side, cache in (("control", control), ("candidate", candidate)):
+            if not self.takes(cache):
+                raise ValueError(
+                    f"the {side} is a {type(cache).__name__}, which has no {', '.join(_ASKED)}: give a Cache of "
+                    "transformers, or an object with these methods"
+                )
+            if door_of(cache) is not None:
+                raise ValueError(f"the {side}, a {type(cache).__name__}, is watched already: shadow each cache once")
+        return AppendPair(
+            name, control, candidate, primary, self.operations, config, session, self._windows, self._strict
+        )
+
+    def door(
+        self, control: Any, candidate: Any, pair: Pair, primary: str, seed: int, look_first: int = LOOK_FIRST
+    ) -> Any:
+        """Make the primary a watched one, and return it."""
+        assert isinstance(pair, AppendPair)
+        first, second = (control, candidate) if primary == "control" else (candidate, control)
+        Door(first, second, pair, primary == "control", seed)
+        return first
+
+
+def watched_generation(
+    shadow: Callable[..., Any], candidate: Callable[[Asked], Any], primary: str, name: str
+) -> AbstractContextManager[None]:
+    """Shadow every cache that ``generate`` makes or is given; see ``Lockstep.shadow_generate``.
+
+    Args:
+        shadow: Puts two caches behind one, as ``Lockstep.shadow``; its ``shape`` may be a shape.
+        candidate: Makes the candidate; None for a cache that is to be left alone.
+        primary: Whose answers the model receives.
+        name: What the report calls the pairs, with the role of each behind it.
+    """
+
+    def meet(asked: Asked) -> Any:
+        control = asked.control
+        if door_of(control) is not None:
+            return control  # given again
+        made = candidate(asked)
+        if made is None:
+            return control
+        if asked.role.startswith("assistant") and hasattr(made, "activate_past_recording"):
+            made.activate_past_recording()  # as ``generate`` has done with its own by then
+        if primary == "candidate" and "_is_user_defined" in vars(control):
+            made._is_user_defined = True
+        shape = AppendShape(asked.windows, strict=False)
+        label = f"{name} {asked.role}" if asked.role != "decoder" else name
+        return shadow(control=control, candidate=made, primary=primary, name=label, shape=shape)
+
+    return every_cache(meet)
