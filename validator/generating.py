@@ -40,8 +40,9 @@ class EveryGenerate:
     def _kv_lockstep_generate(
         self, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[None]:
-        # Found by name: it loads torch. What it shadows opens the session; a test that never generates has none.
-        shadowing = import_module("validator.shapes.append").watched_generation
+        from validator.shapes.append import watched_generation as shadowing  # it loads torch
+
+        # What it shadows opens the session; a test that never generates has none.
         with self._watching(request.node, tmp_path_factory) as watch:
             watch.enter(shadowing(watch, self._make, watch.primary, "generate"))
             yield

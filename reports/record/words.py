@@ -17,7 +17,10 @@ COVERAGE: Final = (
     *("audits_full", "audits_left_out_for_budget", "entries_audited", "calls that were not observed"),
     *("entries from before", "entries from before that both sides agree on"),
     *("equal only within tolerance", "lookups compared late", "hits on older entries, which the host allows"),
-    "changes of answers that another thread may have made",
+    *("changes of answers that another thread may have made", "removals", "questions for presence"),
+    *("layers read", "layers taken over", "deep copies", "prefills", "window wraps", "reset", "reorder_cache", "crop"),
+    *("batch_repeat_interleave", "batch_select_indices", "activate_past_recording", "early_initialization"),
+    "not comparable: rows",
 )
 
 

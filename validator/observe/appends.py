@@ -104,13 +104,17 @@ class Appends:
         if errors != (None, None):
             return
         apart = layer in case.control.apart or layer in case.candidate.apart
-        if not apart and self._as_appended(layer, pending, answers, layer in self._due):
+        if not apart and self._as_appended(layer, pending, answers, self._looks_at_all(layer, pending)):
             lookups[EQUAL] += 1
             case.ledger.recent.append((seen.op_index, seen.operation.name, None, layer, "both_hit_equal"))
             self._due.discard(layer)
         else:
             self._examine(seen, layer, pending, answers)
         self._contents.appended(layer, (pending.states, pending.staged), Place.of(seen))
+
+    def _looks_at_all(self, layer: int, pending: Pending) -> bool:
+        """Tell whether all that is held is looked at this time, and not only a share of it."""
+        return bool(pending.seen) and (layer in self._due or self._case.config.audit_share >= 1)
 
     def _as_appended(self, layer: int, pending: Pending, answers: tuple[Any, Any], everything: bool) -> bool:
         """Tell whether both sides answer what was appended: what is new, and a share of the rest or all of it."""

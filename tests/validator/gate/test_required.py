@@ -76,7 +76,7 @@ def test_what_nothing_counts_is_refused_with_a_list_of_what_is_counted(tmp_path:
         CoveragePolicy().requiring(["crops", "bothhits", "evictions"])
     path = tmp_path / "mine.toml"
     path.write_text('[coverage]\nothers = ["crops"]\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match="nothing counts 'crops'; known are audits_full, "):
+    with pytest.raises(ConfigError, match="nothing counts 'crops'; known are activate_past_recording, "):
         GatePolicy.load(path)
 
 
