@@ -25,6 +25,7 @@ class Trial:
         primary: Whose answers the player receives.
         config: Settings.
         make: Makes the entry of a step's recipe; None for those of ``EntrySpec``.
+        look_first: Operations of each kind around which all state of the process is looked at.
 
     Attributes:
         divergences: What was charged in the order it came, repeats of one fault left out.
@@ -42,6 +43,7 @@ class Trial:
         primary: str = "control",
         config: ValidationConfig | None = None,
         make: Callable[[Any], Any] | None = None,
+        look_first: int = _LOOK_FIRST,
     ) -> None:
         self.divergences: list[Divergence] = []
         self.failures: list[Exception] = []
@@ -52,7 +54,7 @@ class Trial:
         self.pair = self._shape.pair("trial", control, candidate, primary, config, self, None)
         self.pair.look_before()
         self.pair.take_over()
-        self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, _LOOK_FIRST)
+        self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, look_first)
 
     def play(self, stream: Iterable[Step]) -> None:
         """Play a stream through both sides."""
