@@ -121,7 +121,7 @@ def selftest(
         if on_progress is not None:
             on_progress(number, len(planted))
         for where, primary in _places(full, each):
-            with _surroundings_kept():
+            with surroundings_kept():
                 trial = _plant(each, where, primary)
                 stream = steps(seed, operations, _terrain(each, where))
                 while part := list(islice(stream, _SLICE)):
@@ -166,7 +166,7 @@ def _places(full: bool, planted: Planted) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _surroundings_kept() -> Iterator[None]:
+def surroundings_kept() -> Iterator[None]:
     """Put back what a planted fault does to the process."""
     before = process_state.state()
     try:
