@@ -217,7 +217,11 @@ class _Forms:
         more = [name for name in usual if any(one[name] != usual[name] for one in known)]
         values = {name: name if name in more else str(value) for name, value in usual.items()}
         signature = ", ".join(["number", *(f"{name}={usual[name]}" for name in more)])
-        shape = "{batch}, {heads}, {tokens}, {heads} * {head_dim}, {layers}".format_map(values)
+        fixed = not {"heads", "head_dim"} & set(more)
+        values["width"] = (
+            str(usual["heads"] * usual["head_dim"]) if fixed else "{heads} * {head_dim}".format_map(values)
+        )
+        shape = "{batch}, {heads}, {tokens}, {width}, {layers}".format_map(values)
         drawn = "torch.randn({batch}, {heads}, size, {head_dim}, generator=generator)".format_map(values)
         return _ENTRY.format(signature=signature, shape=shape, drawn=drawn, **values)
 
