@@ -67,7 +67,9 @@ class Judgement(Protocol):
 def ran(run: Run) -> tuple[str, str, str]:
     """Return a run's id, its state with how its host ended, and how long it was."""
     length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
-    state = ", ".join(filter(None, (run.state, run.ended and f"the host ended {run.ended}", run.lost)))
+    played = run.manifest.get("replayed")
+    replayed = f"replayed from run {played.get('run_id', '?')!s:.80}" if isinstance(played, Mapping) else ""
+    state = ", ".join(filter(None, (run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost)))
     return str(run.manifest.get("run_id", run.path.name)), state, length
 
 

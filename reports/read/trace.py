@@ -21,6 +21,7 @@ _INDEX = re.compile(r"rank-(\d{4,9})-(\d{2,9})\.jsonl")
 _LINE_MOST = 1 << 20
 _LINES_MOST = 1 << 20
 _LEAVES_MOST = 4096  # of one entry
+_SEGMENT_MOST = 64 << 20  # bytes
 
 
 def find_traces(path: Path | str) -> list[Path]:
@@ -36,7 +37,11 @@ def find_traces(path: Path | str) -> list[Path]:
     if path.is_file():
         return [path]
     folder = path / TRACE_DIR
-    found = [file for file in folder.iterdir() if _INDEX.fullmatch(file.name)] if folder.is_dir() else []
+    found = (
+        [file for file in folder.iterdir() if _INDEX.fullmatch(file.name)]
+        if folder.is_dir() and not folder.is_symlink()
+        else []
+    )
     if not found:
         raise RunUnreadable(
             f"{path}: holds no trace; one is recorded where cache_validation has record = 'digests', the default"
@@ -138,6 +143,9 @@ def _read_segments(path: Path, trace: Trace, segments: dict[int, dict[str, Any]]
     while True:
         name = segment_file(path.name, number)
         if not is_inside(path.parent, name):
+            break
+        if (size := (path.parent / name).stat().st_size) > _SEGMENT_MOST:
+            trace.problems.append(f"{name} is of {size:,} bytes, more than any that is written; not read")
             break
         data = (path.parent / name).read_bytes()
         about = segments.get(number)

@@ -126,7 +126,7 @@ def selftest(
         if on_progress is not None:
             on_progress(number, len(planted))
         for where, primary in _places(full, each):
-            with _surroundings_kept():
+            with surroundings_kept():
                 trial = _plant(each, where, primary)
                 stream, player = _stream(each, where, seed, operations)
                 while part := list(islice(stream, _SLICE)):
@@ -190,7 +190,7 @@ def _places(full: bool, planted: Planted | PlantedAppend) -> Iterator[tuple[str,
 
 
 @contextmanager
-def _surroundings_kept() -> Iterator[None]:
+def surroundings_kept() -> Iterator[None]:
     """Put back what a planted fault does to the process."""
     before = process_state.state()
     try:

@@ -27,6 +27,7 @@ class Trial:
         config: Settings.
         make: Makes the entry of a step's recipe; None for those of ``EntrySpec``.
         shape: Their shape; None to find out.
+        look_first: Operations of each kind around which all state of the process is looked at.
 
     Attributes:
         divergences: What was charged in the order it came, repeats of one fault left out.
@@ -45,6 +46,7 @@ class Trial:
         config: ValidationConfig | None = None,
         make: Callable[[Any], Any] | None = None,
         shape: Shape | None = None,
+        look_first: int = _LOOK_FIRST,
     ) -> None:
         self.divergences: list[Divergence] = []
         self.failures: list[Exception] = []
@@ -55,7 +57,7 @@ class Trial:
         self.pair = self._shape.pair("trial", control, candidate, primary, config, self, None)
         self.pair.look_before()
         self.pair.take_over()
-        self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, _LOOK_FIRST)
+        self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, look_first)
 
     def play(self, stream: Iterable[Step], player: type[Player] = Player) -> None:
         """Play a stream through both sides."""

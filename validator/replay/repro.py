@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from reports.record.records import Divergence
 from reports.record.words import Fault
 from shadow.manager import KVCacheManager
+from validator.proof.selftest import surroundings_kept
 from validator.proof.stream import LIFE_CYCLE, Step
 from validator.replay.caches import Sides
 from validator.replay.shrinking import Found
@@ -107,7 +108,8 @@ class _Forms:
     def all(self) -> Iterator[tuple[str, int, bool]]:
         for side in self._guilty:
             for given, answers in ((False, False), (True, False), (False, True), (True, True)):
-                made = self._plain(side, given, answers)
+                with surroundings_kept():
+                    made = self._plain(side, given, answers)
                 if made is not None:
                     yield (*made, True)
         yield (*self._watched(), False)
@@ -215,7 +217,11 @@ class _Forms:
         more = [name for name in usual if any(one[name] != usual[name] for one in known)]
         values = {name: name if name in more else str(value) for name, value in usual.items()}
         signature = ", ".join(["number", *(f"{name}={usual[name]}" for name in more)])
-        shape = "{batch}, {heads}, {tokens}, {heads} * {head_dim}, {layers}".format_map(values)
+        fixed = not {"heads", "head_dim"} & set(more)
+        values["width"] = (
+            str(usual["heads"] * usual["head_dim"]) if fixed else "{heads} * {head_dim}".format_map(values)
+        )
+        shape = "{batch}, {heads}, {tokens}, {width}, {layers}".format_map(values)
         drawn = "torch.randn({batch}, {heads}, size, {head_dim}, generator=generator)".format_map(values)
         return _ENTRY.format(signature=signature, shape=shape, drawn=drawn, **values)
 
@@ -284,8 +290,9 @@ def _passes(source: str, number: int) -> bool:
     """Run a test in a namespace of its own."""
     namespace: dict[str, Any] = {"__name__": "repro"}
     try:
-        exec(compile(source, f"test_divergence_{number:03d}.py", "exec"), namespace)
-        namespace[f"test_divergence_{number:03d}"]()
+        with surroundings_kept():
+            exec(compile(source, f"test_divergence_{number:03d}.py", "exec"), namespace)
+            namespace[f"test_divergence_{number:03d}"]()
     except Exception:
         return False
     return True

@@ -67,7 +67,7 @@ def shrink_divergence(
         config = ValidationConfig(overhead_budget=0.0, audit_share=share)
 
         def fails(steps: Sequence[Step], setting: Setting, config: ValidationConfig = config) -> bool:
-            return group in played(sides, steps, setting, config).causes()
+            return group in played(sides, steps, setting, config, group[0] is Cause.MEDDLED).causes()
 
         shrinker = Shrinker(fails, seconds, on_progress)
         try:
@@ -82,9 +82,11 @@ def shrink_divergence(
     return None
 
 
-def played(sides: Sides, steps: Sequence[Step], setting: Setting, config: ValidationConfig) -> Trial:
-    """Play a program on fresh caches, and look at all they hold at its end."""
-    trial = Trial(*sides.build(setting.config, setting.env_num), sides.primary, config, Bodies())
+def played(
+    sides: Sides, steps: Sequence[Step], setting: Setting, config: ValidationConfig, looks: bool = False
+) -> Trial:
+    """Play a program on fresh caches, and look at all they hold at its end, and at the state of the process."""
+    trial = Trial(*sides.build(setting.config, setting.env_num), sides.primary, config, Bodies(), int(looks))
     trial.play(steps)
     trial.finish()
     return trial
@@ -92,7 +94,7 @@ def played(sides: Sides, steps: Sequence[Step], setting: Setting, config: Valida
 
 def said_of(sides: Sides, shrunk: Shrunk, config: ValidationConfig, group: tuple[Cause, Fault]) -> str:
     """Return what the charge says of a program that leads to it."""
-    charges = played(sides, *shrunk, config).divergences
+    charges = played(sides, *shrunk, config, group[0] is Cause.MEDDLED).divergences
     return next((one.explanation for one in charges if (one.cause, one.fault) == group), "")
 
 

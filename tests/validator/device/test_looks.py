@@ -36,7 +36,7 @@ from validator.device.results import HostEvent
 from validator.gate.judgement import judge
 from validator.judge.counters import DIFFER, EQUAL
 from validator.proof.faults.planted import PLANTED
-from validator.proof.selftest import _judged, _places, _plant, _surroundings_kept, _terrain
+from validator.proof.selftest import _judged, _places, _plant, _terrain, surroundings_kept
 from validator.proof.stream import Terrain, steps
 from validator.proof.trial import Trial
 
@@ -348,7 +348,7 @@ def test_planted_faults_are_noticed_and_charged_to_nobody_innocent(number: int) 
     fault = PLANTED[number]
     places = list(_places(True, fault))
     where, primary = places[number // 9 % len(places)]
-    with _surroundings_kept():
+    with surroundings_kept():
         made = _plant(fault, where, primary)
         run = late_trial(made.pair.case.control.cache, made.pair.case.candidate.cache, primary)
         run.play(steps(0, 400, _terrain(fault, where)))

@@ -25,10 +25,10 @@ from validator.proof.selftest import (
     _judged,
     _places,
     _plant,
-    _surroundings_kept,
     _terrain,
     quick_selftest,
     selftest,
+    surroundings_kept,
 )
 from validator.proof.stream import steps
 
@@ -62,7 +62,7 @@ def test_the_quick_form_detects_each_fault_with_the_right_cause_and_side(quick: 
 def test_each_fault_is_noticed_and_charged_to_nobody_innocent_wherever_it_is_planted(fault: Planted) -> None:
     wrong = []
     for where, primary in _places(True, fault):
-        with _surroundings_kept():
+        with surroundings_kept():
             run = _plant(fault, where, primary)
             stream = steps(0, 900, _terrain(fault, where))
             while not run.divergences and (part := list(islice(stream, 20))):
@@ -130,7 +130,7 @@ def test_a_fault_that_does_nothing_is_reported_as_missed() -> None:
 
 @guards("validator/proof/faults/wrapped.py", "    _entered.append(mode)\n", "")
 def test_a_planted_mode_does_not_end_when_it_is_collected() -> None:
-    with _surroundings_kept():
+    with surroundings_kept():
         entered(torch.inference_mode())
         gc.collect()
         assert torch.is_inference_mode_enabled()

@@ -16,7 +16,7 @@ from reports.record.words import Fault
 from tests.validator.replay.faulty import name_of
 from validator.config import ValidationConfig
 from validator.proof.faults.planted import PLANTED, Planted
-from validator.proof.selftest import TERRAIN, _surroundings_kept, manager
+from validator.proof.selftest import TERRAIN, manager, surroundings_kept
 from validator.proof.stream import Player, steps
 from validator.replay.caches import Sides
 from validator.replay.program import Program
@@ -30,7 +30,7 @@ NAMED = "tests.validator.replay.faulty:"
 def record(planted: Planted, out: Path, operations: int = 600) -> Path:
     """Play a stream on a sound control and a candidate with the fault; return the run directory."""
     settings = ValidationConfig(run_id=name_of(planted)[:60], selftest=False, overhead_budget=0.0)
-    with _surroundings_kept(), Lockstep(out, settings) as lockstep:
+    with surroundings_kept(), Lockstep(out, settings) as lockstep:
         cache = lockstep.shadow(control=manager(), candidate=planted.make(manager()))
         Player(cache, cache.observer).play_all(steps(0, operations, TERRAIN))
     return lockstep.run_dir
@@ -51,13 +51,13 @@ def main() -> int:
             one = next((d for d in divergences if d.cause in planted.causes), divergences[0])
             sides = Sides(program.about, candidate=NAMED + name_of(planted))
             began = time.process_time()
-            with _surroundings_kept():
+            with surroundings_kept():
                 found = shrink_divergence(program, one, sides, 40.0)
             spent = time.process_time() - began
             if found is None:
                 print(f"{planted.name:44} {one.cause.value:32} does not come again")
                 continue
-            with _surroundings_kept():
+            with surroundings_kept():
                 test = repro(found, sides, one, one.id, "campaign")
             form = "plain" if test.plain else "watched"
             shown = f"{test.calls:3} calls {form} fails={test.fails} passes={test.passes}"

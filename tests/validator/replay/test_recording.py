@@ -189,6 +189,14 @@ def test_foreign_and_newer_traces_are_refused_in_a_sentence(tmp_path: Path, edit
         read_trace(index)
 
 
+def test_a_link_out_of_the_run_is_not_followed(tmp_path: Path) -> None:
+    path = played(tmp_path, list(steps(0, 5, TERRAIN)))
+    (path / "trace").rename(tmp_path / "elsewhere")
+    (path / "trace").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunUnreadable, match="holds no trace"):
+        find_traces(path)
+
+
 def test_a_process_that_is_killed_has_written_what_led_to_a_divergence(tmp_path: Path) -> None:
     with open_session(tmp_path / "run", window_s=3600.0, window_ops=10**9) as lockstep:
         cache = lockstep.shadow(control=legacy(), candidate=manager())

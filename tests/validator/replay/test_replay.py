@@ -77,6 +77,7 @@ def test_every_recorded_divergence_comes_again_and_two_replays_are_one(
     assert known(run.divergences) == known(before.divergences)
     assert run.totals.lookups == before.totals.lookups
     assert (run.manifest["host"], run.manifest["replayed"]["run_id"]) == ("replay", "run")
+    assert "complete, replayed from run run" in said
     again_code, second = replay(recorded, tmp_path / "two")
     assert again_code == 1
     assert known(second.divergences) == known(run.divergences)

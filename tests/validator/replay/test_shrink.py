@@ -66,7 +66,7 @@ def outcome(source: str, number: int) -> str:
     return "passed"
 
 
-@guards("validator/replay/shrinking.py", "return group in played(", "return bool(group) and 0 < len(played(")
+@guards("validator/replay/shrinking.py", "return group in played(", "return group and played(")
 def test_the_shrinker_does_not_slip_to_another_cause(recorded: Path) -> None:
     run = read_run(recorded)
     program = Program(read_trace(find_traces(recorded)[0]))
@@ -115,7 +115,11 @@ def wide(count: int) -> list[Step]:
     return [*sets, Step("get_recur_cache", None, 1000)]
 
 
-@guards("validator/proof/shrink.py", "            self._smaller(wider)\n", "")
+@guards(
+    "validator/proof/shrink.py",
+    'return Setting({"num_simulations": size, "max_cache_size": size, **kept}, env_num)',
+    "return self.best.setting",
+)
 def test_capacities_shrink_too_so_an_eviction_takes_few_sets() -> None:
     shrinker = Shrinker(evicts_early)
     large = Setting({"num_simulations": 256, "max_cache_size": 256}, 1)
