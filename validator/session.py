@@ -328,8 +328,8 @@ class Lockstep(Unpicklable):
     def _about(self, pair: Pair, control: Any, candidate: Any, copy_of: str) -> dict[str, Any]:
         """Return what the trace of a pair says at its beginning."""
         return about(
-            control,
-            candidate,
+            pair.case,
+            {"control": control, "candidate": candidate},
             run_id=self.run_id,
             rank=self.rank,
             cache=pair.name,

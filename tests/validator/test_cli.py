@@ -432,7 +432,7 @@ def test_the_guide_to_the_gate_lists_every_demand_with_its_default() -> None:
     for table in ("runs", "rate", "conformance", "performance"):
         shown = {name: tuple(value) if isinstance(value, list) else value for name, value in example[table].items()}
         assert shown == asdict(getattr(default, table))
-    assert example["coverage"].keys() == asdict(default.coverage).keys()
+    assert example["coverage"].keys() == {field.name for field in fields(default.coverage) if field.init}
 
 
 class Garbage:

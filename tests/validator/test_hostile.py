@@ -6,7 +6,6 @@ import copy
 import logging
 import signal
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tests.guards import guards
 from tests.validator.hostile import CANDIDATES, Panic, fails, is_right, meet, overriding
 from tests.validator.trials import charged, entry, manager, trial
 from validator import session
+from validator.shapes import pools
 
 _RARE = ("GeneratorExit", "CancelledError", "StopIteration", "MemoryError", "a surrogate")
 KINDS = [each for each in CANDIDATES if not any(what in each.name for what in _RARE)]  # the others: make torture
@@ -28,7 +28,7 @@ KINDS = [each for each in CANDIDATES if not any(what in each.name for what in _R
 def _little_ceremony(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(session, "provenance", dict)
     monkeypatch.setattr(session, "source_of", lambda kind: "")
-    monkeypatch.setattr(session, "ShadowCache", partial(ShadowCache, look_first=2))
+    monkeypatch.setattr(pools, "ShadowCache", lambda *args: ShadowCache(*args[:-1], 2))  # state looked at twice
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

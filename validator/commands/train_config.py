@@ -43,7 +43,7 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
         (f"{_VALIDATION}.out", arguments.out),
         (f"{_VALIDATION}.control", arguments.control),
         (f"{_VALIDATION}.candidate", arguments.candidate),
-        (f"{_VALIDATION}.record", arguments.record),
+        (f"{_VALIDATION}.record", getattr(arguments, "record", None)),
         *map(parse_setting, arguments.settings),
     ):
         if value is not None:

@@ -238,7 +238,6 @@ class AppendPair(Pair):
             return
         given = next((value for value in staged or () if isinstance(value, Tensor)), None)
         answers = (seen.control, seen.candidate)
-        facts = {"method": operation.method, "layer": seen.key}
         if _equal(*answers):
             lookups[EQUAL] += 1
             return
@@ -246,8 +245,9 @@ class AppendPair(Pair):
         right = [operation.method == "update_recurrent_state" and _equal(given, answer) for answer in answers]
         if right.count(True) == 1:
             side = case.sides[right.index(False)]
-            case.charge(against(side, Finding(words.STATE_NOT_KEPT, facts)), Place.of(seen, DIFFER))
+            case.charge(against(side, Finding(words.STATE_NOT_KEPT, {"layer": seen.key})), Place.of(seen, DIFFER))
         else:
+            facts = {"method": operation.method, "layer": seen.key}
             case.charge(of_nobody(words.STATES_DIFFER, facts), Place.of(seen, DIFFER))
 
     def _rearranged(self, seen: Observation, staged: Any) -> None:

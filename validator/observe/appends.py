@@ -201,18 +201,18 @@ class Appends:
         length, offset = announced or (answer[0].shape[2], max(0, end - answer[0].shape[2]))
         columns = answer[0].shape[2]
         if columns != length or answer[1].shape[2] != length:
-            facts = {"columns": columns, "announced": length, "layer": layer, "n": abs(length - columns)}
+            facts = {"columns": columns, "announced": length, "layer": layer}
             last = (answer[0], answer[1]), end - columns
             windowed = side.window(layer) is not None and end - columns >= 0
             if windowed and columns == answer[1].shape[2] and self._standing.is_right(layer, last):
-                return Finding(words.WINDOW_HELD_OFF, facts)
+                return Finding(words.WINDOW_HELD_OFF, {**facts, "n": abs(length - columns)})
             return Finding(words.NOT_AS_ANNOUNCED, facts)
         if offset > need or offset + length < end:
             windowed = self._standing.window(layer) is not None or side.window(layer) is not None
-            facts = {"layer": layer, "needed": need, "begin": offset, "seen": end, "end": offset + length}
+            facts = {"layer": layer, "needed": need, "begin": offset, "seen": end}
             if windowed and offset > need:
                 return Finding(words.WINDOW_OFF, {**facts, "n": offset - need})
-            return Finding(words.TRUNCATED, facts)
+            return Finding(words.TRUNCATED, {**facts, "end": offset + length})
         begin = max(need, offset)
         first, second = (tensor.detach()[:, :, begin - offset : end - offset] for tensor in answer)
         return (first, second), begin

@@ -81,8 +81,10 @@ class Contents:
         need, rows = self._standing.needed(layer, seen), table.rows
         if begin > need:
             windowed = self._standing.window(layer) is not None or side.window(layer) is not None
-            facts = {"layer": layer, "needed": need, "begin": begin, "seen": seen, "end": seen, "n": begin - need}
-            return Finding(words.WINDOW_OFF if windowed else words.TRUNCATED, facts)
+            facts = {"layer": layer, "needed": need, "begin": begin, "seen": seen}
+            if windowed:
+                return Finding(words.WINDOW_OFF, {**facts, "n": begin - need})
+            return Finding(words.TRUNCATED, {**facts, "end": seen})
         first = max(need, begin)
         tensors = keys.detach()[:, :, first - begin : seen - begin], values.detach()[:, :, first - begin : seen - begin]
         if keys.shape[0] != rows or values.shape[2] < seen - begin:

@@ -138,7 +138,7 @@ def selftest(
             results.append(_judged(each, where, primary, trial))
     for append in PLANTED_APPENDS if planted is PLANTED else ():
         for where, primary in _places(full, append):
-            with _surroundings_kept():
+            with surroundings_kept():
                 played = planted_trial(append, where, primary)
                 played.play_until(calls(append.windows, seed), operations, () if full else append.causes)
             problems += [f"{append.name}: {problem!r}" for problem in played.failures[:1]]

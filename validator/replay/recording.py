@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from operator import index
 from struct import Struct
@@ -14,6 +13,7 @@ import numpy as np
 from reports.record.trace import FORMAT, HAS_BODY, HAS_ENV, HAS_KEY, INTERNED, NEGATIVE, ODD_ENV, RECORD
 from shadow.interface import offered, read_field
 from shadow.operation import Operation
+from validator.judge.side import Report, Unreadable, tried
 
 LIFE: Final = "life"  # kind of a verb that is no operation
 _BATCH = 4096  # rows in memory
@@ -192,15 +192,25 @@ def life(verb: str) -> Operation:
 _LIFE: dict[str, Operation] = {}
 
 
-def about(control: Any, candidate: Any, **more: Any) -> dict[str, Any]:
-    """Return the first line of a trace's index: ``more``, and the fields of a config that sizes follow from."""
+def about(report: Report, sides: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Return the first line of a trace's index: ``more``, and the fields of a config that sizes follow from.
+
+    Args:
+        report: Told of what a side does to the process when it is asked; what it raises was charged before.
+        sides: Control and candidate by name.
+        more: What else is known.
+    """
     kept: dict[str, Any] = {}
-    for cache in (candidate, control):
-        with suppress(Exception):  # a stranger's class may do as it likes
-            config = offered(cache, "config")
-            fields = {name: read_field(config, name) for name in _FIELDS if config is not None}
-            kept |= {name: value for name, value in fields.items() if type(value) in (int, str)}
+    for name in ("candidate", "control"):
+        found = tried(report, name, _fields, sides[name])
+        kept |= {} if type(found) is Unreadable else found
     return {"trace": FORMAT, "record": RECORD.itemsize, "digest": "xxh3_64 of the valid bytes", "config": kept, **more}
+
+
+def _fields(cache: Any) -> dict[str, Any]:
+    config = offered(cache, "config")
+    fields = {name: read_field(config, name) for name in _FIELDS if config is not None}
+    return {name: value for name, value in fields.items() if type(value) in (int, str)}
 
 
 def _runs(layout: Any) -> list[list[Any]]:

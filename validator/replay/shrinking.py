@@ -86,7 +86,7 @@ def played(
     sides: Sides, steps: Sequence[Step], setting: Setting, config: ValidationConfig, looks: bool = False
 ) -> Trial:
     """Play a program on fresh caches, and look at all they hold at its end, and at the state of the process."""
-    trial = Trial(*sides.build(setting.config, setting.env_num), sides.primary, config, Bodies(), int(looks))
+    trial = Trial(*sides.build(setting.config, setting.env_num), sides.primary, config, Bodies(), look_first=int(looks))
     trial.play(steps)
     trial.finish()
     return trial

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from shadow.hosts.transformers.generate import Asked, every_cache
+from shadow.interface import offered
 from shadow.operation import Operation
 from shadow.switch import HostPromises
 from shadow.wrapper.both import LOOK_FIRST
@@ -34,7 +35,7 @@ class AppendShape:
         self._windows, self._strict = windows, strict
 
     def takes(self, cache: Any) -> bool:
-        return all(callable(getattr(cache, name, None)) for name in _ASKED)
+        return all(callable(offered(cache, name)) for name in _ASKED)
 
     def pair(
         self,

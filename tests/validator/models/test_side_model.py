@@ -285,9 +285,9 @@ def test_each_clear_empties_what_it_names(cleared: Any, env_id: int | None, left
 
 
 def test_each_policy_gets_its_model() -> None:
-    assert isinstance(side("legacy_ring").recur, LegacyRingModel)
+    assert isinstance(side("legacy_ring").pool("recur", None), LegacyRingModel)
     for kind, first_out in (("fifo", 1), ("priority", 1), ("lru", 2)):
-        model = side(kind).recur
+        model = side(kind).pool("recur", None)
         for key in (1, 2):
             model.set(key, stored(key, key))
         model.get(1)
