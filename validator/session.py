@@ -317,6 +317,7 @@ class Lockstep(Unpicklable):
             copy_of=copy_of,
             **pair.about(),
         )
+        self._prove(pair, shape)
         trace = self.recorder.trace(unique, self._about(pair, control, candidate, copy_of))
         if trace is not None:
             pair.note = trace.note
@@ -324,6 +325,13 @@ class Lockstep(Unpicklable):
             pair.take_over()
         self._shapes[pair] = shape
         return pair
+
+    def _prove(self, pair: Pair, shape: Shape) -> None:
+        """Prove once a process that faults of a shape would be noticed; those of pools were tried at the beginning."""
+        if self.config.selftest and shape.name != "pools":
+            found = quick_selftest(shape.name)
+            if not found.passed:
+                pair.harness_failed("self-test", RuntimeError(f"planted faults in {shape.name}: {found.summary()}"))
 
     def _about(self, pair: Pair, control: Any, candidate: Any, copy_of: str) -> dict[str, Any]:
         """Return what the trace of a pair says at its beginning."""

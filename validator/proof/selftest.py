@@ -26,7 +26,7 @@ ENV_NUM = 3
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 TERRAIN = Terrain(ENV_NUM, CacheCapacities.from_config(CONFIG, ENV_NUM))
 
-EVERYTHING = (*PLANTED, *PLANTED_IN_MAPPINGS)  # of every shape
+EVERYTHING: tuple[Planted | PlantedAppend, ...] = (*PLANTED, *PLANTED_IN_MAPPINGS, *PLANTED_APPENDS)  # of every shape
 _SLICE = 40  # operations between two looks at what was noticed
 
 
@@ -100,13 +100,13 @@ class SelfTest:
 
 
 def selftest(
-    planted: Sequence[Planted] = PLANTED,
+    planted: Sequence[Planted | PlantedAppend] = PLANTED,
     operations: int = 600,
     seed: int = 0,
     full: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> SelfTest:
-    """Plant every fault, and play sound pairs beside.
+    """Plant every fault, and play sound pairs of the same shapes beside.
 
     Args:
         planted: What to plant.
@@ -127,48 +127,61 @@ def selftest(
             on_progress(number, len(planted))
         for where, primary in _places(full, each):
             with surroundings_kept():
-                trial = _plant(each, where, primary)
-                stream, player = _stream(each, where, seed, operations)
-                while part := list(islice(stream, _SLICE)):
-                    trial.play(part, player)
-                    if not full and any(charge.cause in each.causes for charge in trial.divergences):
-                        break  # noticed and named; only the full form plays on, to see whom else it charges
-                trial.finish()
+                trial = _played(each, where, primary, operations, seed, full)
             problems += [f"{each.name}: {problem!r}" for problem in trial.failures[:1]]
             results.append(_judged(each, where, primary, trial))
-    for append in PLANTED_APPENDS if planted is PLANTED else ():
-        for where, primary in _places(full, append):
-            with surroundings_kept():
-                played = planted_trial(append, where, primary)
-                played.play_until(calls(append.windows, seed), operations, () if full else append.causes)
-            problems += [f"{append.name}: {problem!r}" for problem in played.failures[:1]]
-            results.append(_judged(append, where, primary, played))
     alarms = sound = 0
-    for trial, terrain in _sound_pairs():
-        trial.play(steps(seed, operations, terrain))
-        trial.finish()
+    for trial in _sound({_shape(each) for each in planted}, operations, seed, full):
         alarms += len(trial.divergences)
         sound += trial.operations
         problems += [repr(problem) for problem in trial.failures[:1]]
-    for pair in sound_trials(operations if full else operations // 4, seed) if planted is PLANTED else ():
-        alarms += len(pair.divergences)
-        sound += pair.operations
-        problems += [repr(problem) for problem in pair.failures[:1]]
-    if any(each.shape == "mapping" for each in planted):
-        for primary in ("control", "candidate"):
-            trial = Trial(Plain(), Plain(), primary)
-            trial.play(mapping_steps(seed, operations, CAPACITY), MappingPlayer)
-            trial.finish()
-            alarms += len(trial.divergences)
-            sound += trial.operations
-            problems += [repr(problem) for problem in trial.failures[:1]]
     return SelfTest(tuple(results), alarms, sound, tuple(problems))
 
 
 @cache
-def quick_selftest() -> SelfTest:
-    """Run the quick form, once a process."""
-    return selftest()
+def quick_selftest(shape: str = "pools") -> SelfTest:
+    """Run the quick form on the faults of one shape of cache, once a process."""
+    return selftest([each for each in EVERYTHING if _shape(each) == shape])
+
+
+def _shape(planted: Planted | PlantedAppend) -> str:
+    return "append" if isinstance(planted, PlantedAppend) else planted.shape
+
+
+def _played(
+    planted: Planted | PlantedAppend, where: str, primary: str, operations: int, seed: int, full: bool
+) -> Trial:
+    """Play a planted fault; but in the full form only until it was noticed and named."""
+    enough = () if full else planted.causes  # the full form plays on, to see whom else it charges
+    if isinstance(planted, PlantedAppend):
+        appending = planted_trial(planted, where, primary)
+        appending.play_until(calls(planted.windows, seed), operations, enough)
+        return appending
+    trial = _plant(planted, where, primary)
+    stream, player = _stream(planted, where, seed, operations)
+    while part := list(islice(stream, _SLICE)):
+        trial.play(part, player)
+        if any(charge.cause in enough for charge in trial.divergences):
+            break
+    trial.finish()
+    return trial
+
+
+def _sound(shapes: set[str], operations: int, seed: int, full: bool) -> Iterator[Trial]:
+    """Play sound pairs of some shapes."""
+    if "pools" in shapes:
+        for trial, terrain in _sound_pairs():
+            trial.play(steps(seed, operations, terrain))
+            trial.finish()
+            yield trial
+    if "mapping" in shapes:
+        for primary in ("control", "candidate"):
+            trial = Trial(Plain(), Plain(), primary)
+            trial.play(mapping_steps(seed, operations, CAPACITY), MappingPlayer)
+            trial.finish()
+            yield trial
+    if "append" in shapes:
+        yield from sound_trials(operations if full else operations // 4, seed)
 
 
 def manager() -> KVCacheManager:
