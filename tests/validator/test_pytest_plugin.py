@@ -243,7 +243,7 @@ def test_not_watched_and_nothing_required(): pass
 @pytest.mark.parametrize(
     ("mark", "said"),
     [
-        ("require={'crops', 'overwrites'}", "nothing counts 'crops'; known are audits full, "),
+        ("require={'crops', 'overwrites'}", "nothing counts 'crops'; known are activate past recording, "),
         ("require=3", "require takes names, as in require={'evictions'}, got 3"),
         ("tolerance=1", "the mark takes require, rtol, atol, primary, not tolerance"),
         ("rtol=0.1", "rtol and atol must be given together or not at all"),

@@ -204,7 +204,8 @@ class Pair(ABC):
         self.case.charge_early()
         held = {side.name: size for side in self.case.sides if (size := side.nbytes()) is not None}
         held.update({f"{name}_counted": size for name, size in self.bytes_counted().items()})
-        self.counters.coverage[STATE_LOOKS] += self.state_looks
+        if self.state_looks:  # a count of nothing would be a record that nothing bears out
+            self.counters.coverage[STATE_LOOKS] += self.state_looks
         self.state_looks = 0
         seq = self._windows
         self._windows = seq + 1
