@@ -182,13 +182,25 @@ def test_whose_nest_it_is_and_since_when_is_named(candidate: DictCache, causes: 
 
 @guards("validator/judge/keyed.py", "cloned(readable(right)))", "right)")
 def test_a_wrong_nest_is_mended_with_what_the_primary_holds() -> None:
-    candidate = NestCache()
-    run = trial(NestCache(), candidate)
+    given = []
+
+    class Told(NestCache):
+        def set_init_cache(self, env_id: int, cache_key: int, kv_cache: Any) -> Any:
+            given.append(kv_cache)
+            return super().set_init_cache(env_id, cache_key, kv_cache)
+
+    class Shown(NestCache):
+        def peek(self, pool: Any, env_id: int | None, cache_key: int) -> Any:
+            return self._pool(pool, env_id).get(cache_key)
+
+    control, candidate = Shown(), Told()
+    run = trial(control, candidate)
     run.cache.set_init_cache(0, 1, nest(1))
     leaf(candidate._pool("init", 0)[1], 0).add_(1)
     for _ in range(3):
         run.cache.get_init_cache(0, 1)
     only(run)
+    assert leaf(given[-1], 0).data_ptr() != leaf(control._pool("init", 0)[1], 0).data_ptr()
     assert_equal_nests(candidate.get_init_cache(0, 1), nest(1))
 
 
