@@ -286,7 +286,7 @@ class Lockstep(Unpicklable):
             return fork
 
     def _pairs_of(self, cache: Any | None) -> list[Pair]:
-        return self.pairs if cache is None else [pair for pair in self.pairs if pair is cache.observer]
+        return self.pairs if cache is None else [pair for pair in self.pairs if pair.watches(cache)]
 
     def _register(
         self,

@@ -177,6 +177,10 @@ class AppendPair(Pair):
             self.counters.coverage["layers taken over"] += sum(map(bool, self._before))
             self.appends.all_due()
 
+    def watches(self, cache: Any) -> bool:
+        """Tell whether this is the observer of a watched cache."""
+        return self.held.alive() is cache
+
     def watched_by(self, door: Door) -> None:
         """Learn which door watches the primary."""
         self.door = door

@@ -123,6 +123,10 @@ class Pair(ABC):
     def about(self) -> dict[str, Any]:
         """Return what the record of this pair says of what both sides declare, and what had to be assumed."""
 
+    def watches(self, cache: Any) -> bool:
+        """Tell whether this is the observer of what a host holds."""
+        return getattr(cache, "observer", None) is self
+
     def look_before(self) -> None:  # noqa: B027  # of some shapes nothing has to be asked
         """Look at what both sides hold before their first operation.
 

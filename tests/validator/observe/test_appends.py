@@ -220,3 +220,16 @@ def test_a_layer_whose_tensors_lie_elsewhere_is_compared_by_its_answers() -> Non
     assert charges(trial) == set()
     assert trial.pair.counters.coverage["layers of the candidate that can't be read"] == 1
     assert trial.pair.counters.lookups["layers"][0] == 3
+
+
+@guards("validator/session.py", "if pair.watches(cache)", "if pair is cache.observer")
+def test_a_weight_update_can_be_told_of_one_watched_cache(tmp_path: Path) -> None:
+    with open_session(tmp_path) as lockstep:
+        one, other = (
+            lockstep.shadow(control=GrowingCache(ONE), candidate=GrowingCache(ONE), name=name) for name in ("a", "b")
+        )
+        for cache in (one, other):
+            cache.update(*states(3), 0)
+        lockstep.weights_updated(one)
+
+        assert [pair.case.weight_version for pair in lockstep.pairs] == [1, 0]
