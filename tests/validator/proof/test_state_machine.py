@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from reports.record.words import Cause, Fault
 from shadow.entry import leaves
-from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries
 from tests.validator.trials import DictCache, config, entry, legacy, manager
 from validator.proof.conformance import QUIRKS
@@ -141,7 +140,6 @@ class OffByOneToken(DictCache):
         return own
 
 
-@guards("validator/judge/values.py", "if all(tails):", "if False:")
 @pytest.mark.parametrize(
     ("faulty", "cause", "most_calls"),
     [
