@@ -130,12 +130,6 @@ class KeyedCase(Case[SideView]):
         if charge.finding.kind is words.ONE_STORE:
             for pool, env_id in (facts["pool"], facts["other_pool"]):
                 self.ledger.keys_part(side.name, pool, env_id, None, charge)
-        elif charge.finding.kind is words.CLEARED_TOO_MUCH:
-            pool, env_id = facts["pool"]
-            model = side.model.pool(pool, env_id)
-            for stored in [each for each in model.live() if each.op_index < facts["op"] and each.key != place.key]:
-                if side.read(pool, env_id, stored.key) is None:
-                    model.rebase(stored.key, None)  # it went with that clear: no defect of its own
 
     def _repaired(self, side: SideView, expected: Stored) -> bool:
         """Give a side the entry that the other one holds, and tell whether it then holds what it should."""

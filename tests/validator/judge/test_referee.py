@@ -875,3 +875,23 @@ def test_whom_a_side_evicts_that_holds_too_many_keys_already_is_counted_under_th
     run.finish()
     assert set(charged(run)) == {(Cause.CLEAR_FORGOTTEN, Fault.CANDIDATE)}
     assert counted(run) > len(run.divergences)
+
+
+def test_what_one_clear_took_beyond_its_pool_is_one_divergence_however_many_entries_it_was() -> None:
+    class ClearsTooMuch(DictCache):
+        def policy(self) -> Any:
+            return declared()
+
+        def clear_recur_cache(self) -> None:
+            super().clear_recur_cache()
+            self._pool("init", 0).clear()
+
+    run = trial(manager(), ClearsTooMuch())
+    for key in range(3):
+        run.cache.set_init_cache(0, key, entry(key))
+    run.cache.clear_recur_cache()
+    for key in range(3):
+        run.cache.get_init_cache(0, key)
+
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.CLEAR_TOO_WIDE, Fault.CANDIDATE)

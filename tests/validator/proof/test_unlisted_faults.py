@@ -73,7 +73,6 @@ def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: st
 
 
 @guards("validator/judge/roots.py", "if known is not None:", "if False:")
-@guards("validator/judge/keyed.py", "model.rebase(stored.key, None)", "pass")
 @pytest.mark.parametrize(
     "name",
     [

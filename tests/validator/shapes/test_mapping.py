@@ -182,7 +182,6 @@ WRONG: dict[str, tuple[Callable[[], Any], Callable[[], Any], Cause]] = {
 
 
 @guards("validator/judge/presence.py", "    if gone.reason is Reason.DELETED:\n", "    if False:\n")
-@guards("validator/observe/removals.py", "                self._audits.look_for(side, pool, env_id, key)\n", "")
 @pytest.mark.parametrize("at_fault", [Fault.CONTROL, Fault.CANDIDATE], ids=lambda fault: fault.value)
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 @pytest.mark.parametrize("name", WRONG)
@@ -217,7 +216,6 @@ def test_a_choice_out_of_turn_is_charged_to_whoever_made_it() -> None:
 
 
 @guards("validator/judge/referee.py", "if changed else None", "if False else None")
-@guards("validator/observe/lookups.py", "charge.fault in (Fault.UNKNOWN, Fault.HOST)", "charge.fault is Fault.UNKNOWN")
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 def test_a_host_that_writes_into_what_it_stored_is_charged_once_until_it_stores_again(primary: str) -> None:
     run = trial({}, {}, primary)
