@@ -895,3 +895,21 @@ def test_what_one_clear_took_beyond_its_pool_is_one_divergence_however_many_entr
 
     charge = only(run)
     assert (charge.cause, charge.fault) == (Cause.CLEAR_TOO_WIDE, Fault.CANDIDATE)
+
+
+@guards("validator/judge/presence.py", "after = max(expected.op_index, suspects.answered)", "after = expected.op_index")
+def test_a_clear_is_not_blamed_for_what_was_answered_after_it() -> None:
+    class Declared(DictCache):
+        def policy(self) -> Any:
+            return declared()
+
+    lossy = Declared()
+    run = trial(manager(), lossy)
+    run.cache.set_init_cache(0, 1, entry(1))
+    run.cache.clear_recur_cache()
+    assert run.cache.get_init_cache(0, 1) is not None
+    lossy._pool("init", 0).clear()
+    run.cache.get_init_cache(0, 1)
+
+    charge = only(run)
+    assert (charge.cause, charge.fault) == (Cause.WRONG_EVICTION, Fault.CANDIDATE)

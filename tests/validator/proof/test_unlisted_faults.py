@@ -50,7 +50,6 @@ def _process_state_is_put_back() -> Any:
 @guards("validator/judge/values.py", "(*before, *elsewhere)", "elsewhere")
 @guards("validator/judge/rows.py", "if not any(map(any, wanted)):", "if False:")
 @guards("validator/judge/roots.py", "if other is not None:", "if False:")
-@guards("validator/judge/presence.py", "after = max(expected.op_index, suspects.answered)", "after = expected.op_index")
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: str) -> None:
