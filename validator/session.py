@@ -318,9 +318,11 @@ class Lockstep(Unpicklable):
             **pair.about(),
         )
         self._prove(pair, shape)
-        trace = self.recorder.trace(unique, self._about(pair, control, candidate, copy_of))
-        if trace is not None:
-            pair.note = trace.note
+        if pair.recorded:
+            trace = self.recorder.trace(unique, self._about(pair, control, candidate, copy_of))
+            pair.note = None if trace is None else trace.note
+        elif self.config.record != "off":
+            self.event("not_recorded", f"{unique}: operations on {shape.name} caches are not recorded")
         if not copy_of:
             pair.take_over()
         self._shapes[pair] = shape

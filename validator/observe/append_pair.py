@@ -53,6 +53,7 @@ class AppendPair(Pair):
 
     case: Case[LayersSide]
     door: Door | None = None
+    recorded = False
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from reports.record import histogram
 from reports.record.records import Window
@@ -54,6 +54,7 @@ class Pair(ABC):
 
     case: Case[Any]
     note: Callable[[Row], None] | None = None
+    recorded: ClassVar[bool] = True  # whether a pair of this shape notes its operations
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name

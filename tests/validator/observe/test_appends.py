@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from reports.reader import read_run
 from reports.record.words import Cause, Fault
 from tests.guards import guards
 from tests.validator.sessions import open_session
@@ -233,3 +234,13 @@ def test_a_weight_update_can_be_told_of_one_watched_cache(tmp_path: Path) -> Non
         lockstep.weights_updated(one)
 
         assert [pair.case.weight_version for pair in lockstep.pairs] == [1, 0]
+
+
+@guards("validator/observe/append_pair.py", "    recorded = False\n", "")
+def test_that_nothing_is_recorded_is_said(tmp_path: Path) -> None:
+    with open_session(tmp_path) as lockstep:
+        lockstep.shadow(control=GrowingCache(ONE), candidate=GrowingCache(ONE)).update(*states(3), 0)
+
+    run = read_run(lockstep.run_dir)
+    assert [event["event"] for event in run.events if event["event"] == "not_recorded"] == ["not_recorded"]
+    assert not (lockstep.run_dir / "trace").exists()
