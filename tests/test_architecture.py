@@ -54,7 +54,14 @@ FLOORS = {
             "validator.watchdog",
             "validator.endings",
         ),
-        *("validator.session", "validator.replay", "validator.script", "validator.ab", "validator.commands"),
+        *(
+            "validator.registry",
+            "validator.session",
+            "validator.replay",
+            "validator.script",
+            "validator.ab",
+            "validator.commands",
+        ),
         *("validator.one_test", "validator.generating", "validator.pytest_plugin", "validator.cli", "validator"),
     ),
 }

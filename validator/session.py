@@ -30,11 +30,12 @@ from shadow.wrapper.unpicklable import Unpicklable
 from validator.config import ValidationConfig
 from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
+from validator.judge.case import Pairing
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
-from validator.provenance import provenance, source_of
+from validator.provenance import provenance
 from validator.recorder import Recorder
-from validator.replay.recording import about
+from validator.registry import Registry
 from validator.shapes import find
 from validator.shapes.shape import Shape
 from validator.watchdog import Watchdog
@@ -93,12 +94,10 @@ class Lockstep(Unpicklable):
             evidence_limit_bytes=int(self.config.evidence_mb * 1e6),
         )
         self.run_dir = writer.path
-        self.recorder = Recorder(writer, self.config, self._fork)
-        self.pairs: list[Pair] = []
+        self.recorder = Recorder(writer, self.config, self._copied)
+        self._registry = Registry(self.recorder, self.config, self.run_id, self.rank)
+        self.pairs = self._registry.pairs
         self._lock = threading.RLock()
-        self._copies: dict[str, str] = {}
-        self._shapes: dict[Pair, Shape] = {}
-        self._names: set[str] = set()
         self._closed = False
         self._failed: HostEnding | None = None
         self._handled = id(on_its_way())  # where the whole host runs in an ``except``, that error says nothing
@@ -133,7 +132,7 @@ class Lockstep(Unpicklable):
             name: What the report calls this pair; ``cache``, ``cache-2``, ... where empty.
             copies: What it calls deep copies of it; ``<name>-copy`` where empty.
             promises: What the host promises about its own clears; None for everything.
-            shape: Which shape of cache both are: ``pools``; ``auto`` to find out.
+            shape: Which shape of cache both are: ``pools``, ``mapping`` or ``append``; ``auto`` to find out.
 
         Returns:
             The cache to use in their place, of the same shape.
@@ -144,11 +143,11 @@ class Lockstep(Unpicklable):
         """
         with self._lock:
             shaped = find(control, shape)
-            pair = self._register(name or "cache", shaped, control, candidate, primary, promises)
-            self._copies[pair.name] = copies or f"{pair.name}-copy"
-            cache = shaped.door(control, candidate, pair, primary, self.config.seed)
+            pairing = Pairing(name or "cache", control, candidate, primary, self.config, promises)
+            pair = self._registry.register(pairing, shaped, copies)
+            cache = shaped.door(pairing, pair, self.config.seed)
             if os.getpid() != self._pid:
-                cache.in_forked_child()
+                shaped.let_be(cache)
             return cache
 
     def shadow_generate(
@@ -174,17 +173,17 @@ class Lockstep(Unpicklable):
 
     def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
-        for pair in self._pairs_of(cache):
+        for pair in self._registry.of(cache):
             self._contained(pair, pair.weights_updated)
 
     def episode_ended(self, env_id: int, cache: Any | None = None) -> None:
         """Tell that an env's episode is over and its cleanup is done."""
-        for pair in self._pairs_of(cache):
+        for pair in self._registry.of(cache):
             self._contained(pair, partial(pair.episode_ended, env_id))
 
     def search_started(self, cache: Any | None = None) -> None:
         """Tell that a new tree search begins and its recurrent pool has been cleared."""
-        for pair in self._pairs_of(cache):
+        for pair in self._registry.of(cache):
             self._contained(pair, pair.search_started)
 
     def progress(self, *, train_iter: int | None = None, env_step: int | None = None) -> None:
@@ -260,7 +259,7 @@ class Lockstep(Unpicklable):
     def in_forked_child(self) -> None:
         """Watch nothing in a forked child, and have locks that nobody holds."""
         self._lock = threading.RLock()
-        self.pairs = []
+        self.pairs.clear()
         self.recorder.in_forked_child()
 
     def __enter__(self) -> Lockstep:
@@ -274,80 +273,9 @@ class Lockstep(Unpicklable):
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
-        """Register a deep copy of a pair under a name of its own."""
+    def _copied(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         with self._lock:
-            own = pair.case
-            pair.lived("copied")
-            name = self._copies.get(own.name, f"{own.name}-copy")
-            shape = self._shapes[pair]
-            fork = self._register(name, shape, control, candidate, own.primary.name, own.promises, copy_of=own.name)
-            self._copies[fork.case.name] = name
-            return fork
-
-    def _pairs_of(self, cache: Any | None) -> list[Pair]:
-        return self.pairs if cache is None else [pair for pair in self.pairs if pair.watches(cache)]
-
-    def _register(
-        self,
-        name: str,
-        shape: Shape,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        promises: HostPromises | None = None,
-        copy_of: str = "",
-    ) -> Pair:
-        for gone in [pair for pair in self.pairs if pair.ended]:
-            self.pairs.remove(gone)
-            del self._shapes[gone]
-        taken = self._names
-        unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-        pair = shape.pair(unique, control, candidate, primary, self.config, self.recorder, promises)
-        if not copy_of:
-            pair.look_before()
-        taken.add(unique)
-        self.pairs.append(pair)
-        self.recorder.cache(
-            unique,
-            control=_class_name(control),
-            candidate=_class_name(candidate),
-            sources={"control": source_of(type(control)), "candidate": source_of(type(candidate))},
-            primary=primary,
-            copy_of=copy_of,
-            **pair.about(),
-        )
-        self._prove(pair, shape)
-        if pair.recorded:
-            trace = self.recorder.trace(unique, self._about(pair, control, candidate, copy_of))
-            pair.note = None if trace is None else trace.note
-        elif self.config.record != "off":
-            self.event("not_recorded", f"{unique}: operations on {shape.name} caches are not recorded")
-        if not copy_of:
-            pair.take_over()
-        self._shapes[pair] = shape
-        return pair
-
-    def _prove(self, pair: Pair, shape: Shape) -> None:
-        """Prove once a process that faults of a shape would be noticed; those of pools were tried at the beginning."""
-        if self.config.selftest and shape.name != "pools":
-            found = quick_selftest(shape.name)
-            if not found.passed:
-                pair.harness_failed("self-test", RuntimeError(f"planted faults in {shape.name}: {found.summary()}"))
-
-    def _about(self, pair: Pair, control: Any, candidate: Any, copy_of: str) -> dict[str, Any]:
-        """Return what the trace of a pair says at its beginning."""
-        return about(
-            pair.case,
-            {"control": control, "candidate": candidate},
-            run_id=self.run_id,
-            rank=self.rank,
-            cache=pair.name,
-            classes={"control": _class_name(control), "candidate": _class_name(candidate)},
-            primary=pair.case.primary.name,
-            copy_of=copy_of,
-            **pair.about(),
-        )
+            return self._registry.copied(pair, control, candidate)
 
     def _contained(self, pair: Pair, call: Any) -> None:
         try:
@@ -379,8 +307,3 @@ def open_from_settings(settings: Any, about: Mapping[str, Any] | None = None) ->
     """
     config = ValidationConfig.from_mapping(dict(settings))
     return Lockstep(config.out, config, manifest_extra=about)
-
-
-def _class_name(cache: Any) -> str:
-    kind = type(cache)
-    return f"{kind.__module__}.{kind.__qualname__}"

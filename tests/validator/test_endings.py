@@ -36,7 +36,7 @@ _SHORT = (
 @guards("validator/endings.py", "self._noted = _by_exit(", "_by_exit(")
 @guards("validator/endings.py", "if frame is not None and _returned(frame):", "if False:")
 @guards("validator/session.py", "by_error(error if id(error) != self._handled else None)", "by_error(None)")
-@guards("validator/session.py", "        self.pairs = []\n        self.recorder.in_forked_child()", "        pass")
+@guards("validator/session.py", "        self.pairs.clear()\n        self.recorder.in_forked_child()", "        pass")
 @guards("shadow/wrapper/both.py", "self._observer.used_in_fork()", "pass")
 @guards("reports/disk/own_file.py", "if _identity(os.fstat(self._fd)) == self._file:", "if True:")
 @guards("reports/disk/own_file.py", "if _identity(os.lstat(path)) != self._file:", "if False:")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from reports.record.records import Divergence
 from reports.record.words import ONLY_COUNTED
@@ -45,6 +45,26 @@ class Sink(Protocol):
         """Note that the harness itself failed, and at what."""
 
 
+class Pairing(NamedTuple):
+    """Two caches that are to be compared.
+
+    Attributes:
+        name: What the report calls them.
+        control: Trusted cache.
+        candidate: New cache.
+        primary: ``control`` or ``candidate``: whose answers the host receives.
+        config: Settings.
+        promises: What the host promises about its own clears; None for everything.
+    """
+
+    name: str
+    control: Any
+    candidate: Any
+    primary: str
+    config: ValidationConfig
+    promises: HostPromises | None = None
+
+
 S = TypeVar("S", bound=Side)
 
 
@@ -52,12 +72,10 @@ class Case(Generic[S]):
     """What is known of one pair; whoever makes one says who stands against whom before anything is charged.
 
     Args:
-        name: What the report calls it.
-        config: Settings.
+        pairing: The two caches.
         sink: Where what is found goes.
-        places: The pools of its shape.
+        places: The pools of their shape.
         operations: Its operations.
-        promises: What the host promises about its own clears; None for everything.
 
     Attributes:
         control: The trusted side.
@@ -79,19 +97,18 @@ class Case(Generic[S]):
 
     def __init__(
         self,
-        name: str,
-        config: ValidationConfig,
+        pairing: Pairing,
         sink: Sink,
         places: Places,
         operations: Iterable[Operation],
-        promises: HostPromises | None = None,
     ) -> None:
+        config = pairing.config
         self._early: list[tuple[str, Finding, BaseException | None]] | None = []  # until there is anything to charge
-        self.name = name
+        self.name = pairing.name
         self.config = config
         self.sink = sink
         self.places = places
-        self.promises = promises or HostPromises()
+        self.promises = pairing.promises or HostPromises()
         self.assumed: list[str] = []
         self.tolerance = None if config.rtol is None or config.atol is None else Tolerance(config.rtol, config.atol)
         self.counters = Counters(operations)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from reports.record.words import Cause, Dimension
 from shadow.entries import cloned
 from shadow.lent import readable
 from shadow.operation import Pool
 from shadow.outside import from_outside
-from shadow.switch import HostPromises
-from validator.config import ValidationConfig
 from validator.entries.readable import entry_leaves
 from validator.judge import words
-from validator.judge.case import Case, Sink
+from validator.judge.case import Case, Pairing, Sink
 from validator.judge.charge import Charge, Place
 from validator.judge.referee import Referee
 from validator.judge.shape import KeyedShape
@@ -29,15 +26,10 @@ class KeyedCase(Case[SideView]):
     """What is known of one pair of keyed caches.
 
     Args:
-        name: What the report calls it.
+        pairing: The two caches.
         shape: The shape of both.
-        control: Trusted cache.
-        candidate: New cache.
-        primary: Whose answers the host receives.
-        config: Settings.
         sink: Where what is found goes.
         digest: Digests the leaves of an entry, wherever they lie.
-        promises: What the host promises about its own clears; None for everything.
 
     Attributes:
         one_store: Sides and pools that are known to be kept in one store with another pool, and the charge for it.
@@ -47,32 +39,21 @@ class KeyedCase(Case[SideView]):
 
     """
 
-    def __init__(
-        self,
-        name: str,
-        shape: KeyedShape,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        sink: Sink,
-        digest: Digests,
-        promises: HostPromises | None = None,
-    ) -> None:
-        super().__init__(name, config, sink, shape.places, shape.operations, promises)
-        promised = shape.promised(control, candidate, self)
+    def __init__(self, pairing: Pairing, shape: KeyedShape, sink: Sink, digest: Digests) -> None:
+        super().__init__(pairing, sink, shape.places, shape.operations)
+        promised = shape.promised(pairing.control, pairing.candidate, self)
         self.env_num, self.assumed = promised.env_num, promised.assumed
         one, other = (
             SideView(name, cache, SideModel(policy, shape.places, sizes, self.env_num), digest, shape.reader, self)
             for name, cache, policy, sizes in (
-                ("control", control, promised.control, promised.sizes[0]),
-                ("candidate", candidate, promised.candidate, promised.sizes[1]),
+                ("control", pairing.control, promised.control, promised.sizes[0]),
+                ("candidate", pairing.candidate, promised.candidate, promised.sizes[1]),
             )
         )
-        self.between(one, other, primary)
+        self.between(one, other, pairing.primary)
         self.primary.keeps_the_hosts = self.primary.by_reference
         self.referee = Referee(self.control, self.candidate, self.tolerance, self.ledger)
-        self.in_place = config.deferred != "always"
+        self.in_place = pairing.config.deferred != "always"
         self.agreed = False
         self.models_replaced: Callable[[], None] = lambda: None
         self.one_store: dict[tuple[str, Pool, int | None], Charge] = {}

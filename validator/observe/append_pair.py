@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
-from shadow.wrapper.doors.append import Door, Held
-from validator.config import ValidationConfig
+from shadow.wrapper.doors.append import OPERATIONS, Door, Held
 from validator.judge import words
-from validator.judge.case import Case
+from validator.judge.case import Case, Pairing
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.counters import DIFFER, EQUAL, ERROR
 from validator.models.appended import AppendedModel, both_digests
@@ -40,13 +38,8 @@ class AppendPair(Pair):
     """Observer of one pair of append caches.
 
     Args:
-        name: What the report calls it.
-        control: Trusted cache.
-        candidate: New cache.
-        primary: Whose answers the host receives.
-        operations: The operations of this shape.
-        config: Settings.
-        session: Where it belongs.
+        pairing: The two caches.
+        session: Where they belong.
         windows: The window of each layer, None for one that keeps everything; None where nobody says them.
         strict: Whether a primary that holds what the secondary can't be given is refused; else it is not comparable.
     """
@@ -57,18 +50,13 @@ class AppendPair(Pair):
 
     def __init__(
         self,
-        name: str,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        operations: Iterable[Operation],
-        config: ValidationConfig,
+        pairing: Pairing,
         session: Session,
         windows: tuple[int | None, ...] | None = None,
         strict: bool = True,
     ) -> None:
-        case: Case[LayersSide] = Case(name, config, session, PLACES, operations)
-        caches = {"control": control, "candidate": candidate}
+        case: Case[LayersSide] = Case(pairing, session, PLACES, OPERATIONS.values())
+        caches, primary = {"control": pairing.control, "candidate": pairing.candidate}, pairing.primary
         kinds = {side: type(cache).__name__ for side, cache in caches.items()}
         caches[primary] = self.held = Held(caches[primary])
         sides = [LayersSide(side, cache, kinds[side], case) for side, cache in caches.items()]

@@ -11,11 +11,10 @@ from typing import Any
 from reports.record.words import Fault
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
-from shadow.switch import HostPromises
-from validator.config import ValidationConfig
 from validator.device.looks import DeviceLooks
 from validator.device.queue import DeferredQueue
 from validator.judge import words
+from validator.judge.case import Pairing
 from validator.judge.charge import Finding, Place, against, of_nobody
 from validator.judge.counters import ERROR
 from validator.judge.custody import Custody
@@ -41,31 +40,16 @@ class KeyedPair(Pair):
     """Observer of one pair of keyed caches.
 
     Args:
-        name: What the report calls it.
+        pairing: The two caches.
         shape: The shape of both.
-        control: Trusted cache.
-        candidate: New cache.
-        primary: Whose answers the host receives.
-        config: Settings.
-        session: Where it belongs.
-        promises: What the host promises about its own clears; None for everything.
+        session: Where they belong.
     """
 
     case: KeyedCase
 
-    def __init__(
-        self,
-        name: str,
-        shape: KeyedShape,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        session: Session,
-        promises: HostPromises | None = None,
-    ) -> None:
-        queue = DeferredQueue(config.deferred)
-        case = KeyedCase(name, shape, control, candidate, primary, config, session, queue.digest, promises)
+    def __init__(self, pairing: Pairing, shape: KeyedShape, session: Session) -> None:
+        queue = DeferredQueue(pairing.config.deferred)
+        case = KeyedCase(pairing, shape, session, queue.digest)
         super().__init__(case, session)
         self._shape = shape
         # Each knows only those before it.

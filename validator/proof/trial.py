@@ -9,6 +9,7 @@ from typing import Any
 from reports.record.records import Divergence
 from reports.record.words import Cause, Fault
 from validator.config import ValidationConfig
+from validator.judge.case import Pairing
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 from validator.shapes import find
@@ -54,10 +55,11 @@ class Trial:
         self._make = make
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
         self._shape = shape or find(control)
-        self.pair = self._shape.pair("trial", control, candidate, primary, config, self, None)
+        self._pairing = pairing = Pairing("trial", control, candidate, primary, config)
+        self.pair = self._shape.pair(pairing, self)
         self.pair.look_before()
         self.pair.take_over()
-        self.cache = self._shape.door(control, candidate, self.pair, primary, config.seed, look_first)
+        self.cache = self._shape.door(pairing, self.pair, config.seed, look_first)
 
     def play(self, stream: Iterable[Step], player: type[Player] = Player) -> None:
         """Play a stream through both sides."""
@@ -93,4 +95,4 @@ class Trial:
 
     def fork(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         """Copies are not observed here."""
-        return self._shape.pair("trial-copy", control, candidate, pair.case.primary.name, pair.case.config, self, None)
+        return self._shape.pair(self._pairing._replace(name="trial-copy", control=control, candidate=candidate), self)

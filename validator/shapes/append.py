@@ -9,10 +9,9 @@ from typing import Any
 from shadow.hosts.transformers.generate import Asked, every_cache
 from shadow.interface import offered
 from shadow.operation import Operation
-from shadow.switch import HostPromises
 from shadow.wrapper.both import LOOK_FIRST
 from shadow.wrapper.doors.append import OPERATIONS, Door, door_of
-from validator.config import ValidationConfig
+from validator.judge.case import Pairing
 from validator.observe.append_pair import AppendPair
 from validator.observe.pair import Pair, Session
 
@@ -37,22 +36,13 @@ class AppendShape:
     def takes(self, cache: Any) -> bool:
         return all(callable(offered(cache, name)) for name in _ASKED)
 
-    def pair(
-        self,
-        name: str,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        session: Session,
-        promises: HostPromises | None,
-    ) -> Pair:
+    def pair(self, pairing: Pairing, session: Session) -> Pair:
         """Make the observer; refuse what can't be compared.
 
         Raises:
             ValueError: If a side is no append cache, is watched already, or holds something.
         """
-        for side, cache in (("control", control), ("candidate", candidate)):
+        for side, cache in (("control", pairing.control), ("candidate", pairing.candidate)):
             if not self.takes(cache):
                 raise ValueError(
                     f"the {side} is a {type(cache).__name__}, which has no {', '.join(_ASKED)}: give a Cache of "
@@ -60,18 +50,21 @@ class AppendShape:
                 )
             if door_of(cache) is not None:
                 raise ValueError(f"the {side}, a {type(cache).__name__}, is watched already: shadow each cache once")
-        return AppendPair(
-            name, control, candidate, primary, self.operations, config, session, self._windows, self._strict
-        )
+        return AppendPair(pairing, session, self._windows, self._strict)
 
-    def door(
-        self, control: Any, candidate: Any, pair: Pair, primary: str, seed: int, look_first: int = LOOK_FIRST
-    ) -> Any:
+    def door(self, pairing: Pairing, pair: Pair, seed: int, look_first: int = LOOK_FIRST) -> Any:
         """Make the primary a watched one, and return it."""
         assert isinstance(pair, AppendPair)
-        first, second = (control, candidate) if primary == "control" else (candidate, control)
-        Door(first, second, pair, primary == "control", seed)
+        control_is_primary = pairing.primary == "control"
+        sides = (pairing.control, pairing.candidate)
+        first, second = sides if control_is_primary else sides[::-1]
+        Door(first, second, pair, control_is_primary, seed)
         return first
+
+    def let_be(self, cache: Any) -> None:
+        door = door_of(cache)
+        assert door is not None
+        door.in_forked_child()
 
 
 def watched_generation(

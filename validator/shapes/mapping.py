@@ -6,10 +6,9 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from shadow.operation import Operation, Pool
-from shadow.switch import HostPromises
 from shadow.wrapper.both import LOOK_FIRST
 from shadow.wrapper.doors.mapping import ENTRIES, OPERATIONS, ShadowMapping
-from validator.config import ValidationConfig
+from validator.judge.case import Pairing
 from validator.judge.shape import Promised
 from validator.judge.side import Report
 from validator.models.places import Places
@@ -61,24 +60,16 @@ class MappingShape:
     def promised(self, control: Any, candidate: Any, report: Report) -> Promised:
         return promised(control, candidate, report)
 
-    def pair(
-        self,
-        name: str,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        session: Session,
-        promises: HostPromises | None,
-    ) -> Pair:
-        for side, cache in (("control", control), ("candidate", candidate)):
+    def pair(self, pairing: Pairing, session: Session) -> Pair:
+        for side, cache in (("control", pairing.control), ("candidate", pairing.candidate)):
             why = refusal(side, cache)
             if why:
                 raise ValueError(why)
-        return KeyedPair(name, self, control, candidate, primary, config, session, promises)
+        return KeyedPair(pairing, self, session)
 
-    def door(
-        self, control: Any, candidate: Any, pair: Pair, primary: str, seed: int, look_first: int = LOOK_FIRST
-    ) -> ShadowMapping:
+    def door(self, pairing: Pairing, pair: Pair, seed: int, look_first: int = LOOK_FIRST) -> ShadowMapping:
         reuses = not pair.case.secondary.by_reference
-        return ShadowMapping(control, candidate, pair, primary, seed, look_first, reuses)
+        return ShadowMapping(pairing.control, pairing.candidate, pair, pairing.primary, seed, look_first, reuses)
+
+    def let_be(self, cache: Any) -> None:
+        cache.in_forked_child()

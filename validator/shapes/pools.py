@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from shadow.operation import Operation, Pool
-from shadow.switch import HostPromises
 from shadow.wrapper.both import LOOK_FIRST
 from shadow.wrapper.doors.pools import OPERATIONS, ShadowCache
-from validator.config import ValidationConfig
+from validator.judge.case import Pairing
 from validator.judge.shape import Promised
 from validator.judge.side import Report
 from validator.models.places import Places
@@ -54,19 +53,11 @@ class PoolsShape:
     def promised(self, control: Any, candidate: Any, report: Report) -> Promised:
         return promised(control, candidate, report)
 
-    def pair(
-        self,
-        name: str,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        session: Session,
-        promises: HostPromises | None,
-    ) -> Pair:
-        return KeyedPair(name, self, control, candidate, primary, config, session, promises)
+    def pair(self, pairing: Pairing, session: Session) -> Pair:
+        return KeyedPair(pairing, self, session)
 
-    def door(
-        self, control: Any, candidate: Any, pair: Pair, primary: str, seed: int, look_first: int = LOOK_FIRST
-    ) -> ShadowCache:
-        return ShadowCache(control, candidate, pair, primary, seed, look_first)
+    def door(self, pairing: Pairing, pair: Pair, seed: int, look_first: int = LOOK_FIRST) -> ShadowCache:
+        return ShadowCache(pairing.control, pairing.candidate, pair, pairing.primary, seed, look_first)
+
+    def let_be(self, cache: Any) -> None:
+        cache.in_forked_child()

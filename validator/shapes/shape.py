@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from shadow.switch import HostPromises
 from shadow.wrapper.both import LOOK_FIRST
-from validator.config import ValidationConfig
+from validator.judge.case import Pairing
 from validator.observe.pair import Pair, Session
 
 
@@ -20,19 +19,11 @@ class Shape(Protocol):
     def takes(self, cache: Any) -> bool:
         """Tell whether a cache is of this shape."""
 
-    def pair(
-        self,
-        name: str,
-        control: Any,
-        candidate: Any,
-        primary: str,
-        config: ValidationConfig,
-        session: Session,
-        promises: HostPromises | None,
-    ) -> Pair:
-        """Make the observer of a pair; arguments as for ``KeyedPair``."""
+    def pair(self, pairing: Pairing, session: Session) -> Pair:
+        """Make the observer of two caches; ValueError says why they can't be compared."""
 
-    def door(
-        self, control: Any, candidate: Any, pair: Pair, primary: str, seed: int, look_first: int = LOOK_FIRST
-    ) -> Any:
-        """Return what the host is to use in place of its cache; arguments as for ``ShadowCache``."""
+    def door(self, pairing: Pairing, pair: Pair, seed: int, look_first: int = LOOK_FIRST) -> Any:
+        """Return what the host is to use in place of its cache; ``look_first`` as for ``Both``."""
+
+    def let_be(self, cache: Any) -> None:
+        """Make what the host holds the primary alone: nobody watches in a forked child."""

@@ -223,7 +223,7 @@ def test_a_layer_whose_tensors_lie_elsewhere_is_compared_by_its_answers() -> Non
     assert trial.pair.counters.lookups["layers"][0] == 3
 
 
-@guards("validator/session.py", "if pair.watches(cache)", "if pair is cache.observer")
+@guards("validator/registry.py", "or pair.watches(cache)", "or pair is cache.observer")
 def test_a_weight_update_can_be_told_of_one_watched_cache(tmp_path: Path) -> None:
     with open_session(tmp_path) as lockstep:
         one, other = (
