@@ -12,7 +12,7 @@ import pytest
 
 # What the runs below import stays loaded between them: torch can't be loaded twice in a process.
 import validator.commands.at_close
-import validator.generating  # noqa: F401
+import validator.generating  # noqa: F401  # what the plugin loads by itself, before pytester counts modules
 from reports.reader import find_runs, read_run
 from reports.record.run import Run
 from tests.guards import guards

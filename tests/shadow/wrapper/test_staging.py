@@ -251,7 +251,7 @@ def test_what_a_cache_makes_of_a_staged_nest_is_gone_at_the_next() -> None:
     staging = Staging()
     staged = staged_by(staging, make_nest(1))
     for leaf in any_leaves(staged):
-        leaf.tensor.set_(torch.zeros(1, dtype=leaf.tensor.dtype))  # type: ignore[call-overload]
+        leaf.tensor.set_(torch.zeros(1, dtype=leaf.tensor.dtype))  # type: ignore[call-overload]  # its stub lacks a tensor
     staged["layers"].append(3)
     assert_equal_nests(staged_by(staging, make_nest(2)), make_nest(2))
 

@@ -275,6 +275,11 @@ def bend(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def not_looked_at_sets(run: Any) -> None:
+    """Leave it to lookups to find what is wrong."""
+    run.pair.sets._arrival = lambda *args: None
+
+
 VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
     "tokens reversed": (region_changed(lambda r: r.flip(2)), Cause.TOKENS_PERMUTED, Dimension.VALUE),
     "heads reversed": (region_changed(lambda r: r.flip(1)), Cause.TOKENS_PERMUTED, Dimension.VALUE),
@@ -330,7 +335,7 @@ def test_a_wrong_answer_has_a_name_and_an_owner(name: str, wrong: str, primary: 
 def test_an_answer_that_is_no_entry_is_named_at_the_lookup_where_no_set_was_looked_at(name: str) -> None:
     change, cause, dimension = VALUES[name]
     run = trial(manager(), Answering(change))
-    run.pair.sets._arrival = lambda *args: None  # type: ignore[method-assign]
+    not_looked_at_sets(run)
     run.cache.set_recur_cache(1, entry(1))
     run.cache.get_recur_cache(1)
     charge = only(run)
@@ -352,7 +357,7 @@ def test_an_answer_that_is_no_entry_is_named_at_the_lookup_where_no_set_was_look
 def test_agreement_on_a_wrong_value_is_charged_to_both(name: str) -> None:
     change, cause, _ = VALUES[name]
     run = trial(Answering(change), Answering(change))
-    run.pair.sets._arrival = lambda *args: None  # type: ignore[method-assign]
+    not_looked_at_sets(run)
     run.cache.set_recur_cache(1, entry(1, batch=2))
     run.cache.get_recur_cache(1)
     charge = only(run)
@@ -376,7 +381,7 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
         own[1]._v_cache._cache[0, 1, 2, 1] += 2
 
     run = trial(manager(), Answering(bend_one))
-    run.pair.sets._arrival = lambda *args: None  # type: ignore[method-assign]
+    not_looked_at_sets(run)
     run.cache.set_recur_cache(1, entry(1))
     run.cache.get_recur_cache(1)
     (leaf,) = run.divergences[0].leaves

@@ -21,6 +21,7 @@ from validator.proof.appends.caches import FixedCache, GrowingCache, GrowingLaye
 from validator.proof.appends.faults import PLANTED_APPENDS, WHOLE
 from validator.proof.appends.proof import AppendTrial, planted_trial
 from validator.proof.appends.stream import calls
+from validator.shapes.append import AppendShape
 
 ONE = (None,)
 
@@ -166,6 +167,7 @@ def test_pickling_is_refused_in_one_sentence() -> None:
 
 
 @guards("shadow/wrapper/doors/append.py", '    "__del__": _gone,\n', "")
+@guards("validator/registry.py", "pairing._replace(control=None, candidate=None)", "pairing")
 def test_a_cache_that_the_host_lets_go_is_looked_at_once_more_and_freed(tmp_path: Path) -> None:
     with open_session(tmp_path) as lockstep:
         candidate = GrowingCache(ONE)
@@ -244,3 +246,15 @@ def test_that_nothing_is_recorded_is_said(tmp_path: Path) -> None:
     run = read_run(lockstep.run_dir)
     assert [event["event"] for event in run.events if event["event"] == "not_recorded"] == ["not_recorded"]
     assert not (lockstep.run_dir / "trace").exists()
+
+
+@guards("validator/shapes/append.py", "door.in_forked_child()", "pass")
+def test_a_cache_that_is_let_be_is_the_primary_alone_and_says_so(tmp_path: Path) -> None:
+    with open_session(tmp_path) as lockstep:
+        cache = lockstep.shadow(control=GrowingCache(ONE), candidate=GrowingCache(ONE))
+        AppendShape().let_be(cache)
+        cache.update(*states(3), 0)
+
+        assert cache.get_seq_length(0) == 3
+        assert lockstep.pairs[0].case.candidate.cache.get_seq_length(0) == 0
+    assert (lockstep.run_dir / "rank-0000.forked").exists()

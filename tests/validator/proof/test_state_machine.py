@@ -152,7 +152,7 @@ def test_a_planted_fault_is_found_and_shrunk_to_a_short_program(
 ) -> None:
     made = machine(lambda: manager(config(3)), lambda: faulty(init=3, recur=8))
     with pytest.raises(AssertionError) as caught:
-        run_state_machine_as_test(made, settings=settings(MODEST, max_examples=30, stateful_step_count=10))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(made, settings=settings(MODEST, max_examples=30, stateful_step_count=10))  # type: ignore[no-untyped-call]  # Hypothesis types none of it
     said = str(caught.value) + "\n".join(getattr(caught.value, "__notes__", [])) + capsys.readouterr().out
     assert cause.name in said or cause.value in said
     program = [
