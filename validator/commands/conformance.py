@@ -10,7 +10,7 @@ from typing import Any
 
 from reports.formats.terminal.layout import Page
 from reports.read.conformance import write_conformance
-from reports.record.words import EXIT_HARNESS
+from reports.record.words import EXIT_CODE, EXIT_HARNESS, Verdict
 from shadow.switch import implementation
 from validator.commands.show import console, counting
 from validator.errors import ConfigError
@@ -51,7 +51,8 @@ def main(arguments: Namespace) -> int:
         _keep(result, arguments, *classes)
     if result.harness_faults:
         return EXIT_HARNESS
-    return 0 if result.conforms else 1
+    verdict = Verdict.PASS if result.conforms else Verdict.FAIL if result.unexpected else Verdict.INCONCLUSIVE
+    return EXIT_CODE[verdict]
 
 
 def _make(shape: str, make: Callable[..., Any], config: dict[str, int], env_num: int) -> Any:
@@ -85,7 +86,10 @@ def _keep(result: Conformance, arguments: Namespace, control: type, candidate: t
 
 def _show(result: Conformance, arguments: Namespace) -> None:
     page = Page(console())
-    verdict = page.text("conform", "bold green") if result.conforms else page.text("DO NOT CONFORM", "bold red")
+    said = ("conform", "green") if result.conforms else ("DO NOT CONFORM", "red")
+    if not (result.conforms or result.unexpected or result.harness_faults):
+        said = ("WERE NEVER COMPARED", "yellow")
+    verdict = page.text(said[0], f"bold {said[1]}")
     names = f"{arguments.control} (control) and {arguments.candidate} (candidate) "
     page.flush_left(page.text(names) + verdict + page.text(f" in {result.operations:,} operations"))
     page.points(page.text(f"not exercised: {note}") for note in result.not_exercised)

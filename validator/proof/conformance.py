@@ -63,6 +63,7 @@ class Conformance:
 
     Attributes:
         operations: Cache operations played.
+        compared: Lookups that both sides answered equally.
         charges: Charges by cause and side.
         programs: The shortest stream found for each cause and side, and the explanation of its charge.
         expected: Charges that the declared policy of a side implies (the legacy ring's L1..L4).
@@ -71,6 +72,7 @@ class Conformance:
     """
 
     operations: int = 0
+    compared: int = 0
     charges: Counter[Group] = field(default_factory=Counter)
     programs: dict[Group, tuple[tuple[Step, ...], str]] = field(default_factory=dict)
     expected: set[Group] = field(default_factory=set)
@@ -84,8 +86,8 @@ class Conformance:
 
     @property
     def conforms(self) -> bool:
-        """Whether both sides did what they declare, and the harness did not fail."""
-        return bool(self.operations) and not self.unexpected and not self.harness_faults
+        """Whether both sides did what they declare, values were compared, and the harness did not fail."""
+        return bool(self.compared) and not self.unexpected and not self.harness_faults
 
 
 def conformance(
@@ -120,6 +122,7 @@ def conformance(
         stream = list(ground.stream(seed * 1_000_003 + number, count, config, env_num, one_layout))
         causes = _played(trial, stream, ground.player).causes()
         result.operations += trial.operations
+        result.compared += trial.compared
         result.charges.update(causes)
         result.harness_faults += [repr(fault) for fault in trial.failures[:1]]
         for group in causes:

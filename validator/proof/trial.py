@@ -10,6 +10,7 @@ from reports.record.records import Divergence
 from reports.record.words import Cause, Fault
 from validator.config import ValidationConfig
 from validator.judge.case import Pairing
+from validator.judge.counters import EQUAL
 from validator.observe.pair import Pair
 from validator.proof.stream import Player, Step
 from validator.shapes import find
@@ -70,6 +71,11 @@ class Trial:
         self.pair.audit()
         for side in self.pair.case.sides:
             side.nbytes()
+
+    @property
+    def compared(self) -> int:
+        """Lookups that both sides answered equally."""
+        return sum(counts[EQUAL] for counts in self.pair.counters.lookups.values())
 
     def causes(self) -> Counter[tuple[Cause, Fault]]:
         """Count what was charged by cause and side."""

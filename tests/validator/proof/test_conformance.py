@@ -10,7 +10,9 @@ from reports.record.words import Cause, Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
+from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries
+from validator.cli import main
 from validator.proof.conformance import QUIRKS, Conformance, conformance, shrink
 from validator.proof.faults.planted import PLANTED
 from validator.proof.stream import EntrySpec, Player, Step, Terrain, entry, steps
@@ -106,6 +108,12 @@ def test_a_program_that_was_found_can_be_played_again(quirks: Conformance) -> No
     run.play(program)
     run.finish()
     assert (Cause.SLOT_LEAK, Fault.CONTROL) in run.causes()
+
+
+@guards("validator/proof/conformance.py", "return bool(self.compared) and", "return")
+def test_streams_in_which_nothing_was_compared_show_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", "--ops", "1"]) == 5
+    assert "WERE NEVER COMPARED in 1 operations" in capsys.readouterr().out
 
 
 def test_nothing_played_is_no_conformance() -> None:

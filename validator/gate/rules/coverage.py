@@ -74,7 +74,7 @@ def _in_each(
 
 
 def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
-    """Every env of every shadowed pair was looked up."""
+    """Every env of every shadowed pair was looked up; a pair of a shape without envs was compared at all."""
     if not policy.coverage.every_env:
         return
 
@@ -82,8 +82,13 @@ def every_env(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         seen: dict[str, set[str]] = {}
         for window in run.windows:
             seen.setdefault(window.cache, set()).update(env for env, count in window.envs.items() if count)
-        asked = [line for line in run.caches if not _spared("every_env", policy, [line])]
-        unseen = [_unseen(line, run, seen) for line in asked] or ["" if run.caches else "no shadowed pair"]
+        idle = _idle(run)
+        unseen = [
+            f"{line.get('cache')}: nothing was compared" * (str(line.get("cache")) in idle)
+            if _spared("every_env", policy, [line])
+            else _unseen(line, run, seen)
+            for line in run.caches
+        ] or ["no shadowed pair"]
         said = "; ".join(text for text in unseen if text)
         return said, remedy("env_num" if _NOT_RECORDED in said else "envs", run)
 
@@ -96,16 +101,22 @@ def every_pair(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return
 
     def look(run: Run) -> tuple[str, str]:
-        used, hit = set(), set()
-        for window in run.windows:
-            used |= {window.cache} if window.ops else set()
-            equal = sum(counts.get(Outcome.BOTH_HIT_EQUAL.value, 0) for counts in window.lookups.values())
-            hit |= {window.cache} if equal else set()
-        copies = {line.get("cache") for line in run.caches if line.get("copy_of")}
-        idle = [str(line.get("cache")) for line in run.caches if line.get("cache") not in hit | (copies - used)]
-        return (f"none of {', '.join(idle[:5])}" if idle and hit else ""), remedy("look up", run)
+        idle = _idle(run)
+        some = len(idle) < len(run.caches)  # of none, the number of hits says it
+        return (f"none of {', '.join(idle[:5])}" if idle and some else ""), remedy("look up", run)
 
     yield from each(evidence.runs, "lookups that both sides answered equally in every pair", look)
+
+
+def _idle(run: Run) -> list[str]:
+    """Name the pairs of which nothing was compared; a deep copy that was never used is none of them."""
+    used, hit = set(), set()
+    for window in run.windows:
+        used |= {window.cache} if window.ops else set()
+        equal = sum(counts.get(Outcome.BOTH_HIT_EQUAL.value, 0) for counts in window.lookups.values())
+        hit |= {window.cache} if equal else set()
+    copies = {line.get("cache") for line in run.caches if line.get("copy_of")}
+    return [str(line.get("cache")) for line in run.caches if line.get("cache") not in hit | (copies - used)]
 
 
 def every_rank(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

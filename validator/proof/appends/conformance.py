@@ -47,6 +47,7 @@ def append_conformance(
         result.operations += trial.operations
         result.charges.update(trial.causes())
         result.harness_faults += [repr(each) for each in trial.failures]
+        result.compared += trial.compared
         dropped.update({name: count for name, count in trial.pair.counters.coverage.items() if "comparable" in name})
         for divergence in trial.divergences:
             group = divergence.cause, divergence.fault
@@ -65,7 +66,9 @@ def _windows(make: Make) -> tuple[int | None, ...]:
     found = []
     for layer in layers:
         window = getattr(layer, "sliding_window", None)
-        found.append(getattr(layer, "max_cache_len", None) if window is None and layer.is_sliding else window)
+        found.append(
+            getattr(layer, "max_cache_len", None) if window is None and getattr(layer, "is_sliding", False) else window
+        )
     return tuple(found) or (None, None)
 
 

@@ -159,7 +159,7 @@ def test_a_thousand_sound_runs_are_a_line_for_each_demand() -> None:
 def test_what_a_shape_does_not_have_is_asked_only_where_the_policy_names_it() -> None:
     mapping = {"cache": "lru", "control": "a.A", "candidate": "a.B", "spared": ["weight_updates", "every_env"]}
     pools = {"cache": "cache", "control": "a.A", "candidate": "a.B", "env_num": 1, "spared": []}
-    bare = window(coverage={}, envs={})
+    bare = window(cache="lru", coverage={}, envs={})
     named = GatePolicy.from_mapping({"coverage": {"weight_updates": 1}})
 
     def missing(policy: GatePolicy, *caches: dict[str, object]) -> set[str]:
@@ -170,3 +170,14 @@ def test_what_a_shape_does_not_have_is_asked_only_where_the_policy_names_it() ->
     assert missing(GatePolicy(), mapping) & asked == set()
     assert missing(named, mapping) & asked == {"weight updates: at least 1"}
     assert missing(GatePolicy(), mapping, pools) & asked == asked
+
+
+@guards("validator/gate/rules/coverage.py", 'nothing was compared" * (str(line.get("cache")) in idle)', '" * 0')
+def test_a_pair_without_envs_of_which_nothing_was_compared_is_missed() -> None:
+    lru, other = ({"cache": name, "control": "a.A", "candidate": "a.B", "spared": ["every_env"]} for name in "lo")
+    run = run_of(window(cache="l"), caches=[lru, other])
+
+    missing = [str(demand) for demand in judge([run]).demands if demand.verdict is Verdict.INCONCLUSIVE]
+
+    assert any("o: nothing was compared" in each for each in missing)
+    assert not any("l: nothing was compared" in each for each in missing)
