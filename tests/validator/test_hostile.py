@@ -17,7 +17,7 @@ from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.validator.hostile import CANDIDATES, Panic, fails, is_right, meet, overriding
 from tests.validator.trials import charged, entry, manager, trial
-from validator import session
+from validator import registry, session
 from validator.shapes import pools
 
 _RARE = ("GeneratorExit", "CancelledError", "StopIteration", "MemoryError", "a surrogate")
@@ -27,7 +27,7 @@ KINDS = [each for each in CANDIDATES if not any(what in each.name for what in _R
 @pytest.fixture(autouse=True)
 def _little_ceremony(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(session, "provenance", dict)
-    monkeypatch.setattr(session, "source_of", lambda kind: "")
+    monkeypatch.setattr(registry, "source_of", lambda kind: "")
     monkeypatch.setattr(pools, "ShadowCache", lambda *args: ShadowCache(*args[:-1], 2))  # state looked at twice
     logging.disable(logging.CRITICAL)
     yield

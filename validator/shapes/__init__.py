@@ -33,4 +33,9 @@ def find(control: Any, name: str | Shape = "auto") -> Shape:
     if len(fitting) > 1:
         which = " and ".join(shape.name for shape in fitting)
         raise ValueError(f"{type(control).__name__} is of more than one shape ({which}): name one, as in shape=...")
-    return fitting[0] if fitting else SHAPES[0]
+    if not fitting:
+        raise ValueError(
+            f"the control is a {type(control).__name__}, which is no cache: give one with the methods of "
+            "shadow.CacheStore, a MutableMapping, or a Cache of transformers"
+        )
+    return fitting[0]
