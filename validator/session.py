@@ -32,6 +32,7 @@ from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
 from validator.judge.case import Pairing
 from validator.observe.pair import Pair
+from validator.proof.drill.planting import ACTED, asked
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance
 from validator.recorder import Recorder
@@ -72,6 +73,9 @@ class Lockstep(Unpicklable):
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
+        self._drill = asked()
+        if self._drill is not None:
+            out, self.config = self._drill.out or out, self._drill.config(self.config)
         self.rank, self.world_size = place()
         self.run_id = self.config.run_id or run_id()
         manifest = {
@@ -85,6 +89,7 @@ class Lockstep(Unpicklable):
             "validation": asdict(self.config),
             "selftest": quick_selftest().summary() if self.config.selftest else None,
             **(manifest_extra or {}),
+            **({} if self._drill is None else {"drill": {"fault": self._drill.name}}),
         }
         writer = RunWriter.create(
             Path(out),
@@ -143,6 +148,8 @@ class Lockstep(Unpicklable):
         """
         with self._lock:
             shaped = find(control, shape)
+            if self._drill is not None:
+                candidate = self._drill.planted(candidate, shaped.name, self.event)
             pairing = Pairing(name or "cache", control, candidate, primary, self.config, promises)
             pair = self._registry.register(pairing, shaped, copies)
             cache = shaped.door(pairing, pair, self.config.seed)
@@ -252,6 +259,8 @@ class Lockstep(Unpicklable):
             state, ended = by_error(cut)
             raise
         finally:
+            if self._drill is not None and self._drill.fault is not None:
+                self.event(ACTED, self._drill.acts())
             self.recorder.close(self.run_id, state, ended)
             atexit.unregister(self._at_exit)
             _main_program.let_go()

@@ -26,6 +26,7 @@ class PlantedAppend:
         make: Makes a cache with the fault, given its windows.
         causes: What may be named; the first is the name that fits best.
         windows: The windows of the layers.
+        needs: What a host has to do, or the fault can't show; see ``validator.proof.drill.exercised``.
     """
 
     name: str
@@ -33,6 +34,13 @@ class PlantedAppend:
     make: Callable[[Windows], Any]
     causes: tuple[Cause, ...]
     windows: Windows = WINDOWS
+    needs: tuple[str, ...] = ()
+
+    shape = "append"
+
+    def fits(self, cache: Any) -> bool:
+        """Tell whether it can be planted in a cache of a host."""
+        return False
 
 
 def _with(**methods: Any) -> Callable[[Windows], Any]:
