@@ -18,6 +18,7 @@ from reports.record.codec import to_json
 from reports.record.drills import WRONG, Drilled, DrillOutcome, DrillRecord
 from reports.record.run import Run
 from reports.record.words import EXIT_CODE, Fault, Verdict
+from validator.commands.drill_series import PRINTED, Command, Ended, Series, last_words
 from validator.commands.drill_shown import Progress, drilling, list_faults, show_drill
 from validator.commands.show import console
 from validator.errors import ConfigError, LockstepError
@@ -26,7 +27,6 @@ from validator.gate.shipped import TRAININGS, find_file
 from validator.proof.drill.exercised import AnyPlanted, exercised, handful, lacking
 from validator.proof.drill.judged import charges, drilled
 from validator.proof.drill.planting import FAULT
-from validator.proof.drill.series import PRINTED, Command, Ended, Series, last_words
 from validator.proof.selftest import EVERYTHING
 
 UNFAULTED = "00-unfaulted"
@@ -157,7 +157,7 @@ def _look_at(drill: DrillRecord, before: Ended) -> None:
     first = before.runs[0].manifest
     whose = sorted({candidate for run in before.runs for candidate in candidates(run)})
     done = exercised(before.runs)
-    drill.manifest |= {name: first.get(name) for name in ("host", "git", "versions", "script", "seed")}
+    drill.manifest |= {name: first.get(name) for name in ("host", "git", "versions", "script", "argv", "seed")}
     drill.manifest["candidates"] = [{"kind": one.kind, "source": one.source} for one in whose]
     drill.manifest["exercised"] = sorted(done)
     drill.manifest["operations"] = sum(sum(run.totals.ops.values()) for run in before.runs)

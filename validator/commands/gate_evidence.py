@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from reports.read.conformance import find_conformance, read_conformance
 from reports.read.consistency import count_what_was_written
+from reports.read.drills import find_drills, read_drill
 from reports.read.trainings import find_trainings, read_trainings
 from reports.reader import find_runs, read_run, unread_below
 from reports.record.run import Run
@@ -34,12 +35,14 @@ class Sources(NamedTuple):
         conformance: Files with results of adversarial streams.
         trainings: Directories with results of trainings with one cache alone.
         unread: What was found and is not read, one sentence each.
+        drills: Directories of drills.
     """
 
     runs: list[Path]
     conformance: list[Path]
     trainings: list[Path]
     unread: list[str]
+    drills: list[Path]
 
 
 def find_sources(given: Sequence[Path]) -> Sources:
@@ -63,6 +66,7 @@ def find_sources(given: Sequence[Path]) -> Sources:
         [path for folder in folders for path in find_conformance(folder)],
         list(trainings.values()),
         [sentence for one in given for sentence in unread_below(one)],
+        [path for folder in folders for path in find_drills(folder)],
     )
 
 
@@ -90,6 +94,7 @@ def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
         [read_conformance(path) for path in sources.conformance],
         sources.unread,
         [read_trainings(path) for path in sources.trainings],
+        [read_drill(path) for path in sources.drills],
     )
 
 

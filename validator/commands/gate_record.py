@@ -24,6 +24,7 @@ from reports.errors import RunUnreadable
 from reports.formats.terminal.layout import STYLES, Page
 from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.record.codec import to_json
+from reports.record.drills import DRILL_FILE
 from reports.record.redaction import redacted
 from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
 from validator.commands.arguments import installed_version
@@ -38,7 +39,7 @@ KIND = "rollout record"
 _WHOLE = ("run", "ab")  # directories of which every file counts; of others only the file that is named
 _SHIPPED = {"policy": "gate", "waivers": "waivers"}  # kinds of which some come with every installation
 _LEAST_KEY = 16  # bytes
-_KINDS = (*_WHOLE, "conformance", *_SHIPPED)
+_KINDS = (*_WHOLE, "conformance", "drill", *_SHIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Draft:
         items = [_item("run", path, evidence_files(path), base) for path in sources.runs]
         items += [_item("ab", path, evidence_files(path), base) for path in sources.trainings]
         singles = [("conformance", path) for path in sources.conformance]
+        singles += [("drill", path / DRILL_FILE) for path in sources.drills]
         singles += [("policy", policy)] if policy else []
         singles += [("waivers", path) for path in waivers]
         items += [_item(kind, path.parent, named_files(path.parent, [path.name]), base) for kind, path in singles]
@@ -193,7 +195,9 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
     policy = [GatePolicy.load(path) for path in paths("policy")] or [GatePolicy()]
     waivers = [waiver for path in paths("waivers") for waiver in load_waivers(path)]
     try:
-        evidence = read_sources(Sources(paths("run"), paths("conformance"), paths("ab"), record["unread"]), waivers)
+        drills = [path.parent for path in paths("drill")]
+        sources = Sources(paths("run"), paths("conformance"), paths("ab"), record["unread"], drills)
+        evidence = read_sources(sources, waivers)
     except RunUnreadable as problem:
         yield str(problem)
         return

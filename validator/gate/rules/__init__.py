@@ -6,11 +6,22 @@ busy run never covers for one that saw nothing; only divergences, and what is es
 
 from __future__ import annotations
 
-from validator.gate.rules import campaign, coverage, divergence, soundness, statistics, streams, training, waived
+from validator.gate.rules import (
+    campaign,
+    coverage,
+    divergence,
+    drills,
+    soundness,
+    statistics,
+    streams,
+    training,
+    waived,
+)
 from validator.gate.rules.demand import Rule
 
 RULES: tuple[Rule, ...] = (
     soundness.some_runs,
+    soundness.nothing_planted,
     campaign.nothing_unread,
     divergence.no_divergence,
     waived.waivers_hold,
@@ -33,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     coverage.every_rank,
     statistics.rate_bounds,
     streams.conforms,
+    drills.drilled,
     statistics.latency,
     statistics.hit_rate,
     statistics.memory,

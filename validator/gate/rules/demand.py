@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reports.record.drills import DrillRecord
 from reports.record.run import ConformanceResult, Run
 from reports.record.trainings import Trainings
 from reports.record.words import Verdict
@@ -49,6 +50,7 @@ class Evidence:
         conformance: Results of adversarial streams found beside the runs.
         unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
+        drills: What drills of a host showed.
         now: The moment of judging, seconds since 1970.
     """
 
@@ -57,6 +59,7 @@ class Evidence:
     conformance: Sequence[ConformanceResult] = ()
     unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
+    drills: Sequence[DrillRecord] = ()
     now: float = field(default_factory=time.time)
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from reports.errors import RunUnreadable
-from reports.reader import find_runs, read_run
 from reports.record.drills import Drilled, DrillOutcome
 from reports.record.run import Run
 from reports.record.words import Fault, Verdict
@@ -16,14 +13,6 @@ from validator.proof.drill.exercised import AnyPlanted, lacking
 from validator.proof.drill.planting import ACTED, PLANTED_IN
 
 Charges = Counter[tuple[str, str]]  # by cause and side
-
-
-def runs_below(folder: Path) -> list[Run]:
-    """Read the runs that one program left; none if it left none."""
-    try:
-        return [read_run(path) for path in find_runs(folder)]
-    except RunUnreadable:
-        return []
 
 
 def charges(runs: Iterable[Run]) -> Charges:

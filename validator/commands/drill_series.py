@@ -13,9 +13,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
+from reports.errors import RunUnreadable
+from reports.reader import find_runs, read_run
 from reports.record.run import Run
 from validator.proof.drill.exercised import AnyPlanted
-from validator.proof.drill.judged import runs_below
 from validator.proof.drill.planting import FAULT, OUT
 
 PRINTED = "printed.log"
@@ -105,6 +106,14 @@ class Series:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def runs_below(folder: Path) -> list[Run]:
+    """Read the runs that one program left; none if it left none."""
+    try:
+        return [read_run(path) for path in find_runs(folder)]
+    except RunUnreadable:
+        return []
 
 
 def slug(name: str) -> str:
