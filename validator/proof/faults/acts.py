@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shadow.entry import leaves
+from shadow.entries import leaves
 from validator.entries.digest import digest
 
 _count = 0

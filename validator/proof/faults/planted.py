@@ -18,6 +18,7 @@ from reports.record.words import Cause
 from shadow.interface import offered
 from shadow.manager import KVCacheManager
 from validator.proof.faults import keys, memory, values
+from validator.proof.faults.become import can_become
 from validator.proof.faults.wrapped import Make, answering, asking, clearing, entered, meddling, odd, raising, storing
 
 
@@ -33,6 +34,7 @@ class Planted:
         manager_only: Whether it needs a ``KVCacheManager``.
         declared: Whether it also changes what the cache declares, so that nobody can tell if both sides have it.
         shape: The shape of the cache that it breaks.
+        reaches_into: The class whose inside it breaks; None for one that any cache of its shape can have.
         needs: What a host has to do, or the fault can't show: names of ``validator.proof.drill.exercised``.
     """
 
@@ -43,14 +45,15 @@ class Planted:
     manager_only: bool = False
     declared: bool = False
     shape: str = "pools"
+    reaches_into: type | None = None
     needs: tuple[str, ...] = ()
 
     def fits(self, cache: Any) -> bool:
         """Tell whether it can be planted in a cache: all it reaches for has to be there."""
+        if self.reaches_into is not None and not isinstance(cache, self.reaches_into):
+            return False
         asks = getattr(self.make, "asks", ())
-        return all(offered(cache, name) is not None for name in asks) and (
-            not self.manager_only or isinstance(cache, KVCacheManager)
-        )
+        return all(offered(cache, name) is not None for name in asks) and (self.shape == "pools" or can_become(cache))
 
 
 def _planted(
@@ -62,7 +65,8 @@ def _planted(
     declared: bool = False,
     needs: tuple[str, ...] = (),
 ) -> Planted:
-    return Planted(name, family, make, causes, manager_only, declared, needs=needs)
+    into = KVCacheManager if manager_only else None
+    return Planted(name, family, make, causes, manager_only, declared, reaches_into=into, needs=needs)
 
 
 _presence = partial(_planted, "presence")
