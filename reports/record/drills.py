@@ -41,7 +41,7 @@ class Drilled:
         outcome: What came of it.
         wanted: Causes that fit.
         named: What was charged that is not charged without the fault, most frequent first.
-        operation: Ordinal of the operation that showed it first; None if none did.
+        operation: Ordinal of the operation that showed it first, -1 for an audit; None if none did.
         operations: Cache operations of its run.
         acts: How often the fault did something; None if the run does not say.
         why: Why it showed nothing, or empty.

@@ -26,7 +26,7 @@ from validator.gate.rules.identity import candidates
 from validator.gate.shipped import TRAININGS, find_file
 from validator.proof.drill.exercised import AnyPlanted, exercised, handful, lacking
 from validator.proof.drill.judged import charges, drilled
-from validator.proof.drill.planting import FAULT
+from validator.proof.drill.planting import FAULT, FITS
 from validator.proof.selftest import EVERYTHING
 
 UNFAULTED = "00-unfaulted"
@@ -176,16 +176,14 @@ def _drill(
 ) -> None:
     """Run the host with each fault, and keep what came of it as it comes."""
     done = exercised(before)
-    shapes = {str(line.get("shape")) for run in before for line in run.caches}
-    of_shape = [each for each in EVERYTHING if each.shape in shapes]
-    idle = [each for each in (named or of_shape) if lacking(each, done)]
-    chosen = named or ([e for e in of_shape if e not in idle] if arguments.all else list(handful(of_shape, done)))
+    fitting = {str(event.get("detail")) for run in before for event in run.events if event.get("event") == FITS}
+    possible = [each for each in EVERYTHING if each.name in fitting]
+    if not possible:
+        raise LockstepError(f"{before[0].path}: no planted fault fits its caches")
+    shows = [each for each in possible if not lacking(each, done)]
+    chosen = named or (shows if arguments.all else list(handful(shows, done)))
     if not named:
-        drill.faults += [_never(each, lacking(each, done)) for each in idle]
-    if not chosen:
-        raise LockstepError(
-            f"{before[0].path}: of its shapes of cache ({', '.join(sorted(shapes))}) no fault is planted"
-        )
+        drill.faults += [_never(each, lacking(each, done)) for each in possible if each not in shows]
     charged = charges(before)
     shown.begin(len(chosen), "")
     for each, folder, ended in series.all(chosen, arguments.jobs, lambda each: shown.started(each.name)):

@@ -66,14 +66,12 @@ def drilling(out: Console) -> Iterator[Progress]:
 
 def list_faults(planted: Sequence[AnyPlanted], out: Console) -> None:
     """Print every fault that can be planted, with what it is to be called and what a host has to do to show it."""
-    Page(out).table(
-        ["fault", "shape", "family", "cause", "shows where a host has"],
-        [
-            [e.name, e.shape, e.family, e.causes[0].value, ", ".join(e.needs).replace("_", " ") or "sets or lookups"]
-            for e in planted
-        ],
-        n_names=5,
-    )
+    page = Page(out)
+    for shape in dict.fromkeys(each.shape for each in planted):
+        page.heading(shape)
+        for each in (each for each in planted if each.shape == shape):
+            shows = f"; shows where a host has {', '.join(each.needs).replace('_', ' ')}" if each.needs else ""
+            out.print(page.text(f"  {each.name}: {each.causes[0].value}{shows}"), soft_wrap=True)
 
 
 def show_drill(drill: DrillRecord, verdict: Verdict, out: Console) -> None:
@@ -82,7 +80,9 @@ def show_drill(drill: DrillRecord, verdict: Verdict, out: Console) -> None:
     found, wrong = drill.of(DrillOutcome.FOUND), drill.of(*WRONG)
     page.flush_left(Text.assemble("drill ", (verdict.value, STYLES[verdict]), f": {_MEANING[verdict]}"))
     ran = [one for one in drill.faults if one.folder]
-    page.points([page.text(f"{len(found)} of {plural(len(ran), 'planted fault')} found")])
+    idle = [one for one in drill.of(DrillOutcome.NOT_EXERCISED) if one.folder]
+    unable = f", {len(idle)} could change nothing here" if idle else ""
+    page.points([page.text(f"{len(found)} of {plural(len(ran), 'planted fault')} found{unable}")])
     page.points(page.text(f"NOT FOUND as it should be: {one.name}; {_why(one)}", "bold red") for one in wrong)
     page.heading("Planted")
     page.table(
@@ -92,7 +92,7 @@ def show_drill(drill: DrillRecord, verdict: Verdict, out: Console) -> None:
                 one.name,
                 page.text(_word(one), _STYLE.get(one.outcome, "")),
                 "; ".join(one.named[:2]) or one.why or "-",
-                "-" if one.operation is None else f"{one.operation:,}",
+                "-" if one.operation is None else f"{one.operation:,}" if one.operation >= 0 else "an audit",
                 f"{one.operations:,}",
                 "?" if one.acts is None else f"{one.acts:,}",
             ]

@@ -84,7 +84,7 @@ def planted(run: Run) -> str:
     for _, about in by_rank(run):
         drill = about.get("drill")
         if drill is not None and drill != {"fault": ""}:  # what can't be read is no run without a fault
-            return str(drill.get("fault", drill) if isinstance(drill, Mapping) else drill)
+            return str(drill.get("fault") if isinstance(drill, Mapping) else drill) or "unnamed"
     return ""
 
 

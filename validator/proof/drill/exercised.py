@@ -58,10 +58,10 @@ def lacking(planted: AnyPlanted, done: frozenset[str]) -> str:
 
 
 def handful(planted: Sequence[AnyPlanted], done: frozenset[str]) -> Iterator[AnyPlanted]:
-    """Choose one fault of each kind that a host could show: of each family, one for everything it may need."""
-    seen = set()
+    """Choose of what a host could show: a fault of each family, and one for each thing that it does."""
+    seen: set[tuple[str, str]] = set()
     for each in planted:
-        kind = each.shape, each.family, each.needs
-        if kind not in seen and not lacking(each, done):
-            seen.add(kind)
+        kinds = {(each.shape, kind) for kind in (each.family, *each.needs)}
+        if not kinds <= seen and not lacking(each, done):
+            seen |= kinds
             yield each

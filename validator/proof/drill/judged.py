@@ -88,6 +88,6 @@ def drilled(
 def _acts(runs: Iterable[Run]) -> int | None:
     """Return how often the fault did something; None if a run does not say."""
     told = [[e for e in run.events if e.get("event") == ACTED] for run in runs]
-    if not all(told):
+    if not (told and all(told)):
         return None
     return sum(int(str(events[-1].get("detail"))) for events in told)

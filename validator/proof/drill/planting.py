@@ -22,7 +22,8 @@ from validator.proof.selftest import EVERYTHING
 logger = logging.getLogger(__name__)
 
 FAULT, OUT = "KV_LOCKSTEP_DRILL", "KV_LOCKSTEP_DRILL_OUT"
-PLANTED_IN, LEFT_ALONE, ACTED = "drill_planted", "drill_left_alone", "drill_acted"  # names of events
+# Names of events.
+FITS, PLANTED_IN, LEFT_ALONE, ACTED = "drill_fits", "drill_planted", "drill_left_alone", "drill_acted"
 
 
 class Drill(NamedTuple):
@@ -48,7 +49,7 @@ class Drill(NamedTuple):
         return config if self.fault is None else replace(config, selftest=False, record="off")
 
     def planted(self, candidate: Any, shape: str, tell: Callable[[str, str], None]) -> Any:
-        """Plant the fault in a candidate, or leave one alone that it does not fit.
+        """Plant the fault in a candidate, or leave one alone that it does not fit; without a fault, tell which do.
 
         Args:
             candidate: A cache that holds nothing yet.
@@ -59,6 +60,9 @@ class Drill(NamedTuple):
             The candidate with the fault.
         """
         if self.fault is None:
+            for each in EVERYTHING:
+                if each.shape == shape and each.fits(candidate):
+                    tell(FITS, each.name)
             return candidate
         kind = type(candidate).__qualname__
         if self.fault.shape != shape or not self.fault.fits(candidate):

@@ -210,11 +210,26 @@ def recency(inner: Any) -> Any:
     """Make a manager evict by recency although it declares FIFO."""
     for pool in [*inner.init_pools, inner.recur_pool]:
         pool.get = MethodType(_touching, pool)
-    return inner
+        pool._ages = {}
+    return _choosing(inner, _least_recent)
 
 
 def _touching(pool: Any, key: int) -> Any:
+    _aged(pool)
     if key in pool._key_to_index:
-        acted(key != next(reversed(pool._key_to_index)))
         pool._key_to_index.move_to_end(key)
     return type(pool).get(pool, key)
+
+
+def _least_recent(pool: Any) -> Any:
+    victim = next(iter(pool._key_to_index))
+    acted(victim != next(iter(_aged(pool))))
+    return victim
+
+
+def _aged(pool: Any) -> dict[int, None]:
+    """Keep the keys of a pool in the order in which they came, which being used does not change."""
+    live = pool._key_to_index
+    pool._ages = dict.fromkeys((*(key for key in pool._ages if key in live), *live))
+    ages: dict[int, None] = pool._ages
+    return ages
