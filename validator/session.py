@@ -73,9 +73,9 @@ class Lockstep(Unpicklable):
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
-        self._drill = asked()
-        if self._drill is not None:
-            out, self.config = self._drill.out or out, self._drill.config(self.config)
+        self.drill = asked()
+        if self.drill is not None:
+            out, self.config = self.drill.out or out, self.drill.config(self.config)
         self.rank, self.world_size = place()
         self.run_id = self.config.run_id or run_id()
         manifest = {
@@ -89,7 +89,7 @@ class Lockstep(Unpicklable):
             "validation": asdict(self.config),
             "selftest": quick_selftest().summary() if self.config.selftest else None,
             **(manifest_extra or {}),
-            **({} if self._drill is None else {"drill": {"fault": self._drill.name}}),
+            **({} if self.drill is None else {"drill": {"fault": self.drill.name}}),
         }
         writer = RunWriter.create(
             Path(out),
@@ -148,8 +148,8 @@ class Lockstep(Unpicklable):
         """
         with self._lock:
             shaped = find(control, shape)
-            if self._drill is not None:
-                candidate = self._drill.planted(candidate, shaped.name, self.event)
+            if self.drill is not None:
+                candidate = self.drill.planted(candidate, shaped.name, self.event)
             pairing = Pairing(name or "cache", control, candidate, primary, self.config, promises)
             pair = self._registry.register(pairing, shaped, copies)
             cache = shaped.door(pairing, pair, self.config.seed)
@@ -259,8 +259,8 @@ class Lockstep(Unpicklable):
             state, ended = by_error(cut)
             raise
         finally:
-            if self._drill is not None and self._drill.fault is not None:
-                self.event(ACTED, self._drill.acts())
+            if self.drill is not None and self.drill.fault is not None:
+                self.event(ACTED, self.drill.acts())
             self.recorder.close(self.run_id, state, ended)
             atexit.unregister(self._at_exit)
             _main_program.let_go()

@@ -88,7 +88,7 @@ def drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drilled:
     return run
 
 
-@guards("validator/session.py", "candidate = self._drill.planted(candidate, shaped.name, self.event)", "pass")
+@guards("validator/session.py", "candidate = self.drill.planted(candidate, shaped.name, self.event)", "pass")
 @guards("validator/proof/drill/judged.py", "if failed and not innocent and", "if failed and not innocent and not")
 @pytest.mark.parametrize("name", ["keys and values swapped", "the youngest is evicted", "a re-set is ignored"])
 def test_a_fault_that_the_host_shows_is_found(drill: Drilled, name: str) -> None:

@@ -135,16 +135,16 @@ PLANTED = (
         needs=("evictions", "hits"),
     ),
     _presence(
-        "hierarchical asks recur first",
-        asking("recur", "init"),
-        Cause.WRONG_POOL_ORDER,
-        needs=("lookups_of_both_pools",),
-    ),
-    _presence(
         "hierarchical never asks recur", asking("init"), Cause.WRONG_POOL_ORDER, needs=("lookups_of_both_pools",)
     ),
     _presence(
         "hierarchical never asks init", asking("recur"), Cause.WRONG_POOL_ORDER, needs=("lookups_of_both_pools",)
+    ),
+    _presence(
+        "hierarchical asks recur first",
+        asking("recur", "init"),
+        Cause.WRONG_POOL_ORDER,
+        needs=("lookups_of_both_pools",),
     ),
     _presence(
         "the recurrent clear does nothing",
