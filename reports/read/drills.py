@@ -8,6 +8,7 @@ from pathlib import Path
 from reports.disk.json_file import json_file
 from reports.disk.layout import described, encoded, write_atomically
 from reports.disk.seal import seal
+from reports.errors import RunDirectoryError
 from reports.read.consistency import schema_problems
 from reports.record.codec import from_json, to_json
 from reports.record.drills import DRILL_FILE, DRILL_KIND, Drilled, DrillRecord
@@ -19,11 +20,16 @@ def write_drill(drill: DrillRecord) -> None:
     """Write ``drill.json``.
 
     Raises:
-        OSError: If it can't be written.
+        RunDirectoryError: If it can't be written.
     """
     about = {"schema": SCHEMA, "kind": DRILL_KIND, **drill.manifest, "state": drill.state}
     faults = [to_json(one) for one in drill.faults]
-    write_atomically(drill.path / DRILL_FILE, seal(encoded(redacted(described({**about, "faults": faults})), indent=1)))
+    content = seal(encoded(redacted(described({**about, "faults": faults})), indent=1))
+    try:
+        write_atomically(drill.path / DRILL_FILE, content)
+    except OSError as problem:
+        text = f"{drill.path / DRILL_FILE}: {problem.strerror}; expected a directory that can be written"
+        raise RunDirectoryError(text) from problem
 
 
 def find_drills(folder: Path) -> list[Path]:

@@ -72,14 +72,16 @@ class Series:
                 env=environ,
                 start_new_session=True,  # so that what it starts is stopped with it
             )
-            while process.poll() is None:
-                late = self._timeout and time.monotonic() - began > self._timeout
-                if late or self._stopped.is_set():
-                    problem = f"stopped after {self._timeout:g} s" if late else "interrupted"
+            try:
+                while process.poll() is None and not (problem or self._stopped.is_set()):
+                    if self._timeout and time.monotonic() - began > self._timeout:
+                        problem = f"stopped after {self._timeout:g} s"
+                    time.sleep(_EVERY_S)
+            finally:
+                if process.poll() is None:  # also when this is interrupted itself
+                    problem = problem or "interrupted"
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-                    break
-                time.sleep(_EVERY_S)
         runs = runs_below(path / "runs")
         if not (problem or runs):
             problem = f"it left no run (exit code {process.returncode}): {last_words(path / PRINTED)}"

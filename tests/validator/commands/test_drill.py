@@ -158,3 +158,20 @@ def test_a_program_is_told_of_its_fault_and_stopped_when_it_takes_too_long(tmp_p
     ended = Series(command("60"), tmp_path, 0.5).one("values scaled", "02")
     assert ended.problem == "stopped after 0.5 s"
     assert time.monotonic() - began < 30
+
+
+@guards("validator/commands/drill_series.py", "self._stopped.set()", "pass")
+def test_an_interrupt_stops_what_is_running(tmp_path: Path) -> None:
+    series = Series(lambda path: (sys.executable, "-c", "import time; time.sleep(60)"), tmp_path, 0.0)
+    began = time.monotonic()
+
+    def interrupted(each: object) -> None:
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+
+    two = [each for each in EVERYTHING if each.name in ("values scaled", "layers reversed")]
+    started: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        for _ in series.all(two, 2, lambda each: interrupted(each) if started else started.append(each.name)):
+            pass
+    assert time.monotonic() - began < 30
