@@ -226,6 +226,7 @@ def _bench(commands: Commands) -> None:
     what = "measure the new store against the old one, and what validating adds"
     add = _command(commands, "bench", what, ["kv-lockstep bench --quick", "kv-lockstep bench --json bench.json"], codes)
     add("--quick", action="store_true", help="fewer rounds and a short training: about a minute")
+    add("--added", action="store_true", help="count calls and kernels added per operation, and nothing else")
     add("--json", metavar="FILE", help="also write everything measured")
     growth = "operations of the growth test (default: 10^7, minutes)"
     add("--growth", type=int, default=10_000_000, metavar="N", help=growth)
