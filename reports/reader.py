@@ -16,6 +16,7 @@ from reports.disk.json_file import is_inside, json_file
 from reports.disk.layout import EVIDENCE_DIR, LOST_FILE, RANK_FILE, RUN_FILE, SUMMARY_FILE, forked_file, rank_file
 from reports.disk.losses import noted, told
 from reports.errors import RunUnreadable
+from reports.read.campaign import is_campaign
 from reports.read.consistency import (
     absent_ranks,
     contradictions,
@@ -152,6 +153,8 @@ def unread_below(path: Path | str) -> list[str]:
     for child in (path / name for name in _names(path)):
         if child.is_symlink() and child.is_dir():
             said.append(f"{child} is a symbolic link, which is not followed")
+        elif is_campaign(child):
+            said.append(f"{child} is a campaign, whose runs were not read")
         elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
             said.append(f"{child} holds runs of its own, which were not read")
     return said

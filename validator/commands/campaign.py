@@ -1,0 +1,204 @@
+"""``kv-lockstep campaign``: run many jobs, here or on a cluster, and judge them as one."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from reports.content.text import line, plural
+from reports.disk.run_id import run_id
+from reports.errors import RunDirectoryError, RunUnreadable
+from reports.read.campaign import read_campaign, write_campaign
+from reports.record.campaign import Campaign, Job
+from validator.campaign.drive import Backend, drive, settle_what_was_left, signals_kept
+from validator.campaign.local import Local
+from validator.campaign.matrix import MOST_JOBS, Matrix, Plan, configurations, filled, jobs_of, parsed
+from validator.commands.arguments import installed_version, parser
+from validator.commands.campaign_shown import campaign_display
+from validator.commands.gate import read_waivers
+from validator.commands.gate_evidence import find_sources, read_sources
+from validator.commands.show import console, show_judgement
+from validator.errors import ConfigError
+from validator.gate.judgement import judge
+from validator.gate.policy import GatePolicy
+from validator.gate.shipped import find_file
+from validator.toml import read_toml
+
+
+def main(arguments: Namespace) -> int:
+    """Run a campaign, or what is missing of one, and judge it.
+
+    Args:
+        arguments: ``seeds, primary, policy, waivers, timeout, on, jobs, at, cpus, gpus, out, resume, only, yes, quiet,
+            job``; see ``arguments.py``.
+
+    Returns:
+        The verdict's exit code; with ``--only`` the job's own.
+
+    Raises:
+        ConfigError: If something that was asked for can't be; nothing was run then.
+    """
+    if arguments.only is not None and arguments.resume is None:
+        raise ConfigError("--only N is for one job of a campaign that is there: add --resume CAMPAIGN")
+    campaign = _resumed(arguments) if arguments.resume else _made(arguments)
+    out, err = console(), console(stderr=True)
+    if arguments.on == "print":
+        return _print(campaign, out)
+    todo = _todo(campaign, arguments)
+    if todo:
+        backend = _backend(arguments, campaign, len(todo))
+        if not arguments.quiet:
+            err.print(line(f"{campaign.path}: {plural(len(todo), 'job')}, {backend}", 4000), soft_wrap=True)
+        try:
+            with signals_kept(), campaign_display(err, campaign, arguments.quiet) as shown:
+                drive(campaign, todo, backend, shown)
+        except KeyboardInterrupt:
+            err.print(f"stopped; what is missing: kv-lockstep campaign --resume {campaign.path}", soft_wrap=True)
+        except OSError as problem:
+            raise RunDirectoryError(f"{campaign.path}: {problem}; what ran until then is kept") from problem
+    if arguments.only is not None:
+        last = [one for one in campaign.attempts if one.job == arguments.only][-1]
+        err.print(line(f"{campaign.jobs[last.job]} {last.fate.value} {last.reason}", 1000), soft_wrap=True)
+        return 5 if last.code is None or last.code < 0 else last.code
+    return fold(campaign, out)
+
+
+def fold(campaign: Campaign, out: Any) -> int:
+    """Judge what a campaign recorded, as ``kv-lockstep gate`` would, and say where everything is.
+
+    Returns:
+        The verdict's exit code.
+    """
+    policy, waivers = campaign.manifest.get("policy"), campaign.manifest.get("waivers")
+    gate = GatePolicy.load(find_file("gate", str(policy), "gate policy")) if policy else GatePolicy()
+    files = [find_file("waivers", str(name), "file of waivers") for name in waivers or ()]
+    evidence = read_sources(find_sources([campaign.path]), read_waivers(files))
+    judgement = judge(evidence, gate)
+    show_judgement(judgement, out)
+    out.print(line(f"campaign: {campaign.path}", 4000), soft_wrap=True)
+    return judgement.exit_code
+
+
+def plan_of(arguments: Namespace) -> Plan | None:
+    """Read what is asked for from a file or from the command line; None if neither says anything."""
+    words = [word for position, word in enumerate(arguments.job) if position or word != "--"]
+    if not words:
+        return None
+    flags: dict[str, Any] = {"policy": arguments.policy, "waivers": tuple(arguments.waivers)}
+    flags["timeout_s"] = arguments.timeout
+    if len(words) > 1 or not words[0].endswith(".toml"):
+        try:
+            return Plan((Matrix(tuple(words), arguments.seeds, arguments.primary),), **_given(flags))
+        except ValueError as problem:
+            raise ConfigError(f"campaign: {problem}") from None
+    if arguments.seeds or arguments.primary:
+        raise ConfigError(f"{words[0]} says which seeds and primaries; leave --seeds and --primary away")
+    from shadow.settings import SettingsError, from_mapping  # here because it imports torch
+
+    path = Path(words[0])
+    try:
+        return from_mapping(Plan, {**read_toml(path, "a campaign"), **_given(flags)}, str(path))
+    except SettingsError as problem:
+        raise ConfigError(str(problem)) from None
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value}
+
+
+def _made(arguments: Namespace) -> Campaign:
+    plan = plan_of(arguments)
+    if plan is None:
+        raise ConfigError("name a file, or a job after --: kv-lockstep campaign --seeds 1..4 -- train --config smoke")
+    jobs = _jobs(plan, arguments)
+    path = Path(arguments.out or "campaigns") / f"campaign-{run_id()}"
+    about = {
+        "campaign_id": path.name,
+        "created": time.time(),
+        "policy": plan.policy,
+        "waivers": list(plan.waivers),
+        "timeout_s": plan.timeout_s,
+        "versions": {"kv-lockstep": installed_version()},
+        "argv": sys.argv,
+        "cwd": str(Path.cwd()),
+    }
+    try:
+        path.mkdir(parents=True)
+        write_campaign(path, about, jobs)
+    except OSError as problem:
+        raise RunDirectoryError(f"{path}: can't be made ({problem.strerror}); choose another --out") from None
+    return read_campaign(path)
+
+
+def _jobs(plan: Plan, arguments: Namespace) -> list[Job]:
+    """Multiply out, and try out whatever could be wrong with a job before any runs."""
+    commands = parser()
+    jobs = jobs_of(plan, commands)
+    if len(jobs) > MOST_JOBS and not arguments.yes:
+        raise ConfigError(f"that makes {len(jobs):,} jobs, more than {MOST_JOBS:,}; add --yes if it is meant")
+    if plan.policy:
+        GatePolicy.load(find_file("gate", plan.policy, "gate policy"))
+    read_waivers([find_file("waivers", name, "file of waivers") for name in plan.waivers])
+    for job in configurations(jobs):
+        given = parsed(filled(job, "0000-1", "campaigns"), commands)
+        script = getattr(given, "script", None)
+        if isinstance(script, Path) and not script.is_file():
+            raise ConfigError(f"{script}: expected a Python script; paths are relative to {Path.cwd()}")
+        if given.command == "train":
+            from validator.commands.train_config import read_config  # here because it imports torch
+
+            read_config(given)
+    return jobs
+
+
+def _resumed(arguments: Namespace) -> Campaign:
+    campaign = read_campaign(arguments.resume)
+    if campaign.problems:
+        raise RunUnreadable(f"{campaign.path}: {campaign.problems[0]}; a damaged campaign can't be resumed")
+    plan = plan_of(arguments)
+    if plan is not None:
+        asked = _jobs(plan, arguments)
+        both = zip(asked, campaign.jobs, strict=False)
+        apart = next((f"{one} against {other}" for one, other in both if one != other), "")
+        if asked != campaign.jobs:
+            found = apart or f"{len(asked)} jobs against {len(campaign.jobs)}"
+            raise ConfigError(
+                f"{campaign.path} is of another matrix ({found}); leave the job away to resume it as it is"
+            )
+    elif arguments.seeds or arguments.primary or arguments.policy or arguments.waivers:
+        raise ConfigError("--resume takes seeds, primaries, policy and waivers from the campaign; leave them away")
+    return campaign
+
+
+def _todo(campaign: Campaign, arguments: Namespace) -> list[Job]:
+    """Say which jobs are to be run now."""
+    if arguments.only is None:
+        settle_what_was_left(campaign, arguments.yes)
+        return campaign.missing()
+    if not 0 <= arguments.only < len(campaign.jobs):
+        raise ConfigError(f"--only {arguments.only}: {campaign.path} has jobs 0 to {len(campaign.jobs) - 1}")
+    job = campaign.jobs[arguments.only]
+    settle_what_was_left(campaign, give_up=True, only=job)
+    return [job] if job in campaign.missing() else []
+
+
+def _backend(arguments: Namespace, campaign: Campaign, n_jobs: int) -> Backend:
+    timeout_s = arguments.timeout or campaign.manifest.get("timeout_s") or 0.0
+    if arguments.jobs < 0 or timeout_s < 0:
+        raise ConfigError(f"--jobs {arguments.jobs}, --timeout {timeout_s:g}: expected no negative number")
+    return Local(arguments.jobs or (1 if arguments.only is not None else 0), n_jobs, timeout_s)
+
+
+def _print(campaign: Campaign, out: Any) -> int:
+    path = shlex.quote(str(campaign.path.resolve()))
+    for job in campaign.missing():
+        out.print(f"kv-lockstep campaign --resume {path} --only {job.number}  # {job}", soft_wrap=True)
+    out.print(
+        f"kv-lockstep campaign --resume {path}  # when all have ended: the rest, if any, and the verdict",
+        soft_wrap=True,
+    )
+    return 0
