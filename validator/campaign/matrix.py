@@ -184,12 +184,11 @@ def _checked(matrix: Matrix, commands: argparse.ArgumentParser) -> set[str]:
         if asked and getattr(given, name, None) != known[kind].get_default(name):
             plural = "--seeds" if name == "seed" else "--primary"
             raise ConfigError(f"{text!r:.120}: leave --{name} away; the campaign's own {plural} says it for every job")
-        if asked and f"--{name}" not in options and not _reaches(name, matrix.job, given):
-            many = "seeds" if name == "seed" else "primaries"
-            hint = f" or read the variable {SEED_VARIABLE} in the script" if name == "seed" else ""
-            more = f"put {{{name}}} among its words, such as --set {name}={{{name}}},{hint}"
-            if name == "primary" or len(seeds_of(matrix.seeds)) > 1:
-                raise ConfigError(f"{text!r:.120}: {many} don't reach this job, so all would run alike; {more}")
+        several = asked and (name == "primary" or len(seeds_of(matrix.seeds)) > 1)
+        if several and f"--{name}" not in options and not _reaches(name, matrix.job, given):
+            reach = f"put {{{name}}} among its words, such as --set {name}={{{name}}}"
+            reach += f", or read the variable {SEED_VARIABLE} in the script" if name == "seed" else ", or name none"
+            raise ConfigError(f"{text!r:.120}: the {name} doesn't reach this job, so all would run alike; {reach}")
     if matrix.settings and "--set" not in options:
         raise ConfigError(f"{kind} has no --set, so the campaign's settings don't reach it; leave them away")
     return options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,13 +16,12 @@ from reports.record.campaign import LOG_FILE, Fate
 from reports.record.words import EXIT_CODE
 from validator.campaign.matrix import SEED_VARIABLE
 
+COMMAND = (sys.executable, "-m", "validator.campaign.one")
 LAST_WORDS = 300  # characters of what a failed job printed
 _GRACE_S = 10.0  # between asking a job to end and ending it
 _POLL_S = 0.02
 # What ends a process from outside: a person, a scheduler, the kernel when memory is short.
 _OF_THE_MACHINE = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM", "SIGPWR", "SIGXCPU")
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class End(NamedTuple):
@@ -64,13 +62,12 @@ class Child:
         self._timeout_s = timeout_s
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "validator.cli", *words],
+                [*COMMAND, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,  # a Ctrl-C is the campaign's to hear, not the job's
-                preexec_fn=_end_with_parent if _LIBC else None,
             )
 
     def poll(self) -> End | None:
@@ -137,9 +134,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel, between fork and exec, to tell this process when its parent dies."""
-    assert _LIBC is not None
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -6,19 +6,23 @@ import shlex
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from reports.content.text import line, plural
 from reports.disk.run_id import run_id
 from reports.errors import RunDirectoryError, RunUnreadable
 from reports.read.campaign import read_campaign, write_campaign
 from reports.record.campaign import Campaign, Job
+from reports.record.words import EXIT_CODE, Verdict
 from validator.campaign.drive import Backend, drive, settle_what_was_left, signals_kept
 from validator.campaign.local import Local
 from validator.campaign.matrix import MOST_JOBS, Matrix, Plan, configurations, filled, jobs_of, parsed
 from validator.commands.arguments import installed_version, parser
-from validator.commands.campaign_shown import campaign_display
+from validator.commands.campaign_shown import campaign_display, ended_line
 from validator.commands.gate import read_waivers
 from validator.commands.gate_evidence import find_sources, read_sources
 from validator.commands.show import console, show_judgement
@@ -44,30 +48,41 @@ def main(arguments: Namespace) -> int:
     """
     if arguments.only is not None and arguments.resume is None:
         raise ConfigError("--only N is for one job of a campaign that is there: add --resume CAMPAIGN")
-    campaign = _resumed(arguments) if arguments.resume else _made(arguments)
     out, err = console(), console(stderr=True)
+    if arguments.resume:
+        campaign = _resumed(arguments)
+        todo = _todo(campaign, arguments)
+        backend = _backend(arguments, campaign.manifest.get("timeout_s"), len(todo)) if todo else None
+    else:
+        plan = plan_of(arguments)
+        jobs = _jobs(plan, arguments)
+        backend = _backend(arguments, plan.timeout_s, len(jobs))  # what it refuses leaves no directory behind
+        campaign = _made(plan, jobs, Path(arguments.out or "campaigns"))
+        todo = campaign.jobs
     if arguments.on == "print":
         return _print(campaign, out)
-    todo = _todo(campaign, arguments)
-    if todo:
-        backend = _backend(arguments, campaign, len(todo))
-        if not arguments.quiet:
-            err.print(line(f"{campaign.path}: {plural(len(todo), 'job')}, {backend}", 4000), soft_wrap=True)
-        try:
-            with signals_kept(), campaign_display(err, campaign, arguments.quiet) as shown:
-                drive(campaign, todo, backend, shown)
-        except KeyboardInterrupt:
-            err.print(f"stopped; what is missing: kv-lockstep campaign --resume {campaign.path}", soft_wrap=True)
-        except OSError as problem:
-            raise RunDirectoryError(f"{campaign.path}: {problem}; what ran until then is kept") from problem
+    if backend is not None:
+        _drive(campaign, todo, backend, arguments.quiet, err)
     if arguments.only is not None:
         last = [one for one in campaign.attempts if one.job == arguments.only][-1]
-        err.print(line(f"{campaign.jobs[last.job]} {last.fate.value} {last.reason}", 1000), soft_wrap=True)
-        return 5 if last.code is None or last.code < 0 else last.code
+        err.print(ended_line(campaign.jobs[last.job], last), soft_wrap=True)
+        return EXIT_CODE[Verdict.INCONCLUSIVE] if last.code is None or last.code < 0 else last.code
     return fold(campaign, out)
 
 
-def fold(campaign: Campaign, out: Any) -> int:
+def _drive(campaign: Campaign, todo: Sequence[Job], backend: Backend, quiet: bool, err: Console) -> None:
+    if not quiet:
+        err.print(line(f"{campaign.path}: {plural(len(todo), 'job')}, {backend}", 4000), soft_wrap=True)
+    try:
+        with signals_kept(), campaign_display(err, campaign, quiet) as shown:
+            drive(campaign, todo, backend, shown)
+    except KeyboardInterrupt:
+        err.print(f"stopped; what is missing: kv-lockstep campaign --resume {campaign.path}", soft_wrap=True)
+    except OSError as problem:
+        raise RunDirectoryError(f"{campaign.path}: {problem}; what ran until then is kept") from problem
+
+
+def fold(campaign: Campaign, out: Console) -> int:
     """Judge what a campaign recorded, as ``kv-lockstep gate`` would, and say where everything is.
 
     Returns:
@@ -83,16 +98,20 @@ def fold(campaign: Campaign, out: Any) -> int:
     return judgement.exit_code
 
 
-def plan_of(arguments: Namespace) -> Plan | None:
-    """Read what is asked for from a file or from the command line; None if neither says anything."""
-    words = [word for position, word in enumerate(arguments.job) if position or word != "--"]
+def plan_of(arguments: Namespace) -> Plan:
+    """Read what is asked for from a file or from the command line.
+
+    Raises:
+        ConfigError: If neither says anything, or nothing that can be.
+    """
+    words = _words(arguments)
     if not words:
-        return None
+        raise ConfigError("name a file, or a job after --: kv-lockstep campaign --seeds 1..4 -- train --config smoke")
     flags: dict[str, Any] = {"policy": arguments.policy, "waivers": tuple(arguments.waivers)}
-    flags["timeout_s"] = arguments.timeout
+    flags = {name: value for name, value in {**flags, "timeout_s": arguments.timeout}.items() if value}
     if len(words) > 1 or not words[0].endswith(".toml"):
         try:
-            return Plan((Matrix(tuple(words), arguments.seeds, arguments.primary),), **_given(flags))
+            return Plan((Matrix(tuple(words), arguments.seeds, arguments.primary),), **flags)
         except ValueError as problem:
             raise ConfigError(f"campaign: {problem}") from None
     if arguments.seeds or arguments.primary:
@@ -101,21 +120,17 @@ def plan_of(arguments: Namespace) -> Plan | None:
 
     path = Path(words[0])
     try:
-        return from_mapping(Plan, {**read_toml(path, "a campaign"), **_given(flags)}, str(path))
+        return from_mapping(Plan, {**read_toml(path, "a campaign"), **flags}, str(path))
     except SettingsError as problem:
         raise ConfigError(str(problem)) from None
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value}
+def _words(arguments: Namespace) -> list[str]:
+    return [word for position, word in enumerate(arguments.job) if position or word != "--"]
 
 
-def _made(arguments: Namespace) -> Campaign:
-    plan = plan_of(arguments)
-    if plan is None:
-        raise ConfigError("name a file, or a job after --: kv-lockstep campaign --seeds 1..4 -- train --config smoke")
-    jobs = _jobs(plan, arguments)
-    path = Path(arguments.out or "campaigns") / f"campaign-{run_id()}"
+def _made(plan: Plan, jobs: Sequence[Job], out: Path) -> Campaign:
+    path = out / f"campaign-{run_id()}"
     about = {
         "campaign_id": path.name,
         "created": time.time(),
@@ -159,9 +174,8 @@ def _resumed(arguments: Namespace) -> Campaign:
     campaign = read_campaign(arguments.resume)
     if campaign.problems:
         raise RunUnreadable(f"{campaign.path}: {campaign.problems[0]}; a damaged campaign can't be resumed")
-    plan = plan_of(arguments)
-    if plan is not None:
-        asked = _jobs(plan, arguments)
+    if _words(arguments):
+        asked = _jobs(plan_of(arguments), arguments)
         both = zip(asked, campaign.jobs, strict=False)
         apart = next((f"{one} against {other}" for one, other in both if one != other), "")
         if asked != campaign.jobs:
@@ -186,14 +200,16 @@ def _todo(campaign: Campaign, arguments: Namespace) -> list[Job]:
     return [job] if job in campaign.missing() else []
 
 
-def _backend(arguments: Namespace, campaign: Campaign, n_jobs: int) -> Backend:
-    timeout_s = arguments.timeout or campaign.manifest.get("timeout_s") or 0.0
+def _backend(arguments: Namespace, said_s: Any, n_jobs: int) -> Backend | None:
+    timeout_s = float(arguments.timeout or said_s or 0.0)
     if arguments.jobs < 0 or timeout_s < 0:
         raise ConfigError(f"--jobs {arguments.jobs}, --timeout {timeout_s:g}: expected no negative number")
+    if arguments.on == "print":
+        return None
     return Local(arguments.jobs or (1 if arguments.only is not None else 0), n_jobs, timeout_s)
 
 
-def _print(campaign: Campaign, out: Any) -> int:
+def _print(campaign: Campaign, out: Console) -> int:
     path = shlex.quote(str(campaign.path.resolve()))
     for job in campaign.missing():
         out.print(f"kv-lockstep campaign --resume {path} --only {job.number}  # {job}", soft_wrap=True)
