@@ -26,6 +26,7 @@ from reports.read.consistency import (
     state_of,
     uncounted,
 )
+from reports.read.course import course
 from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
 from reports.record.inventory import at_odds
@@ -88,6 +89,7 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
             problems.append(f"{rank_file(lines.rank)}: no close, so rank {lines.rank} did not end in order")
 
     run = Run(path, state, manifest, summary, problems=problems)
+    run.course = course(path)
     run.lost = "; ".join(filter(None, lost))
     run.ended = "; ".join(filter(None, (_of_rank(lines.rank, lines.ended) for lines in ranks)))
     for lines in ranks:
