@@ -69,3 +69,6 @@ class Local:
         for child in self._children.values():
             child.stop()
         self._children.clear()
+
+    def close(self) -> None:
+        """Nothing is held."""

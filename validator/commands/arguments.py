@@ -159,9 +159,10 @@ def _report(commands: Commands) -> None:
 
 
 def _watch(commands: Commands) -> None:
-    what = "follow a run in progress: outcomes, hit rates, operations per second, the last divergence"
+    what = "follow a run in progress: outcomes, hit rates, operations per second, the last divergence; or a campaign"
     add = _command(commands, "watch", what, ["kv-lockstep watch runs"], _SHOWN)
-    _one_run(add, "run", "RUN")
+    followed = "run directory, a directory of runs for the latest one, or the directory of a campaign"
+    add("run", type=Path, metavar="RUN", help=followed)
     add("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     add("--once", action="store_true", help="look once")
 

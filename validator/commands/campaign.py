@@ -15,6 +15,7 @@ from rich.console import Console
 from reports.content.text import line, plural
 from reports.disk.run_id import run_id
 from reports.errors import RunDirectoryError, RunUnreadable
+from reports.formats.html.campaign import PAGE_FILE, render
 from reports.read.campaign import read_campaign, write_campaign
 from reports.record.campaign import Campaign, Job
 from reports.record.words import EXIT_CODE, Verdict
@@ -25,6 +26,7 @@ from validator.commands.arguments import installed_version, parser
 from validator.commands.campaign_shown import campaign_display, ended_line
 from validator.commands.gate import read_waivers
 from validator.commands.gate_evidence import find_sources, read_sources
+from validator.commands.report import write_output
 from validator.commands.show import console, show_judgement
 from validator.errors import ConfigError
 from validator.gate.judgement import judge
@@ -80,6 +82,8 @@ def _drive(campaign: Campaign, todo: Sequence[Job], backend: Backend, quiet: boo
         err.print(f"stopped; what is missing: kv-lockstep campaign --resume {campaign.path}", soft_wrap=True)
     except OSError as problem:
         raise RunDirectoryError(f"{campaign.path}: {problem}; what ran until then is kept") from problem
+    finally:
+        backend.close()
 
 
 def fold(campaign: Campaign, out: Console) -> int:
@@ -94,6 +98,9 @@ def fold(campaign: Campaign, out: Console) -> int:
     evidence = read_sources(find_sources([campaign.path]), read_waivers(files))
     judgement = judge(evidence, gate)
     show_judgement(judgement, out)
+    page = campaign.path / PAGE_FILE
+    write_output(page, render(evidence.campaigns[0], evidence.runs, judgement))
+    out.print(line(f"report: {page}", 4000), soft_wrap=True)
     out.print(line(f"campaign: {campaign.path}", 4000), soft_wrap=True)
     return judgement.exit_code
 
@@ -206,6 +213,10 @@ def _backend(arguments: Namespace, said_s: Any, n_jobs: int) -> Backend | None:
         raise ConfigError(f"--jobs {arguments.jobs}, --timeout {timeout_s:g}: expected no negative number")
     if arguments.on == "print":
         return None
+    if arguments.on == "ray":
+        from validator.campaign.onray import OnRay  # here because Ray is optional
+
+        return OnRay(arguments.at, arguments.cpus, arguments.gpus, timeout_s)
     return Local(arguments.jobs or (1 if arguments.only is not None else 0), n_jobs, timeout_s)
 
 

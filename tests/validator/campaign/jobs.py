@@ -56,6 +56,9 @@ class Backend:
     def stop(self) -> None:
         self.stopped = True
 
+    def close(self) -> None:
+        pass
+
 
 class Watcher:
     """Remembers what it was told."""
