@@ -68,10 +68,9 @@ def state(campaign: Campaign) -> str:
     fates = Counter(one.fate for one in campaign.counting().values())
     n_running = sum(one.fate is Fate.RUNNING for one in campaign.attempts)
     told = [(fates[Fate.JUDGED], "judged"), (fates[Fate.FAILED], "failed"), (n_running, "running")]
-    told += [
-        (len(campaign.missing()) - n_running, "missing"),
-        (len(list(campaign.superseded())), "repeated or given up"),
-    ]
+    n_superseded = len(list(campaign.superseded()))
+    told += [(len(campaign.missing()) - n_running, "missing")]
+    told += [(n_superseded, "attempt lost or stopped" if n_superseded == 1 else "attempts lost or stopped")]
     return f"{plural(len(campaign.jobs), 'job')}: " + ", ".join(f"{n:,} {what}" for n, what in told if n > 0)
 
 

@@ -103,7 +103,9 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
         yield f"{left:,} divergences in {lookups:,} lookups, which the policy allows"
     elif not diverged:
         # Rule of three: with no event in N independent trials, 3/N is the upper end of a 95 % interval for the rate.
-        yield f"0 divergences in {lookups:,} lookups: rate below 3/{lookups:,} = {3 / lookups:.1e} at 95 %"
+        apart = sum(run.totals.n_lookups for run in distinct(runs))
+        twice = f", {apart:,} of them of different courses" if apart < lookups else ""
+        yield f"0 divergences in {lookups:,} lookups{twice}: rate below 3/{apart:,} = {3 / apart:.1e} at 95 %"
     equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)
     close = sum(run.totals.coverage.get("equal only within tolerance", 0) for run in runs)
     bits = f"; {close:,} of these are equal within the tolerance only, not in their bits" if close else ""
