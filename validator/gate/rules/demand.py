@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reports.record.campaign import Campaign
 from reports.record.drills import DrillRecord
 from reports.record.run import ConformanceResult, Run
 from reports.record.trainings import Trainings
@@ -50,6 +51,8 @@ class Evidence:
         conformance: Results of adversarial streams found beside the runs.
         unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
+        campaigns: Campaigns of which these are the runs.
+        superseded: Runs of attempts that were lost or stopped, and repeated or not.
         drills: What drills of a host showed.
         now: The moment of judging, seconds since 1970.
     """
@@ -59,6 +62,8 @@ class Evidence:
     conformance: Sequence[ConformanceResult] = ()
     unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
+    campaigns: Sequence[Campaign] = ()
+    superseded: Sequence[Run] = ()
     drills: Sequence[DrillRecord] = ()
     now: float = field(default_factory=time.time)
 
