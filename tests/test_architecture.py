@@ -46,6 +46,7 @@ FLOORS = {
         ),
         *(
             "validator.gate.rules",
+            "validator.gate.spread",
             "validator.gate.judgement",
             "validator.proof",
             "validator.bench",
