@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from reports.disk.run_id import place, run_id
 from reports.errors import RunUnreadable
 from reports.reader import read_run
 from reports.record.run import Run
@@ -34,6 +33,7 @@ from validator.judge.case import Pairing
 from validator.observe.pair import Pair
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance
+from validator.ranks import in_group, join, place
 from validator.recorder import Recorder
 from validator.registry import Registry
 from validator.shapes import find
@@ -73,13 +73,15 @@ class Lockstep(Unpicklable):
     ) -> None:
         self.config = config or ValidationConfig()
         self.rank, self.world_size = place()
-        self.run_id = self.config.run_id or run_id()
+        joined = join(Path(out), self.config.run_id, self.rank, self.world_size)
+        self.run_id = joined.run_id
         manifest = {
             "schema": SCHEMA,
             "run_id": self.run_id,
             "created": time.time(),
             "rank": self.rank,
             "world_size": self.world_size,
+            **joined.about,
             **provenance(),
             "host": "own",  # unless it says which; remedies are for what was watched
             "validation": asdict(self.config),
@@ -87,7 +89,7 @@ class Lockstep(Unpicklable):
             **(manifest_extra or {}),
         }
         writer = RunWriter.create(
-            Path(out),
+            joined.out,
             self.run_id,
             manifest,
             rank=self.rank,
@@ -252,6 +254,8 @@ class Lockstep(Unpicklable):
             state, ended = by_error(cut)
             raise
         finally:
+            if group := in_group(self.rank, self.world_size):
+                self.recorder.event(group, f"opened as rank {self.rank} of {self.world_size}")
             self.recorder.close(self.run_id, state, ended)
             atexit.unregister(self._at_exit)
             _main_program.let_go()

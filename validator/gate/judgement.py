@@ -7,7 +7,7 @@ to, INCONCLUSIVE if the evidence is missing. The judgement is the worst of them:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.record.run import Run
 from reports.record.words import EXIT_CODE, Outcome, Verdict
@@ -16,6 +16,7 @@ from validator.gate.rates import Rate, rates
 from validator.gate.rules import RULES
 from validator.gate.rules.demand import Demand, Evidence
 from validator.gate.rules.divergence import n_divergences, n_left
+from validator.gate.rules.ranks import standing
 
 __all__ = ["Demand", "Evidence", "Judgement", "judge"]
 
@@ -59,6 +60,8 @@ def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) 
     """
     policy = policy or GatePolicy()
     evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
+    runs, superseded = standing(evidence.runs)
+    evidence = replace(evidence, runs=runs, superseded=superseded)
     bounds = tuple(rates(evidence.runs, n_left(evidence)))
     demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
     return decide(demands, policy.name, lambda: _evidence(evidence), bounds)
@@ -97,6 +100,8 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
     elif not diverged:
         # Rule of three: with no event in N independent trials, 3/N is the upper end of a 95 % interval for the rate.
         yield f"0 divergences in {lookups:,} lookups: rate below 3/{lookups:,} = {3 / lookups:.1e} at 95 %"
+    for run, by in evidence.superseded:
+        yield f"{run.path} is not counted: {by.path} is the next attempt of the same launch"
     equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)
     close = sum(run.totals.coverage.get("equal only within tolerance", 0) for run in runs)
     bits = f"; {close:,} of these are equal within the tolerance only, not in their bits" if close else ""

@@ -6,7 +6,7 @@ busy run never covers for one that saw nothing; only divergences, and what is es
 
 from __future__ import annotations
 
-from validator.gate.rules import campaign, coverage, divergence, soundness, statistics, streams, training, waived
+from validator.gate.rules import campaign, coverage, divergence, ranks, soundness, statistics, streams, training, waived
 from validator.gate.rules.demand import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -15,8 +15,11 @@ RULES: tuple[Rule, ...] = (
     divergence.no_divergence,
     waived.waivers_hold,
     campaign.of_one_mind,
+    ranks.attempts_not_counted,
     soundness.complete,
     soundness.readable,
+    ranks.alike,
+    ranks.in_step,
     soundness.nothing_dropped,
     soundness.self_tested,
     soundness.errors_explained,

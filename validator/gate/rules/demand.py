@@ -50,6 +50,7 @@ class Evidence:
         unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
         now: The moment of judging, seconds since 1970.
+        superseded: Runs that are not counted, each with the one that took its place; ``judge`` finds them.
     """
 
     runs: Sequence[Run] = ()
@@ -58,6 +59,7 @@ class Evidence:
     unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
     now: float = field(default_factory=time.time)
+    superseded: Sequence[tuple[Run, Run]] = ()
 
 
 Rule = Callable[[Evidence, GatePolicy], Iterator[Demand]]
