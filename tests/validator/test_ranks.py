@@ -19,6 +19,7 @@ from rich.console import Console
 
 from reports.disk.run_id import run_id
 from reports.errors import RunDirectoryError
+from reports.read.follow import Follower
 from reports.reader import find_runs, read_run
 from reports.record.words import Verdict
 from reports.writer import RunWriter
@@ -353,6 +354,10 @@ def test_a_rank_0_that_never_came_and_ranks_that_died_are_named(opened: Open, tm
     assert run.state == "crashed"
     assert "2 of 4 ranks left no file that can be read: rank 0, 3" in run.problems
     assert run.fates == {0: "missing", 1: "not closed yet", 2: "no close, process gone", 3: "missing"}
+    follower = Follower(out / "x")
+    follower.look()
+    follower.close()
+    assert follower.gone == [2]
 
 
 def name(**environment: str) -> str:

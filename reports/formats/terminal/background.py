@@ -65,7 +65,7 @@ def show_provenance(page: Page, run: Run) -> None:
     """Print what ran, on which ranks, and where its record lies."""
     if rows := of_ranks(run):
         page.heading("Ranks", f"{len(run.ranks)} of {len(run.fates)} left a file")
-        page.table([name.replace(" ", "\n") for name in HEAD], rows, n_names=N_NAMES)
+        page.table([*HEAD[:N_NAMES], *(name.replace(" ", "\n") for name in HEAD[N_NAMES:])], rows, n_names=N_NAMES)
     page.heading("Provenance")
     page.facts(facts.provenance(run))
 

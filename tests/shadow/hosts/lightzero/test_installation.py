@@ -17,7 +17,7 @@ from tests.guards import guards
 def test_ranks_write_beside_the_experiment_as_it_was_named(
     size: str, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DI-engine puts the time behind a name that exists, on some ranks only; what a rank made in there would make it."""
+    """DI-engine puts the time behind a name that exists, on some ranks only; a directory in there would be reason."""
     monkeypatch.setenv("WORLD_SIZE", size)
     told: list[Any] = []
     installation = Installation(lambda settings, about: told.append(settings), force=True)
