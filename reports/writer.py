@@ -108,8 +108,8 @@ class RunWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         fd = -1
         filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
-        filled = redacted(described({"schema": SCHEMA, "run_id": run_id, **filled, "rank": rank}))
         try:
+            filled = redacted(described({"schema": SCHEMA, "run_id": run_id, **filled, "rank": rank}))
             path.mkdir(parents=True, exist_ok=True)
             if path.is_symlink():
                 raise RunDirectoryError(f"{path}: is a symbolic link, which is not followed; {advice}")
@@ -145,7 +145,7 @@ class RunWriter:
         writer = cls(path, fd, rank, evidence_limit_bytes)
         writer._inventory.ran = filled
         if rank:
-            writer._line("rank", lambda: filled)
+            writer._line("rank", lambda: {**filled, "type": "rank", "t_s": None})
         return writer
 
     def elapsed_s(self) -> float:

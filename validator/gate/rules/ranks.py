@@ -56,7 +56,7 @@ def _attempt(run: Run) -> tuple[str, list[int]] | None:
 def attempts_not_counted(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Attempts that a restart by the launcher replaced are named, and not counted."""
     for run, by in evidence.superseded:
-        yield demand("a restarted job counted once", f"its first attempt left out, for {by.path}", True, str(run.path))
+        yield demand("a restarted job counted once", f"an earlier attempt left out, for {by.path}", True, str(run.path))
 
 
 def alike(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
