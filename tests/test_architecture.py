@@ -56,6 +56,7 @@ FLOORS = {
         ),
         *(
             "validator.registry",
+            "validator.ranks",
             "validator.session",
             "validator.replay",
             "validator.script",
@@ -67,9 +68,11 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root, the commands and the plugin: where the validator knows how a report looks.
+# The recorder, the composition root and where it writes, the commands and the plugin: where the validator knows how a
+# report looks.
 COMPOSITION_ROOTS = (
     "validator.recorder",
+    "validator.ranks",
     "validator.session",
     "validator.cli",
     "validator.commands",

@@ -182,7 +182,10 @@ def test_rank_0_judges_once_the_others_have_closed(tmp_path: Path, monkeypatch: 
     assert run is not None
     assert run.state == "complete"
     assert closed_run(second, Console(file=said, width=200)) is None
-    assert said.getvalue() == f"rank 1 of 2 closed; rank 0 judges: {tmp_path / 'shared'}\n"
+    assert said.getvalue().splitlines() == [
+        "waits up to 60 s for rank 1 to close",
+        f"rank 1 of 2 closed; rank 0 judges: {tmp_path / 'shared'}",
+    ]
 
 
 @guards("validator/ranks.py", "if size > 1 and (store := _store()) is not None:", "if False:")

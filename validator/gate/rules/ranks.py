@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reports.read.consistency import parted
+from reports.record.parted import parted
 from reports.record.run import Run
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, demand, each
