@@ -239,7 +239,7 @@ def test_what_ranks_of_an_earlier_launch_left_is_joined_by_none_of_a_later_one(
         opened({"RANK": "1", "WORLD_SIZE": "2", "run_id": "night"})
 
 
-@guards("validator/gate/rules/ranks.py", "superseded.append((run, by))", "kept.append(run)")
+@guards("validator/gate/rules/ranks.py", "restarted.append((run, by))", "kept.append(run)")
 @guards("validator/gate/rules/ranks.py", "if by is run or n_divergences(run) or", "if by is run or")
 def test_an_attempt_that_a_restart_replaced_is_named_and_not_counted(opened: Open, tmp_path: Path) -> None:
     launcher = Launcher()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reports.record.campaign import Campaign
 from reports.record.run import ConformanceResult, Run
 from reports.record.trainings import Trainings
 from reports.record.words import Verdict
@@ -49,8 +50,10 @@ class Evidence:
         conformance: Results of adversarial streams found beside the runs.
         unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
+        campaigns: Campaigns of which these are the runs.
+        superseded: Runs of attempts that were lost or stopped, and repeated or not.
         now: The moment of judging, seconds since 1970.
-        superseded: Runs that are not counted, each with the one that took its place; ``judge`` finds them.
+        restarted: Attempts of a launch that are not counted, each with the one after it; ``judge`` finds them.
     """
 
     runs: Sequence[Run] = ()
@@ -58,8 +61,10 @@ class Evidence:
     conformance: Sequence[ConformanceResult] = ()
     unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
+    campaigns: Sequence[Campaign] = ()
+    superseded: Sequence[Run] = ()
     now: float = field(default_factory=time.time)
-    superseded: Sequence[tuple[Run, Run]] = ()
+    restarted: Sequence[tuple[Run, Run]] = ()
 
 
 Rule = Callable[[Evidence, GatePolicy], Iterator[Demand]]

@@ -33,14 +33,14 @@ def standing(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
     for run in runs:
         if (told := _attempt(run)) and told[1] > last.get(told[0], ([], run))[0]:
             last[told[0]] = told[1], run
-    kept, superseded = [], []
+    kept, restarted = [], []
     for run in runs:
         by = last[told[0]][1] if (told := _attempt(run)) else run
         if by is run or n_divergences(run) or run.lost or _attempt(by) == told:
             kept.append(run)
         else:
-            superseded.append((run, by))
-    return kept, superseded
+            restarted.append((run, by))
+    return kept, restarted
 
 
 def _attempt(run: Run) -> tuple[str, list[int]] | None:
@@ -55,7 +55,7 @@ def _attempt(run: Run) -> tuple[str, list[int]] | None:
 
 def attempts_not_counted(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """Attempts that a restart by the launcher replaced are named, and not counted."""
-    for run, by in evidence.superseded:
+    for run, by in evidence.restarted:
         yield demand("a restarted job counted once", f"an earlier attempt left out, for {by.path}", True, str(run.path))
 
 
