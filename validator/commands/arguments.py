@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         _ab,
         _replay,
         _shrink,
+        _drill,
         _report,
         _watch,
         _compare,
@@ -143,6 +144,37 @@ def _shrink(commands: Commands) -> None:
     again = "legacy, new or module:Class (default: what was recorded)"
     add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
     add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
+
+
+def _drill(commands: Commands) -> None:
+    examples = [
+        "kv-lockstep drill --config small_pools",
+        "kv-lockstep drill --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        "kv-lockstep drill --fault 'a re-set is ignored' -- my_training.py --steps 1000",
+        "kv-lockstep drill -- -m pytest tests/test_my_cache.py",
+        "kv-lockstep drill --list",
+    ]
+    codes = (
+        "exit codes: 0 every fault that could show was found and named, 1 one was not, 2 usage, or a program\n"
+        "that can't be drilled, 3 fault of kv-lockstep itself, 5 nothing was shown"
+    )
+    what = "run your own program with faults planted in the candidate: would it show them?"
+    add = _command(commands, "drill", what, examples, codes)
+    add("--config", metavar="CONFIG", help="the embedded agent: a TOML file, or a name as in train")
+    _settings(add, "change one setting, as in train (with --config) or run (a LightZero script)")
+    one = "plant this one, by its name or a part of it; repeatable"
+    add("--fault", action="append", default=[], metavar="NAME", help=one)
+    each = "plant these (default: one of each kind that the program could show)"
+    add("--faults", default="", metavar="A,B", help=each)
+    add("--all", action="store_true", help="plant every one that the program could show")
+    add("--list", action="store_true", help="list the planted faults, and run nothing")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    longest = "stop a run after so long; 0 for never (default: 3600)"
+    add("--timeout", type=float, default=3600.0, metavar="S", help=longest)
+    add("--out", metavar="DIR", help="directory under which the drill directory is made (default: runs)")
+    add("--json", action="store_true", help="print everything as JSON instead of the table")
+    program = "your program after --, as after 'python': SCRIPT.py ARGS, or -m MODULE ARGS"
+    add("program", nargs=argparse.REMAINDER, metavar="PROGRAM", help=program)
 
 
 def _report(commands: Commands) -> None:
