@@ -57,6 +57,7 @@ FLOORS = {
         ),
         *(
             "validator.registry",
+            "validator.ranks",
             "validator.session",
             "validator.replay",
             "validator.script",
@@ -69,10 +70,11 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root, who drives a campaign, the commands and the plugin: where the validator knows how
-# a report looks, and lies.
+# The recorder, the composition root, who says where it writes or drives a campaign, the commands and the plugin: where
+# the validator knows how a report looks, and lies.
 COMPOSITION_ROOTS = (
     "validator.recorder",
+    "validator.ranks",
     "validator.session",
     "validator.campaign.drive",
     "validator.cli",
