@@ -24,7 +24,7 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli", "transform
 FLOORS = {
     "shadow": (
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
-        *("shadow.entries", "shadow.outside"),
+        *("shadow.entries", "shadow.outside", "shadow.named"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
         *("shadow.switch", "shadow", "shadow.hosts"),
     ),
@@ -46,6 +46,7 @@ FLOORS = {
         ),
         *(
             "validator.gate.rules",
+            "validator.gate.spread",
             "validator.gate.judgement",
             "validator.proof",
             "validator.bench",

@@ -175,6 +175,17 @@ class ConformancePolicy(_NothingNegative):
 
 
 @dataclass(frozen=True, slots=True)
+class DrillPolicy(_NothingNegative):
+    """What ``kv-lockstep drill`` must have shown of the same host, candidate and commit.
+
+    Attributes:
+        faults: Different planted faults that such drills found and named, with none missed; 0 demands none.
+    """
+
+    faults: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PerformancePolicy(_NothingNegative):
     """How the candidate must fare against the control in the same runs; margins are shares of the control's figure.
 
@@ -245,6 +256,7 @@ class GatePolicy(_NothingNegative):
         runs: Which runs there must be, and of what.
         rate: How often the candidate may diverge at most.
         conformance: What adversarial streams must have shown.
+        drill: Which planted faults the host must have shown.
         performance: How the candidate must fare against the control.
         training: What trainings with one cache alone must have shown; None demands none.
     """
@@ -256,6 +268,7 @@ class GatePolicy(_NothingNegative):
     runs: RunsPolicy = field(default_factory=RunsPolicy)
     rate: RatePolicy = field(default_factory=RatePolicy)
     conformance: ConformancePolicy = field(default_factory=ConformancePolicy)
+    drill: DrillPolicy = field(default_factory=DrillPolicy)
     performance: PerformancePolicy = field(default_factory=PerformancePolicy)
     training: TrainingPolicy | None = None
 

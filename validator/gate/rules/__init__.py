@@ -10,6 +10,7 @@ from validator.gate.rules import (
     campaign,
     coverage,
     divergence,
+    drills,
     jobs,
     ranks,
     soundness,
@@ -22,6 +23,7 @@ from validator.gate.rules.demand import Rule
 
 RULES: tuple[Rule, ...] = (
     soundness.some_runs,
+    soundness.nothing_planted,
     campaign.nothing_unread,
     jobs.readable,
     jobs.every_job,
@@ -51,6 +53,7 @@ RULES: tuple[Rule, ...] = (
     coverage.every_rank,
     statistics.rate_bounds,
     streams.conforms,
+    drills.drilled,
     statistics.latency,
     statistics.hit_rate,
     statistics.memory,
