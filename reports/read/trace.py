@@ -15,7 +15,7 @@ from reports.disk.json_file import is_inside
 from reports.disk.seal import is_sealed, new_digest
 from reports.disk.trace import TRACE_DIR, segment_file
 from reports.errors import RunUnreadable
-from reports.record.trace import FORMAT, RECORD, Layout, Trace, Verb
+from reports.record.trace import FORMAT, RECORD, Form, Layout, Trace, Verb
 
 _INDEX = re.compile(r"rank-(\d{4,9})-(\d{2,9})\.jsonl")
 _LINE_MOST = 1 << 20
@@ -99,10 +99,11 @@ def _take(trace: Trace, segments: dict[int, dict[str, Any]], data: bytes, line: 
         _at(trace.verbs, line["verb"], Verb(*(str(line[name]) for name in ("method", "kind", "pool", "name"))))
     elif "layout" in line:
         _at(trace.layouts, line["layout"], _layout(line["leaves"]))
+        trace.forms.append(_form(line.get("form")))
     elif "key" in line:
         value = line.get("value", f"{line.get('repr', 'key')}-{line['key']}")
         trace.stand_ins += "repr" in line
-        _at(trace.keys, line["key"], tuple(value) if line.get("tuple") else value)
+        _at(trace.keys, line["key"], _tupled(value))
     elif "segment" in line:
         segments[int(line["segment"])] = line
     elif "dropped" in line:
@@ -132,6 +133,15 @@ def _layout(runs: Any) -> Layout:
             raise ValueError("too many leaves")
         leaves += [(tuple(int(n) for n in shape), str(dtype), str(device), int(size))] * count
     return tuple(leaves)
+
+
+def _form(found: Any) -> Form | None:
+    return None if found is None else tuple((str(path), str(what)) for path, what in found)
+
+
+def _tupled(value: Any) -> Any:
+    """Return a key as it was: JSON has no tuples, and no list is a key."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def _read_segments(path: Path, trace: Trace, segments: dict[int, dict[str, Any]]) -> None:

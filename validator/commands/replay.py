@@ -47,7 +47,7 @@ def main(arguments: Namespace) -> int:
     primary = _PRIMARY[arguments.primary]
     sides = [Sides(one.about, arguments.control, arguments.candidate, primary) for one in programs]
     for each in sides:
-        each.build()  # before there is a run directory
+        each.trial(each.setting, ValidationConfig())  # before there is a run directory
     config = ValidationConfig.from_mapping(settings_of(recorded.manifest), "the settings of the recorded run")
     more: dict[str, Any] = {"run_id": recorded.manifest.get("run_id", ""), "bodies": "made of digests"}
     about = about_replay(recorded.manifest, **more, operations=sum(one.n_operations for one in programs))

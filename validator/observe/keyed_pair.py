@@ -212,6 +212,7 @@ class KeyedPair(Pair):
     def take_over(self) -> None:
         """Read in what both held."""
         if self._held is not None:
+            self.lived("held_before")
             read_in(self.case, self._held)
 
     @property

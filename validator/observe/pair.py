@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from reports.record import histogram
 from reports.record.records import Window
@@ -54,7 +54,6 @@ class Pair(ABC):
 
     case: Case[Any]
     note: Callable[[Row], None] | None = None
-    recorded: ClassVar[bool] = True  # whether a pair of this shape notes its operations
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name
@@ -123,6 +122,10 @@ class Pair(ABC):
     @abstractmethod
     def about(self) -> dict[str, Any]:
         """Return what the record of this pair says of what both sides declare, and what had to be assumed."""
+
+    def built_of(self) -> dict[str, Any]:
+        """Return what is known of how its caches are built, for who builds them again."""
+        return {}
 
     def watches(self, cache: Any) -> bool:
         """Tell whether this is the observer of what a host holds."""

@@ -17,6 +17,7 @@ from reports.record.words import Cause, Fault
 from tests.guards import guards
 from tests.validator.sessions import open_session
 from validator.config import ValidationConfig
+from validator.judge.counters import ERROR
 from validator.proof.appends.caches import FixedCache, GrowingCache, GrowingLayer
 from validator.proof.appends.faults import PLANTED_APPENDS, WHOLE
 from validator.proof.appends.proof import AppendTrial, planted_trial
@@ -73,11 +74,11 @@ def test_both_sides_wrong_together_are_seen() -> None:
 @pytest.mark.parametrize("primary", ["control", "candidate"])
 def test_a_cache_of_fixed_room_and_one_that_grows_agree(primary: str) -> None:
     trial = AppendTrial(GrowingCache(WHOLE), FixedCache(2, 64), primary)
-    trial.play_calls(islice(calls(WHOLE, 3, 64), 400))
+    trial.play(islice(calls(WHOLE, 3, 64), 400))
     trial.finish()
 
     assert charges(trial) == set()
-    assert trial.raised == 0
+    assert not trial.pair.counters.lookups["layers"][ERROR]
     assert dict(trial.pair.counters.dropped) == {}
 
 
@@ -189,7 +190,7 @@ def test_a_store_that_rounds_passes_within_a_tolerance_that_is_counted() -> None
     rounding = planted("rounded to bfloat16")
     config = ValidationConfig(overhead_budget=0.0, rtol=0.01, atol=0.01)
     trial = AppendTrial(GrowingCache(WHOLE), rounding.make(WHOLE), "control", WHOLE, config)
-    trial.play_calls(islice(calls(WHOLE), 40))
+    trial.play(islice(calls(WHOLE), 40))
 
     assert charges(trial) == set()
     assert trial.pair.counters.coverage["equal only within tolerance"] > 0
