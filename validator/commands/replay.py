@@ -49,7 +49,8 @@ def main(arguments: Namespace) -> int:
     for each in sides:
         each.trial(each.setting, ValidationConfig())  # before there is a run directory
     config = ValidationConfig.from_mapping(settings_of(recorded.manifest), "the settings of the recorded run")
-    more: dict[str, Any] = {"run_id": recorded.manifest.get("run_id", ""), "bodies": "made of digests"}
+    run_id = recorded.manifest.get("run_id") or programs[0].about.get("run_id", "")
+    more: dict[str, Any] = {"run_id": str(run_id), "bodies": "made of digests"}
     about = about_replay(recorded.manifest, **more, operations=sum(one.n_operations for one in programs))
     total = sum(map(len, programs))
     with Lockstep(arguments.out or "runs", config, manifest_extra=about) as lockstep:

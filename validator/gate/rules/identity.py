@@ -85,6 +85,12 @@ def is_sound(run: Run) -> bool:
     return whole and not (run.lost or run.problems or dropped(run) or sampled(run))
 
 
+def replayed(run: Run) -> str | None:
+    """Return the id of the run that this one is a replay of, empty if it does not say; None if it is none."""
+    said = run.manifest.get("replayed")
+    return None if said is None else str(said.get("run_id", "") if isinstance(said, Mapping) else "")
+
+
 def setting(run: Run) -> str:
     """Return what decides a run's course, as text to compare: candidate, stage, seed and configuration."""
     config = json.dumps(_without_paths(run.manifest.get("config")), sort_keys=True, default=str)
