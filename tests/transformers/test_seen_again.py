@@ -45,9 +45,11 @@ def test_a_generation_is_played_again_and_shrunk(
     faulty: type, kind: str, beams: int, cause: Cause, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tiny(kind)
-    with open_session(tmp_path / "runs", selftest=False, overhead_budget=0.0) as lockstep:
-        with lockstep.shadow_generate(candidate=lambda asked: faulty(config=asked.config)):
-            generated(model, *prompts(), num_beams=beams)
+    with (
+        open_session(tmp_path / "runs", selftest=False, overhead_budget=0.0) as lockstep,
+        lockstep.shadow_generate(candidate=lambda asked: faulty(config=asked.config)),
+    ):
+        generated(model, *prompts(), num_beams=beams)
     found = read_run(lockstep.run_dir).divergences
     assert cause in {one.cause for one in found}
     assert main(["replay", str(lockstep.run_dir), "--out", str(tmp_path / "again")]) == 1

@@ -23,7 +23,7 @@ from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
 from validator.observe.standing import Standing
-from validator.replay.appending import appended, plain
+from validator.replay.appending import WITH_MORE, appended, plain
 
 PLACES = Places(single=("layers",))
 _SPARED = ("overwrites", "evictions", "clears", "weight_updates", "every_env")  # what no append cache has
@@ -70,6 +70,7 @@ class AppendPair(Pair):
         self._incomparable: set[str] = set()
         self._ended = False
         self._strict = strict
+        self._more = False
         self._before: list[int] = []  # tokens that each layer of the primary had seen when it was met
 
     # -- the observer's side ------------------------------------------------------------------------------------------
@@ -80,8 +81,7 @@ class AppendPair(Pair):
         """Digest what is about to be appended; keep what a rearrangement is told."""
         if self.case.now == 0:
             self.case.charge_early()
-        if self.note is not None and operation.kind == "append" and len(entry) + len(getattr(entry, "named", ())) > 3:
-            self.lived("advised")
+        self._more = len(entry) + len(getattr(entry, "named", ())) > 3  # arguments than an update needs
         if operation.kind == "append" and operation.method == "update":
             states, own = _states(entry), _states(staged)
             if states is None or own is None or type(key) is not int:
@@ -96,7 +96,7 @@ class AppendPair(Pair):
         if self.note is not None:
             stored = appended(token) if operation.kind == "append" else None
             given = key if operation.kind == "append" else plain(token, getattr(self.held.own, operation.method))
-            self.note((op_index, operation, None, given, stored))
+            self.note((op_index, operation, WITH_MORE if self._more else None, given, stored))
         self.timed(operation.name, control_ns, candidate_ns)
         if operation.kind == "rearrange":
             self._rearranged(seen, token)

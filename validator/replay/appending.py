@@ -16,6 +16,7 @@ from shadow.memory.buffers import WHOLE
 from shadow.operation import Given
 from validator.entries.digest import Digest, digest
 
+WITH_MORE = 1  # in the place of an env, of a call that passes more than is recorded
 KEYS_AND_VALUES = (("", "tuple"), ("0", TENSOR), ("1", TENSOR))  # the form of what ``update`` appends
 
 

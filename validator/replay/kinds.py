@@ -1,4 +1,4 @@
-"""What each shape of cache needs to be played again: how one is built, who plays on it, and how its entries are made."""
+"""What a shape of cache needs to be played again: how one is built, who plays on it, how its entries are made."""
 
 from __future__ import annotations
 

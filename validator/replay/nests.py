@@ -111,7 +111,7 @@ def _key(name: str) -> Any:
 
 
 def _dict_of(kind: Any, keys: list[Any], parts: list[Any]) -> Any:
-    made = kind()
+    made: Any = kind()
     made.update(zip(keys, parts, strict=True))
     return made
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from validator.proof.appends.stream import argument
+from validator.proof.appends.stream import argument, positions
 from validator.proof.stream import Step
 from validator.replay.texts import Entries, call
 
@@ -35,6 +35,12 @@ def same(found, expected):
     if isinstance(expected, (tuple, list)):
         return len(found) == len(expected) and all(map(same, found, expected))
     return found == expected
+
+'''
+_SAME_PARTS = '''
+def same(found, expected):
+    """Tell whether keys and values hold equal bits."""
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(found, expected))
 
 '''
 _OVERWRITE = '''
@@ -175,11 +181,11 @@ def _namespace(entries: Entries, helpers: str) -> dict[str, Any]:
     return found
 
 
-# -- append caches ------------------------------------------------------------------------------------------------------
+# -- append caches -----------------------------------------------------------------------------------------------------
 
 
 class _Piece(NamedTuple):
-    """Columns of what one call appended: as text, which rows in which order (None: as they are), from where to where."""
+    """Columns of what one call appended: its text, rows in their order (None: as they are), from where to where."""
 
     text: str
     rows: tuple[int, ...] | None
@@ -206,7 +212,7 @@ def appending(steps: Sequence[Step], entries: Entries, cache: Any, windows: Sequ
     Returns:
         The test; None if it answers as it should, or nobody can tell.
     """
-    namespace = _namespace(entries, _SAME_NESTS + _JOINED + _CHOSEN)
+    namespace = _namespace(entries, _SAME_PARTS + _JOINED + _CHOSEN)
     held: dict[int, list[_Piece]] = {}
     lines: list[str] = []
     for at, step in enumerate([*steps, *_one_more(steps)]):
@@ -217,30 +223,30 @@ def appending(steps: Sequence[Step], entries: Entries, cache: Any, windows: Sequ
                     return None
                 getattr(cache, step.verb)(*map(argument, step.key or ()))
             except Exception as error:
-                return Plain(_SAME_NESTS, [*lines, f"{done}  # raises {type(error).__name__}"], at + 1)
+                return Plain(_SAME_PARTS, [*lines, f"{done}  # raises {type(error).__name__}"], at + 1)
         else:
             text, layer = entries.call(step.entry), step.env_id or 0
-            done = call(step, text)
             seen, new = sum(p.end - p.begin for p in held.get(layer, ())), step.entry.layout[0][0][2]
             held.setdefault(layer, []).append(_Piece(text, None, 0, new, new))
             window = windows[layer] if layer < len(windows) else None
             need = max(0, seen - window + 1) if window else 0
+            more = positions(cache, layer, step.entry.layout[0][0])
+            told = f', {{"cache_position": torch.arange({seen}, {seen + new})}}' if more else ""
+            done = f"cache.update(*{text}, {layer}{told})"
             try:
                 length, offset = _announced(cache, seen, new, layer)
-                answer = cache.update(*eval(text, namespace), layer)
+                answer = cache.update(*eval(text, namespace), layer, *more)
             except Exception as error:
-                return Plain(_SAME_NESTS, [*lines, f"{done}  # raises {type(error).__name__}"], at + 1)
+                return Plain(_SAME_PARTS, [*lines, f"{done}  # raises {type(error).__name__}"], at + 1)
             first, last = need - offset, seen + new - offset
             if first < 0 or last > length:
                 return None
             pieces = _columns(held[layer], need)
             expected = f"joined({', '.join(map(str, pieces))})" if len(pieces) > 1 else str(pieces[0])
-            found = (
-                f"list({done})" if (first, last) == (0, length) else f"chosen({done}, columns=slice({first}, {last}))"
-            )
+            found = done if (first, last) == (0, length) else f"chosen({done}, columns=slice({first}, {last}))"
             shown = eval(found.replace(done, "answer"), {**namespace, "answer": answer}) if _parts(answer) else None
             if not _same(namespace, shown, eval(expected, namespace)):
-                helpers = [_SAME_NESTS, *([_JOINED] if "joined(" in expected else [])]
+                helpers = [_SAME_PARTS, *([_JOINED] if "joined(" in expected else [])]
                 helpers += [_CHOSEN] if "chosen(" in expected + found else []
                 return Plain("".join(helpers), [*lines, f"assert same({found}, {expected})"], at + 1)
         lines.append(done)
@@ -252,7 +258,7 @@ def appending(steps: Sequence[Step], entries: Entries, cache: Any, windows: Sequ
 
 
 def _announced(cache: Any, seen: int, new: int, layer: int) -> tuple[int, int]:
-    """Return how many columns a cache is going to answer and the position of the first; once it was asked by position."""
+    """Return how many columns a cache is going to answer, and the position of the first."""
     try:
         length, offset = cache.get_mask_sizes(new, layer)
     except (AttributeError, TypeError):
@@ -272,7 +278,8 @@ def _one_more(steps: Sequence[Step]) -> Iterator[Step]:
 
 def _columns(pieces: Sequence[_Piece], need: int) -> list[_Piece]:
     """Return the pieces from a position on."""
-    found, position = [], 0
+    found: list[_Piece] = []
+    position = 0
     for piece in pieces:
         begin = piece.begin + max(0, need - position)
         position += piece.end - piece.begin

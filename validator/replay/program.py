@@ -69,6 +69,9 @@ class Program:
             told[told] = is_told[records["key"][told]]
             unknown |= rearranging[records["verb"]] & ~told
         self.left_out["operations whose env is no whole number"] = int(odd.sum())
+        in_layers = self.about.get("shape") == "append"
+        more = in_layers & ((records["flags"] & HAS_ENV) != 0)
+        self.left_out["arguments beyond keys, values and layer"] = int(more.sum())
         self.left_out["sets whose entry could not be digested"] = int(bodyless.sum())
         self.left_out["operations under keys that could not be told apart"] = int(unknown.sum())
         self._played = (playable[records["verb"]] if len(records) else self.is_life) & ~odd & ~bodyless & ~unknown

@@ -31,8 +31,8 @@ class Moment(NamedTuple):
     env_step: int
 
 
-# Ordinal, operation, env, key or what else a method is given, digest of what is stored. Of the life cycle: ordinal of the next operation, the verb as
-# an operation, env, moment, None.
+# Ordinal, operation, env, key or what else a method is given, digest of what is stored. Of the life cycle: ordinal of
+# the next operation, the verb as an operation, env, moment, None.
 Row = tuple[int, Operation, Any, Any, Any]
 
 

@@ -64,7 +64,7 @@ class Entries:
         self._states = _states(self.bodies)
         forms = [] if self._states else [(b.layout, b.form) for b in self.bodies if b.form is not None]
         names = ("nest" if dense else "entry", *(f"entry_{number}" for number in range(2, len(forms) + 1)))
-        self._nests = dict(zip(dict.fromkeys(forms), names))
+        self._nests = dict(zip(dict.fromkeys(forms), names, strict=False))
         self.imports: set[str] = {"from shadow import KeysValues\n"} if dense else set()
         parts = [_keys_values(dense)] if dense else []
         if self._states:

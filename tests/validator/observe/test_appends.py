@@ -239,16 +239,6 @@ def test_a_weight_update_can_be_told_of_one_watched_cache(tmp_path: Path) -> Non
         assert [pair.case.weight_version for pair in lockstep.pairs] == [1, 0]
 
 
-@guards("validator/observe/append_pair.py", "    recorded = False\n", "")
-def test_that_nothing_is_recorded_is_said(tmp_path: Path) -> None:
-    with open_session(tmp_path) as lockstep:
-        lockstep.shadow(control=GrowingCache(ONE), candidate=GrowingCache(ONE)).update(*states(3), 0)
-
-    run = read_run(lockstep.run_dir)
-    assert [event["event"] for event in run.events if event["event"] == "not_recorded"] == ["not_recorded"]
-    assert not (lockstep.run_dir / "trace").exists()
-
-
 @guards("validator/shapes/append.py", "door.in_forked_child()", "pass")
 def test_a_cache_that_is_let_be_is_the_primary_alone_and_says_so(tmp_path: Path) -> None:
     with open_session(tmp_path) as lockstep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -34,14 +35,24 @@ class AppendPlayer(Player):
     def play(self, step: Step) -> Any:
         """Do one step and return what the cache answered; what it raises comes through."""
         if step.entry is not None:
-            return getattr(self._cache, step.verb)(*self._make(step.entry), step.env_id)
+            appended = self._make(step.entry)
+            more = positions(self._cache, step.env_id, appended[0].shape) if step.verb == "update" else ()
+            return getattr(self._cache, step.verb)(*appended, step.env_id, *more)
         if step.verb in LIFE_CYCLE:
             return super().play(step)
         return getattr(self._cache, step.verb)(*map(argument, step.key or ()))
 
-    def _entry(self, spec: AppendSpec) -> Any:
+    def _entry(self, spec: Any) -> Any:
         drawn = torch.Generator().manual_seed(spec.seed)
         return tuple(torch.randn(spec.rows, HEADS, spec.tokens, WIDTH, generator=drawn) for _ in range(2))
+
+
+def positions(cache: Any, layer: Any, shape: Any) -> tuple[Any, ...]:
+    """Return where an update of keys of a shape puts them, for a cache that has to be told: transformers before 5.4."""
+    if "cache_position" not in signature(cache.get_mask_sizes).parameters:
+        return ()
+    seen = int(cache.get_seq_length(layer))
+    return ({"cache_position": torch.arange(seen, seen + shape[2])},)
 
 
 def argument(given: Any) -> Any:
