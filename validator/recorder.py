@@ -144,7 +144,9 @@ class Recorder:
             return None
         index = index_file(self._writer.rank, self._n_traces)
         self._n_traces += 1
-        recording = Recording(TraceFile(self._writer.path, index, about, RECORD.itemsize, self._room))
+        recording = Recording(
+            TraceFile(self._writer.path, index, about, RECORD.itemsize, self._room), self._config.record
+        )
         self._traces[name] = recording
         return recording
 
@@ -178,7 +180,8 @@ class Recorder:
             divergence = replace(divergence, id=ident, evidence=file, evidence_note=note, t_s=self._writer.elapsed_s())
             self._first = self._first or divergence
             self._writer.divergence(divergence)
-            self._write_trace(divergence.cache, at_once=True)
+            if (trace := self._traces.get(divergence.cache)) is not None:
+                trace.diverged()
             if self._config.on_divergence == "log":
                 logger.warning("KV cache divergence %d: %s", ident, in_a_log(divergence.explanation))
             return True

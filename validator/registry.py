@@ -78,7 +78,8 @@ class Registry:
         where = {"run_id": self._run_id, "rank": self._rank, "cache": unique, "shape": shape.name}
         described = about(pair.case, sides, pair.built_of(), classes=classes, **{**said, **where})
         trace = self._recorder.trace(unique, described)
-        pair.note = None if trace is None else trace.note
+        if trace is not None:
+            pair.note, pair.keep = trace.note, trace.keep
         if not copy_of:
             pair.take_over()
         return pair

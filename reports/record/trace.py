@@ -8,6 +8,7 @@ one size each. ``trace/rank-0000-00.jsonl`` is the index of the first pair of ra
   ...], "form"}`` (of a nest: ``[[path, what], ...]``), ``{"key": n, "value"}`` (``"repr"`` instead, of a key that JSON
   has no word for): before the first record that names it;
 * ``{"segment": n, "first", "records", "digest"}``: a segment that is whole, and the ordinal of its first record;
+* ``{"bodies": n, "digest"}``: how many entries were kept whole, and the digest of the file that they are in;
 * ``{"dropped": n}``: a segment that gave way to later ones; ``{"ended": why}``: nothing could be written any more;
 * ``{"close": records, "digest"}``: the last line of an orderly end, whose digest is of the whole index.
 """
@@ -15,6 +16,7 @@ one size each. ``trace/rank-0000-00.jsonl`` is the index of the first pair of ra
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +43,7 @@ NEGATIVE: Final = 4  # the key is a whole number below 0, in two's complement
 INTERNED: Final = 8  # the key is no whole number of 64 bits: ``key`` is its number in the index
 ODD_ENV: Final = 16  # the environment was no whole number of 32 bits, and is not recorded
 HAS_BODY: Final = 32
+BODY: Final = Struct("<QQII")  # before each entry that is kept: its digest, a check of its bytes, layout plus 1, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Trace:
         layouts: By number.
         forms: Of the same numbers, None of what is no nest.
         keys: Keys that are no whole numbers, and what a method that takes no key was given, by number.
+        bodies: Entries that were kept, each the bytes of its valid regions, by digest and number of layout.
         stand_ins: How many of them JSON has no word for, so that a text stands for each.
         whole: Whether it was closed in order.
         ended: Why it ended before the run, or empty.
@@ -93,6 +97,7 @@ class Trace:
     layouts: list[Layout] = field(default_factory=list)
     forms: list[Form | None] = field(default_factory=list)
     keys: list[Any] = field(default_factory=list)
+    bodies: dict[tuple[int, int], Any] = field(default_factory=dict)
     stand_ins: int = 0
     whole: bool = False
     ended: str = ""

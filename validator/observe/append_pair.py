@@ -86,7 +86,10 @@ class AppendPair(Pair):
             states, own = _states(entry), _states(staged)
             if states is None or own is None or type(key) is not int:
                 return None
-            return self.appends.begin(key, states, own)
+            pending = self.appends.begin(key, states, own)
+            if self.keep is not None and (digest := appended(pending)) is not None:
+                self.keep(digest, own)
+            return pending
         return staged
 
     def observed(self, seen: Observation, token: Any) -> None:

@@ -13,6 +13,7 @@ from reports.record.records import Window
 from reports.record.words import STATE_LOOKS
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
+from validator.entries.digest import Digest
 from validator.judge import words
 from validator.judge.case import Case, Sink
 from validator.judge.counters import BATCH
@@ -50,10 +51,12 @@ class Pair(ABC):
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
         note: Takes a row for the trace; None where nothing is recorded.
+        keep: Takes an entry for the trace, after its digest; None where none are kept.
     """
 
     case: Case[Any]
     note: Callable[[Row], None] | None = None
+    keep: Callable[[Digest, Any], None] | None = None
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from reports.record.trace import Form, Layout
-from shadow.entry import KeysValues, KVCache
+from shadow.entry import KeysValues, KVCache, leaves
+from shadow.memory.buffers import WHOLE
 from validator.errors import LockstepError
 from validator.replay.nests import Nest
 
@@ -20,6 +23,7 @@ _LEAVES_MOST = 4096
 _OF_LEAVES = np.random.default_rng(1).integers(0, 1 << 64, _LEAVES_MOST, dtype=np.uint64)  # tells leaves apart
 _SHIFTS_21, _SHIFTS_7 = (np.arange(0, 64, bits, dtype=np.uint64) for bits in (21, 7))
 _MOST_BYTES = 1 << 30  # of one entry
+_NONE: Mapping[Any, Any] = MappingProxyType({})
 _NUMBERS = (1 << 42) - 1  # of nests, each a number
 _FINE = ("float32", "float64")  # whose elements tell 2^21 values apart; those of the others 2^7 at least
 
@@ -113,12 +117,14 @@ class Bodies:
 
     Args:
         anew: Make each entry of memory of its own, as for a cache that keeps what it is given. Nests always are.
+        kept: Entries that are known whole: the bytes of their valid regions, leaf by leaf.
 
     Attributes:
         stand_ins: Classes that can't be imported here; a dict or a tuple stands for each of their objects.
     """
 
-    def __init__(self, anew: bool = False) -> None:
+    def __init__(self, anew: bool = False, kept: Mapping[Body, Any] = _NONE) -> None:
+        self.kept = dict(kept)
         self.stand_ins: set[str] = set()
         self._anew = anew
         self._scratch: dict[Layout, Scratch] = {}
@@ -136,7 +142,11 @@ class Bodies:
         scratch = self._scratch.get(body.layout)
         if scratch is None or self._anew:
             scratch = self._scratch[body.layout] = Scratch(body.layout)
-        return scratch.fill(body.digest)
+        if (whole := self.kept.get(body)) is None:
+            return scratch.fill(body.digest)
+        for (tensor, size), values in zip(leaves(scratch.entry), _tensors(body.layout, whole), strict=True):
+            tensor[:, :, :size] = values
+        return scratch.entry
 
     def _nest(self, body: Body, form: Form) -> Any:
         """Make a nest. Its tensors may be of few elements, so it is its number among all that tells it apart."""
@@ -148,9 +158,22 @@ class Bodies:
             number = self._numbers.setdefault(body, len(self._numbers))
             if sum(8 * prod(shape) for shape, *_ in body.layout) > _MOST_BYTES:
                 raise ValueError("too large")
+            if (whole := self.kept.get(body)) is not None:
+                return nest.of(_tensors(body.layout, whole))
             return nest.of(_tensor(shape, dtype, number, leaf) for leaf, (shape, dtype, *_) in enumerate(body.layout))
         except (AttributeError, TypeError, ValueError, RuntimeError, IndexError, StopIteration) as problem:
             raise CannotMake(f"a nest of this form can't be made: {problem}") from None
+
+
+def _tensors(layout: Layout, whole: Any) -> Iterator[torch.Tensor]:
+    """Yield the valid regions of the leaves of an entry that is known whole."""
+    at = 0
+    for shape, dtype, _, size in layout:
+        own = shape if size == WHOLE else (*shape[:2], size, *shape[3:])
+        kind = getattr(torch, dtype)
+        end = at + prod(own) * kind.itemsize
+        yield torch.from_numpy(np.array(whole[at:end])).view(kind).reshape(own)
+        at = end
 
 
 def _tensor(shape: tuple[int, ...], dtype: str, number: int, leaf: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from validator.config import ValidationConfig
 from validator.errors import LockstepError
 from validator.proof.shrink import Setting
 from validator.proof.trial import Trial
+from validator.replay.bodies import Body
 from validator.replay.kinds import kind_of
 
 
@@ -26,6 +27,7 @@ class Sides:
         control: ``legacy``, ``new`` or ``package.module:Class`` in place of the control that was recorded.
         candidate: The same in place of the candidate.
         primary: ``control`` or ``candidate`` in place of the one that was recorded.
+        kept: Entries that are known whole; see ``Program``.
 
     Attributes:
         config: What the sizes of the caches follow from.
@@ -39,7 +41,15 @@ class Sides:
         CannotBuild: If a class can't be imported, or the trace does not say what it was built of.
     """
 
-    def __init__(self, about: Mapping[str, Any], control: str = "", candidate: str = "", primary: str = "") -> None:
+    def __init__(
+        self,
+        about: Mapping[str, Any],
+        control: str = "",
+        candidate: str = "",
+        primary: str = "",
+        kept: Mapping[Body, Any] | None = None,
+    ) -> None:
+        self.kept = kept or {}
         recorded = about.get("classes")
         recorded = recorded if isinstance(recorded, Mapping) else {}
         given = {"control": control, "candidate": candidate}
@@ -98,7 +108,7 @@ class Sides:
         sides, kind = self.build(setting), self.kind
         try:
             shape = kind.shape(setting.config)
-            return Trial(*sides, self.primary, config, kind.bodies(), shape=shape, look_first=int(looks))
+            return Trial(*sides, self.primary, config, kind.bodies(self.kept), shape=shape, look_first=int(looks))
         except ValueError as problem:
             raise CannotBuild(str(problem)) from None
 

@@ -56,9 +56,9 @@ class Kind(ABC):
         """Return the shape of caches of a config."""
         return find(None, self.name)
 
-    def bodies(self) -> Bodies:
-        """Return who makes entries of what is recorded of them."""
-        return Bodies()
+    def bodies(self, kept: Mapping[Body, Any]) -> Bodies:
+        """Return who makes entries of what is recorded of them; ``kept`` are those that are known whole."""
+        return Bodies(kept=kept)
 
     def plainer_settings(self, setting: Setting) -> list[Setting]:
         """Return plainer caches of one env than those of a setting, to be tried."""
@@ -124,8 +124,8 @@ class MappingKind(Kind):
     def sizes_in(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(config)
 
-    def bodies(self) -> Bodies:
-        return Bodies(anew=True)
+    def bodies(self, kept: Mapping[Body, Any]) -> Bodies:
+        return Bodies(anew=True, kept=kept)
 
 
 class AppendKind(Kind):

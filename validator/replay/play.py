@@ -81,7 +81,8 @@ class Replay:
                 self.left_out["pairs that began as a copy, and begin empty here"] += 1
             self.names[rank, name] = self._lockstep.pairs[-1].name
         self.left_out.update(program.left_out)
-        bodies = self._bodies.setdefault(sides.kind.name, sides.kind.bodies())
+        bodies = self._bodies.setdefault(sides.kind.name, sides.kind.bodies({}))
+        bodies.kept.update(program.kept)
         player = sides.kind.player(cache, _Host(self._lockstep, cache), bodies)
         copied = self._copies.setdefault((rank, name), [])
         begin = 0

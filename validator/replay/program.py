@@ -31,19 +31,23 @@ class Program:
         trace: The trace.
 
     Attributes:
-        about: What was recorded: see ``Trace.about``.
+        about: What was recorded: see ``Trace.about``; and how many ``layers`` an append cache was seen to have.
+        path: The index of the trace.
+        kept: Entries that were kept whole, the bytes of their valid regions.
         ops: Ordinal of the operation of each record; of the life cycle that of the next one.
         left_out: What was recorded and can't be played, with how often.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.about = {**trace.about, "layers": _layers(trace)}
+        self.path = trace.path
         self._trace = trace
         self._records = records = trace.records
         self._interned = (records["flags"] & INTERNED) != 0
         verbs = trace.verbs
         life = np.array([verb.kind == LIFE for verb in verbs], bool)
         self.is_life = life[records["verb"]] if len(records) else np.zeros(0, bool)
+        self.kept = {Body(d, trace.layouts[n], trace.forms[n]): body for (d, n), body in trace.bodies.items()}
         self.ops = records["op"].astype(np.int64)
         playable = np.array([verb.kind != LIFE or verb.method in LIFE_CYCLE for verb in verbs], bool)
         by_name = [np.flatnonzero(records["verb"] == number) for number in range(len(verbs))]

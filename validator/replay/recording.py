@@ -14,7 +14,9 @@ from reports.record.trace import FORMAT, HAS_BODY, HAS_ENV, HAS_KEY, INTERNED, N
 from shadow.entries import Form
 from shadow.interface import offered, read_field
 from shadow.operation import Given, Operation
+from validator.entries.digest import Digest
 from validator.judge.side import Report, Unreadable, tried
+from validator.replay.keeping import Keeping
 
 LIFE: Final = "life"  # kind of a verb that is no operation
 _BATCH = 4096  # rows in memory
@@ -44,11 +46,16 @@ class Pen(Protocol):
         """Why nothing is written any more, or empty."""
 
     @property
+    def bodies_ended(self) -> str:
+        """Why no entries are kept any more, or empty."""
+
+    @property
     def head(self) -> bytes:
         """The oldest record that is there, if others gave way, else empty."""
 
     def line(self, value: dict[str, Any]) -> None: ...
     def append(self, records: bytes) -> None: ...
+    def body(self, data: bytes) -> None: ...
     def close(self) -> None: ...
 
 
@@ -60,6 +67,7 @@ class Recording:
 
     Args:
         pen: What it writes with.
+        keeps: ``digests``, ``failing`` or ``all``; see ``ValidationConfig.record``.
 
     Attributes:
         note: Takes a row.
@@ -68,7 +76,7 @@ class Recording:
 
     note: Callable[[Row], None]
 
-    def __init__(self, pen: Pen) -> None:
+    def __init__(self, pen: Pen, keeps: str = "digests") -> None:
         self.rows: list[Row] = []
         self.note = self.rows.append
         self._pen = pen
@@ -78,6 +86,25 @@ class Recording:
         self._keys: dict[Any, int] = {}
         self._n_keys = 0  # those of them that entries are stored under
         self._failed = ""
+        self._keeping = None if keeps == "digests" else Keeping(pen, keeps == "failing")
+
+    @property
+    def keep(self) -> Callable[[Digest, Any], None] | None:
+        """What takes the digest of an entry and the entry, before either side has it; None if no entries are kept."""
+        return None if self._keeping is None else self._keep
+
+    def _keep(self, digest: Digest, entry: Any) -> None:
+        assert self._keeping is not None
+        try:
+            self._keeping.keep(digest, self._layout(digest.layout, digest.form), entry)
+        except Exception as problem:  # of a stranger's entry
+            self._failed = self._failed or f"{type(problem).__name__}: {problem}"[:200]
+
+    def diverged(self) -> None:
+        """Write what led to a divergence."""
+        self.write()
+        if self._keeping is not None:
+            self._keeping.write()
 
     def remarks(self) -> list[tuple[str, str]]:
         """Return what is to be said of the trace once it is closed: each a name of an event, and a detail."""
@@ -87,6 +114,8 @@ class Recording:
         if self._pen.head:
             (op_index,) = np.frombuffer(self._pen.head, RECORD)["op"]
             said.append(("trace_cut", f"older operations gave way: the trace reaches back to operation {op_index}"))
+        if self._keeping is not None and (left_out := self._keeping.remark()):
+            said.append(("trace_bodies", left_out))
         if self._n_keys:
             said.append(("trace_keys", f"{self._n_keys} keys are no whole numbers and are recorded by number"))
         return said

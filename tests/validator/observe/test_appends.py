@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from reports.reader import read_run
 from reports.record.words import Cause, Fault
 from tests.guards import guards
 from tests.validator.sessions import open_session
