@@ -98,7 +98,7 @@ def _recording(out: Path, program: Program) -> float:
     shadowed = cache.shadow(control=control, candidate=candidate)
     cache.pairs[-1].note = noted.append
     Player(shadowed, cache.pairs[-1], Sides(program.about).kind.bodies(program.kept)).play_all(
-        program.steps(np.arange(20_000))
+        program.steps(np.arange(min(20_000, len(program))))
     )
     cache.close()
     recording = Recording(TraceFile(out, index_file(0, 99), {}, RECORD.itemsize, Room(1 << 30)))

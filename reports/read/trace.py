@@ -186,7 +186,7 @@ def _read_bodies(path: Path, trace: Trace, about: dict[str, Any]) -> None:
         return
     if not (path.parent / name).stat().st_size:
         return
-    data = np.memmap(path.parent / name, np.uint8, "r")
+    data: Any = np.memmap(path.parent / name, np.uint8, "r")
     if about and _digest_of(data) != about.get("digest"):
         trace.problems.append(f"{name} was changed after it was written: its digest does not fit")
     at = 0

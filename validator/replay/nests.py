@@ -117,7 +117,7 @@ def _dict_of(kind: Any, keys: list[Any], parts: list[Any]) -> Any:
 
 
 def _object_of(kind: type, names: list[str], parts: list[Any]) -> Any:
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     for name, part in zip(names, parts, strict=True):
         object.__setattr__(made, name, part)  # also of a frozen one
     return made
