@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     planted = _BY_NAME[name]
     if shape_of(planted) == "append":
-        return lambda windows: planted.make(windows)
+        return lambda windows: planted.make(GrowingCache(windows))
     if shape_of(planted) == "mapping":
         return lambda capacity: planted.make(Plain(capacity))
     return lambda config, env_num: planted.make(KVCacheManager(config, env_num))
@@ -42,4 +42,4 @@ def _manager() -> KVCacheManager:
 
 
 def broken(planted: Any) -> Any:
-    return planted.make(planted.windows) if shape_of(planted) == "append" else planted.make(sound(planted))
+    return planted.make(sound(planted))
