@@ -338,7 +338,11 @@ def _primary(add: Add, which: str) -> None:
 
 
 def _record(add: Add) -> None:
-    add("--record", choices=("digests", "off"), help="what is recorded, to be played again (default: digests)")
+    add(
+        "--record",
+        choices=("digests", "failing", "all", "off"),
+        help="what is recorded, to be played again (default: digests)",
+    )
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:
