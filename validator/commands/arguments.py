@@ -70,18 +70,22 @@ def _run(commands: Commands) -> None:
     examples = [
         "kv-lockstep run -- cartpole_unizero_config.py",
         "kv-lockstep run --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        "kv-lockstep run --generate my_caches:candidate -- my_script.py",
+        "kv-lockstep run --generate my_caches:candidate -- -m my_package.evaluate --beams 4",
     ]
-    what = "run an unmodified LightZero script with its KV caches in lockstep, and judge"
+    what = "run an unmodified script of LightZero, or one that generates, with its KV caches in lockstep, and judge"
     add = _command(commands, "run", what, examples, f"{_JUDGED};\nif the script itself fails, its own exit code")
     add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
-    _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
+    made = "shadow every cache of transformers' generate() with a candidate that this makes; without it: LightZero's"
+    add("--generate", metavar="MODULE:CALLABLE", help=made)
+    _primary(add, "legacy (the script's own: shadow stage) or new (canary)")
     _record(add)
     _settings(
         add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
         "cache_validation.audit_share=1.0), or an argument of its training entry (max_env_step=400)",
     )
-    add("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
+    add("script", type=Path, metavar="SCRIPT", help="the script as after 'python', or -m MODULE")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
 
@@ -334,7 +338,11 @@ def _primary(add: Add, which: str) -> None:
 
 
 def _record(add: Add) -> None:
-    add("--record", choices=("digests", "off"), help="what is recorded, to be played again (default: digests)")
+    add(
+        "--record",
+        choices=("digests", "failing", "all", "off"),
+        help="what is recorded, to be played again (default: digests)",
+    )
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:

@@ -51,6 +51,7 @@ class CoveragePolicy(_NothingNegative):
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
         every_rank: Whether both sides must have answered on every rank.
         every_pair: Whether both sides must have answered in every shadowed pair.
+        weights_in_step: Whether all ranks of a process group must have heard of as many weight updates.
         asked: Those that the policy file itself names. Of the others a run is spared what its shape of cache does not
             have, or only a training has.
     """
@@ -73,6 +74,7 @@ class CoveragePolicy(_NothingNegative):
     every_layer: bool = False
     every_rank: bool = True
     every_pair: bool = False
+    weights_in_step: bool = True
     asked: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:

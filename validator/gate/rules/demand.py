@@ -55,6 +55,7 @@ class Evidence:
         superseded: Runs of attempts that were lost or stopped, and repeated or not.
         drills: What drills of a host showed.
         now: The moment of judging, seconds since 1970.
+        restarted: Attempts of a launch that are not counted, each with the one after it; ``judge`` finds them.
     """
 
     runs: Sequence[Run] = ()
@@ -66,6 +67,7 @@ class Evidence:
     superseded: Sequence[Run] = ()
     drills: Sequence[DrillRecord] = ()
     now: float = field(default_factory=time.time)
+    restarted: Sequence[tuple[Run, Run]] = ()
 
 
 Rule = Callable[[Evidence, GatePolicy], Iterator[Demand]]
