@@ -30,7 +30,7 @@ def each(entry: KeysValues, change: Any) -> KeysValues:
     return entry
 
 
-@guards("validator/entries/digest.py", "_bytes_of(valid(leaf))", "_bytes_of(tensor.detach())")
+@guards("validator/entries/digest.py", "found = bytes_of(valid(leaf))", "found = bytes_of(tensor.detach())")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_same_entry_made_twice_has_the_same_digest(dtype: torch.dtype) -> None:
     assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype))

@@ -62,7 +62,7 @@ def known(divergences: list[Divergence]) -> list[tuple[Any, ...]]:
     return [(d.cache, d.op_index, d.operation, d.env_id, d.key, d.cause, d.fault, d.explanation) for d in divergences]
 
 
-@guards("validator/replay/play.py", "copied.append(copy.deepcopy(cache))", "pass")
+@guards("validator/replay/play.py", "copied.append((copy.deepcopy(cache), self._lockstep.pairs[-1].name))", "pass")
 def test_every_recorded_divergence_comes_again_and_two_replays_are_one(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -117,7 +117,7 @@ def wide(count: int) -> list[Step]:
 
 @guards(
     "validator/proof/shrink.py",
-    'return Setting({"num_simulations": size, "max_cache_size": size, **kept}, env_num)',
+    "return Setting({**dict.fromkeys(sizes, size), **kept}, env_num, sizes)",
     "return self.best.setting",
 )
 def test_capacities_shrink_too_so_an_eviction_takes_few_sets() -> None:
