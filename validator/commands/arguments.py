@@ -46,6 +46,7 @@ def _train(commands: Commands) -> None:
     _primary(add, "legacy (the control: shadow stage) or new (the candidate: canary)")
     _sides(add)
     _record(add)
+    _no_shrink(add)
     _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
     add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     add("--quiet", action="store_true", help="print only the verdict and where the run is")
@@ -61,6 +62,7 @@ def _run(commands: Commands) -> None:
     add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
     _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
     _record(add)
+    _no_shrink(add)
     _settings(
         add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
@@ -121,6 +123,7 @@ def _shrink(commands: Commands) -> None:
     add("--divergence", type=int, metavar="N", help="this one (default: the first of each cause and side)")
     add("--cause", metavar="NAME", help="the first of this cause, as the report names it")
     add("--seconds", type=float, default=60.0, metavar="S", help="time for each; then the best so far (default: 60)")
+    add("--within", type=float, metavar="S", help="time for all together (default: no limit)")
     add("--out", metavar="DIR", help="where to write test_divergence_NNN.py (default: repros in the run directory)")
     again = "legacy, new or module:Class (default: what was recorded)"
     add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
@@ -256,6 +259,11 @@ def _primary(add: Add, which: str) -> None:
 
 def _record(add: Add) -> None:
     add("--record", choices=("digests", "off"), help="what is recorded, to be played again (default: digests)")
+
+
+def _no_shrink(add: Add) -> None:
+    what = "make no test of the first divergence of each cause at the end (shrink_s seconds, 20 by default)"
+    add("--no-shrink", action="store_true", help=what)
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:

@@ -30,7 +30,7 @@ def main(arguments: Namespace) -> int:
     """Run the script, and judge what was recorded.
 
     Args:
-        arguments: ``script, args, out, primary, record, settings``; see ``arguments.py``.
+        arguments: ``script, args, out, primary, record, no_shrink, settings``; see ``arguments.py``.
 
     Returns:
         The script's own exit code if it failed, else the verdict's.
@@ -41,6 +41,8 @@ def main(arguments: Namespace) -> int:
     settings = dict(map(parse_setting, arguments.settings))
     if arguments.record:
         settings["cache_validation.record"] = arguments.record
+    if arguments.no_shrink:
+        settings["cache_validation.shrink_s"] = 0.0
     if arguments.primary:
         settings["world_model_cfg.use_new_cache_manager"] = arguments.primary == "new"
     sessions: list[Lockstep] = []
@@ -74,7 +76,7 @@ def main(arguments: Namespace) -> int:
 def _judged(sessions: list[Lockstep], ending: Ending, script: Path, out: Any, err: Any) -> int:
     code = EXIT_CODE[Verdict.INCONCLUSIVE]
     if sessions:
-        judged = judge_at_close(sessions[0], out, err)
+        judged = judge_at_close(sessions[0], out, err, sessions[0].config.shrink_s)
         if judged is None:
             return ending.code
         code = judged

@@ -128,6 +128,23 @@ class TestFailingRun:
 
         assert chrome.run("window.copied").split("\n")[0].split("\t")[:2] == ["cause", "at fault"]
 
+    def test_the_repro_is_copied_as_it_was_written(self, chrome: Chrome, runs: dict[str, Path]) -> None:
+        chrome.open(runs["failing"] / "report.html", 1280, 800)
+        chrome.run("document.addEventListener('copy', e => { window.copied = document.activeElement.value })")
+
+        chrome.run("document.querySelector('details[open] pre[aria-label^=Test] + button.copy').focus()")
+        chrome.press("Enter")
+
+        copied = chrome.run("window.copied")
+        (file,) = (runs["failing"] / "repros").glob("test_*.py")
+        assert copied == file.read_text("utf-8")
+        assert chrome.run("document.activeElement.textContent") == "Copied"
+        assert chrome.requests == [(runs["failing"] / "report.html").as_uri()]
+        namespace: dict[str, Any] = {}
+        exec(copied, namespace)
+        with pytest.raises(AssertionError):
+            namespace[file.stem]()
+
     def test_prints_everything(self, chrome: Chrome, runs: dict[str, Path]) -> None:
         chrome.open(runs["failing"] / "report.html", 1280, 800)
 
