@@ -95,7 +95,7 @@ def _shrunk(
     with counting(err, f"{name}: calls") as shown:
         found = shrink_divergence(program, one, sides, seconds, lambda calls: shown(calls, calls))
     if found is None and time.monotonic() - began >= seconds:
-        return none(f"{seconds:.0f} s were not enough to see it again")
+        return none(f"{seconds:.3g} s were not enough to see it again")
     if found is None:
         return none("it does not come again when what was recorded is played; it may rest on what is not recorded")
     made = repro(found, sides, one, one.id, str(run.manifest.get("run_id", run.path.name)))

@@ -19,6 +19,7 @@ from reports.record.run import Run
 from reports.record.words import EXIT_CODE, Fault, Verdict
 from validator.commands.show import counting
 
+_SHRINK = ("-m", "validator.cli", "shrink")
 _LOOK_S = 0.1
 
 
@@ -39,7 +40,7 @@ def shrink_at_close(run: Run, seconds: float, err: Console) -> str:
     asked = {(one.cause, one.fault) for one in run.divergences if one.fault is not Fault.HOST}
     if not (asked and seconds and run.state == "complete" and not run.ended and (run.path / TRACE_DIR).is_dir()):
         return ""
-    command = [sys.executable, "-m", "validator.cli", "shrink", str(run.path), "--within", str(seconds)]
+    command = [sys.executable, *_SHRINK, str(run.path), "--within", str(seconds)]
     try:
         with tempfile.TemporaryFile() as said:
             why = _ended(command, seconds, said, err)
@@ -71,7 +72,7 @@ def _ended(command: list[str], seconds: float, said: IO[bytes], err: Console) ->
         with counting(err, "making tests of what differed: seconds", round(seconds)) as shown:
             while process.poll() is None:
                 if time.monotonic() - began > seconds:
-                    return f"{seconds:.0f} s were not enough"
+                    return f"{seconds:g} s were not enough"
                 shown(int(time.monotonic() - began), round(seconds))
                 time.sleep(_LOOK_S)
     finally:
