@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from reports.content.groups import grouped
 from reports.content.text import line, plural, ratio, seconds, share, size
+from reports.read.packing import BUNDLED
 from reports.record.records import Divergence
 from reports.record.run import Run
 from reports.record.words import STATE_LOOKS, Fault, Verdict
@@ -69,8 +70,15 @@ def ran(run: Run) -> tuple[str, str, str]:
     length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
     played = run.manifest.get("replayed")
     replayed = f"replayed from run {played.get('run_id', '?')!s:.80}" if isinstance(played, Mapping) else ""
-    state = ", ".join(filter(None, (run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost)))
+    ended = run.ended and f"the host ended {run.ended}"
+    state = ", ".join(filter(None, (run.state, replayed, _bundled(run.manifest), ended, run.lost)))
     return str(run.manifest.get("run_id", run.path.name)), state, length
+
+
+def _bundled(manifest: Mapping[str, object]) -> str:
+    said = manifest.get(BUNDLED)
+    names = said.get("left_out") if isinstance(said, Mapping) else None
+    return f"bundled without {', '.join(map(str, names))}" if isinstance(names, list) else ""
 
 
 def meaning(run: Run, judgement: Judgement) -> str:

@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"kv-lockstep {installed_version()}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    declared = (_train, _run, _ab, _replay, _shrink, _report, _watch, _compare, _gate, _conformance, _selftest, _bench)
+    recorded = (_replay, _shrink, _bundle, _report, _watch, _compare, _gate)
+    declared = (_train, _run, _ab, *recorded, _conformance, _selftest, _bench)
     for declare in declared:
         declare(commands)
     return whole
@@ -128,6 +129,18 @@ def _shrink(commands: Commands) -> None:
     again = "legacy, new or module:Class (default: what was recorded)"
     add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
     add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
+
+
+def _bundle(commands: Commands) -> None:
+    examples = ["kv-lockstep bundle runs", "kv-lockstep bundle runs --with-config -o divergence.tar.gz"]
+    codes = "exit codes: 0 packed, 2 usage, or nothing that can be packed, 3 fault of kv-lockstep itself"
+    what = "pack a run, its trace, its tests and its page into one archive, to be attached to an issue"
+    add = _command(commands, "bundle", what, examples, codes)
+    _one_run(add, "run", "RUN")
+    kept = "leave the configuration, the command line and what else is your own in it; secrets never are"
+    add("--with-config", action="store_true", help=kept)
+    where = "archive to write, .zip or .tar.gz; an old one is replaced (default: <run_id>.zip here)"
+    add("-o", "--output", type=Path, metavar="FILE", help=where)
 
 
 def _report(commands: Commands) -> None:
