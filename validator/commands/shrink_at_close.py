@@ -38,7 +38,8 @@ def shrink_at_close(run: Run, seconds: float, err: Console) -> str:
         One line that says what became of it; empty if there was nothing to do.
     """
     asked = {(one.cause, one.fault) for one in run.divergences if one.fault is not Fault.HOST}
-    if not (asked and seconds and run.state == "complete" and not run.ended and (run.path / TRACE_DIR).is_dir()):
+    whole = run.state == "complete" and not run.ended and (run.path / TRACE_DIR).is_dir()
+    if not (asked and seconds and whole) or run.manifest.get("drill"):  # a planted fault is known
         return ""
     command = [sys.executable, *_SHRINK, str(run.path), "--within", str(seconds)]
     try:

@@ -143,7 +143,7 @@ def test_a_failure_of_it_changes_neither_verdict_nor_exit_code(
     assert ("FileNotFoundError" if program else "left on this device") in line
 
 
-@guards("validator/commands/shrink_at_close.py", "asked and seconds and run.state", "run.state")
+@guards("validator/commands/shrink_at_close.py", "not (asked and seconds and whole)", "not whole")
 def test_where_there_is_nothing_to_do_no_process_is_started(
     tmp_path: Path, failing: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +153,9 @@ def test_where_there_is_nothing_to_do_no_process_is_started(
     assert at_close.shrink_at_close(run, 0.0, QUIET) == ""
     run.state = "crashed"
     assert at_close.shrink_at_close(run, 20.0, QUIET) == ""
+    drilled = read_run(failing.run_dir)
+    drilled.manifest["drill"] = {"fault": "heads swapped"}
+    assert at_close.shrink_at_close(drilled, 20.0, QUIET) == ""
     for number, settings in enumerate(({"planted": None}, {"planted": PLANTED[0], "record": "off"})):
         path = finished(tmp_path / str(number), **settings)
         assert at_close.shrink_at_close(read_run(path), 20.0, QUIET) == ""
