@@ -16,6 +16,7 @@ from reports.disk.json_file import is_inside, json_file
 from reports.disk.layout import EVIDENCE_DIR, LOST_FILE, RANK_FILE, RUN_FILE, SUMMARY_FILE, forked_file, rank_file
 from reports.disk.losses import noted, told
 from reports.errors import RunUnreadable
+from reports.read.campaign import is_campaign
 from reports.read.consistency import (
     absent_ranks,
     contradictions,
@@ -25,6 +26,7 @@ from reports.read.consistency import (
     state_of,
     uncounted,
 )
+from reports.read.course import course
 from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
 from reports.record.inventory import at_odds
@@ -87,6 +89,7 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
             problems.append(f"{rank_file(lines.rank)}: no close, so rank {lines.rank} did not end in order")
 
     run = Run(path, state, manifest, summary, problems=problems)
+    run.course = course(path)
     run.lost = "; ".join(filter(None, lost))
     run.ended = "; ".join(filter(None, (_of_rank(lines.rank, lines.ended) for lines in ranks)))
     for lines in ranks:
@@ -152,6 +155,8 @@ def unread_below(path: Path | str) -> list[str]:
     for child in (path / name for name in _names(path)):
         if child.is_symlink() and child.is_dir():
             said.append(f"{child} is a symbolic link, which is not followed")
+        elif is_campaign(child):
+            said.append(f"{child} is a campaign, whose runs were not read")
         elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
             said.append(f"{child} holds runs of its own, which were not read")
     return said

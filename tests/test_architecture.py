@@ -60,6 +60,7 @@ FLOORS = {
             "validator.replay",
             "validator.script",
             "validator.ab",
+            "validator.campaign",
             "validator.commands",
         ),
         *("validator.one_test", "validator.generating", "validator.pytest_plugin", "validator.cli", "validator"),
@@ -67,10 +68,12 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root, the commands and the plugin: where the validator knows how a report looks.
+# The recorder, the composition root, who drives a campaign, the commands and the plugin: where the validator knows how
+# a report looks, and lies.
 COMPOSITION_ROOTS = (
     "validator.recorder",
     "validator.session",
+    "validator.campaign.drive",
     "validator.cli",
     "validator.commands",
     "validator.one_test",

@@ -38,6 +38,7 @@ class Run:
         most_held: The most bytes that each side held at the end of a window, by rank and shadowed pair.
         ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
         digests: The digest of each rank's file of lines, empty where it never closed.
+        course: What was asked and stored, as text to compare; empty if that was not recorded as a whole.
         ended: How the host ended, where there is something to say: what follows "the host ended".
         lost: What is not on disk and why, such as ``73 lines lost: No space left on device``; empty for nothing.
         problems: What could not be read, one sentence each; a run with problems never passes.
@@ -58,6 +59,7 @@ class Run:
     most_held: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ranks: dict[int, dict[str, Any]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    course: str = ""
     ended: str = ""
     lost: str = ""
     problems: list[str] = field(default_factory=list)

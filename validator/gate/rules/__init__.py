@@ -6,13 +6,17 @@ busy run never covers for one that saw nothing; only divergences, and what is es
 
 from __future__ import annotations
 
-from validator.gate.rules import campaign, coverage, divergence, soundness, statistics, streams, training, waived
+from validator.gate.rules import campaign, coverage, divergence, jobs, soundness, statistics, streams, training, waived
 from validator.gate.rules.demand import Rule
 
 RULES: tuple[Rule, ...] = (
     soundness.some_runs,
     campaign.nothing_unread,
+    jobs.readable,
+    jobs.every_job,
+    jobs.as_asked,
     divergence.no_divergence,
+    jobs.superseded,
     waived.waivers_hold,
     campaign.of_one_mind,
     soundness.complete,

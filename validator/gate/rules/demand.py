@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reports.record.campaign import Campaign
 from reports.record.run import ConformanceResult, Run
 from reports.record.trainings import Trainings
 from reports.record.words import Verdict
@@ -49,6 +50,8 @@ class Evidence:
         conformance: Results of adversarial streams found beside the runs.
         unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
+        campaigns: Campaigns of which these are the runs.
+        superseded: Runs of attempts that were lost or stopped, and repeated or not.
         now: The moment of judging, seconds since 1970.
     """
 
@@ -57,6 +60,8 @@ class Evidence:
     conformance: Sequence[ConformanceResult] = ()
     unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
+    campaigns: Sequence[Campaign] = ()
+    superseded: Sequence[Run] = ()
     now: float = field(default_factory=time.time)
 
 
