@@ -24,7 +24,7 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli", "transform
 FLOORS = {
     "shadow": (
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
-        *("shadow.entries", "shadow.outside"),
+        *("shadow.entries", "shadow.outside", "shadow.named"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
         *("shadow.switch", "shadow", "shadow.hosts"),
     ),
@@ -46,6 +46,7 @@ FLOORS = {
         ),
         *(
             "validator.gate.rules",
+            "validator.gate.spread",
             "validator.gate.judgement",
             "validator.proof",
             "validator.bench",
@@ -56,6 +57,7 @@ FLOORS = {
         ),
         *(
             "validator.registry",
+            "validator.ranks",
             "validator.session",
             "validator.replay",
             "validator.script",
@@ -68,10 +70,11 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root, who drives a campaign, the commands and the plugin: where the validator knows how
-# a report looks, and lies.
+# The recorder, the composition root, who says where it writes or drives a campaign, the commands and the plugin: where
+# the validator knows how a report looks, and lies.
 COMPOSITION_ROOTS = (
     "validator.recorder",
+    "validator.ranks",
     "validator.session",
     "validator.campaign.drive",
     "validator.cli",

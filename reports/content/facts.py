@@ -71,8 +71,15 @@ def ran(run: Run) -> tuple[str, str, str]:
     played = run.manifest.get("replayed")
     replayed = f"replayed from run {played.get('run_id', '?')!s:.80}" if isinstance(played, Mapping) else ""
     ended = run.ended and f"the host ended {run.ended}"
-    state = ", ".join(filter(None, (run.state, replayed, _bundled(run.manifest), ended, run.lost)))
-    return str(run.manifest.get("run_id", run.path.name)), state, length
+    told = (drill(run), run.state, replayed, _bundled(run.manifest), ended, run.lost)
+    return str(run.manifest.get("run_id", run.path.name)), ", ".join(filter(None, told)), length
+
+
+def drill(run: Run) -> str:
+    """Say which fault a drill planted in a run, or nothing."""
+    told = run.manifest.get("drill")
+    name = told.get("fault") if isinstance(told, Mapping) else None
+    return f"drill: fault {name!s:.80} planted" if name else ""
 
 
 def _bundled(manifest: Mapping[str, object]) -> str:
@@ -84,8 +91,11 @@ def _bundled(manifest: Mapping[str, object]) -> str:
 def meaning(run: Run, judgement: Judgement) -> str:
     """Say in one line what a verdict means.
 
-    Where divergences alone close the gate, and none of them is charged to the candidate, it says where to look instead.
+    Of a drill's run it says nothing about the candidate. Where divergences alone close the gate, and none of them is
+    charged to the candidate, it says where to look instead.
     """
+    if drill(run):
+        return f"{drill(run)}, so this says nothing about the candidate"
     faults = {group.fault for group in grouped(run)}
     failed = [demand for demand in judgement.demands if demand.verdict is Verdict.FAIL]
     elsewhere = faults and faults <= {Fault.CONTROL.value, Fault.HOST.value} and not unexplained(run)

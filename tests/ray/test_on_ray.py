@@ -17,6 +17,7 @@ from reports.record.campaign import Attempt, Campaign, Fate
 from validator import cli
 
 Printed = pytest.CaptureFixture[str]
+SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
 STREAMS = ("--", "conformance", "--control", "new", "--ops", "50")
 
 
@@ -26,9 +27,8 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    small = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    made = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-    made.second = made.add_node(**small)
+    made = Cluster(initialize_head=True, head_node_args={**SMALL, "include_dashboard": False})
+    made.second = made.add_node(**SMALL)
     yield made
     made.shutdown()
 
@@ -84,7 +84,7 @@ def test_a_node_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: Pa
         ["campaign", "--out", str(tmp_path), "--seeds", "1..8", "--on", "ray", "--at", cluster.address, *STREAMS]
     )
     kill.join()
-    cluster.second = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    cluster.second = cluster.add_node(**SMALL)
     campaign = campaign_of(tmp_path)
     lost = [one for one in campaign.attempts if one.fate is Fate.LOST]
     assert code == 5  # streams alone are no run

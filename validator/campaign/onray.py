@@ -22,6 +22,7 @@ from validator.campaign.process import Child, End
 from validator.errors import ConfigError
 
 INSTALL = "pip install 'kv-lockstep[ray]'"
+TRIES = 3  # at a Ray of this machine
 _ANSWER_S = 15.0
 _CAPACITY_S = 5.0
 _STORE_BYTES = 128 << 20  # of Ray's object store on this machine: run directories go through files, mostly
@@ -153,17 +154,24 @@ class OnRay:
         else:
             options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
         with signals_kept():  # Ray takes SIGTERM
-            try:
-                ray.init(**options)
-            except Exception as problem:
-                where = f"Ray at {address}" if address else "a Ray of this machine"
-                raise ConfigError(f"{where} can't be used: {problem!s:.300}") from None
+            self._begin(options, TRIES if not address else 1)
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(run_attempt)
         if not self._at_once():
             found = ", ".join(f"{ray.cluster_resources().get(name, 0):g} {name}" for name in self._wanted)
             wanted = ", ".join(f"{n:g} {name}" for name, n in self._wanted.items())
             self.close()
             raise ConfigError(f"no machine of the cluster can take a job of {wanted}; all together have {found}")
+
+    def _begin(self, options: dict[str, Any], tries: int) -> None:
+        """Connect, or start a Ray here, which gives up by itself after 30 s on a machine that is busy."""
+        try:
+            self._ray.init(**options)
+        except Exception as problem:
+            self._ray.shutdown()
+            if tries > 1:
+                return self._begin(options, tries - 1)
+            where = f"Ray at {options['address']}" if "address" in options else "a Ray of this machine"
+            raise ConfigError(f"{where} can't be used: {_first_line(problem)}") from None
 
     def __str__(self) -> str:
         nodes = sum(node["Alive"] for node in self._ray.nodes())

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         _replay,
         _shrink,
         _bundle,
+        _drill,
         _report,
         _watch,
         _compare,
@@ -71,11 +72,15 @@ def _run(commands: Commands) -> None:
     examples = [
         "kv-lockstep run -- cartpole_unizero_config.py",
         "kv-lockstep run --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        "kv-lockstep run --generate my_caches:candidate -- my_script.py",
+        "kv-lockstep run --generate my_caches:candidate -- -m my_package.evaluate --beams 4",
     ]
-    what = "run an unmodified LightZero script with its KV caches in lockstep, and judge"
+    what = "run an unmodified script of LightZero, or one that generates, with its KV caches in lockstep, and judge"
     add = _command(commands, "run", what, examples, f"{_JUDGED};\nif the script itself fails, its own exit code")
     add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
-    _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
+    made = "shadow every cache of transformers' generate() with a candidate that this makes; without it: LightZero's"
+    add("--generate", metavar="MODULE:CALLABLE", help=made)
+    _primary(add, "legacy (the script's own: shadow stage) or new (canary)")
     _record(add)
     _no_shrink(add)
     _settings(
@@ -83,7 +88,7 @@ def _run(commands: Commands) -> None:
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
         "cache_validation.audit_share=1.0), or an argument of its training entry (max_env_step=400)",
     )
-    add("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
+    add("script", type=Path, metavar="SCRIPT", help="the script as after 'python', or -m MODULE")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
 
@@ -155,6 +160,37 @@ def _bundle(commands: Commands) -> None:
     add("--with-config", action="store_true", help=kept)
     where = "archive to write, .zip or .tar.gz; an old one is replaced (default: <run_id>.zip here)"
     add("-o", "--output", type=Path, metavar="FILE", help=where)
+
+
+def _drill(commands: Commands) -> None:
+    examples = [
+        "kv-lockstep drill --config small_pools",
+        "kv-lockstep drill --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        "kv-lockstep drill --fault 'a re-set is ignored' -- my_training.py --steps 1000",
+        "kv-lockstep drill -- -m pytest tests/test_my_cache.py",
+        "kv-lockstep drill --list",
+    ]
+    codes = (
+        "exit codes: 0 every fault that could show was found and named, 1 one was not, 2 usage, or a program\n"
+        "that can't be drilled, 3 fault of kv-lockstep itself, 5 nothing was shown"
+    )
+    what = "run your own program with faults planted in the candidate: would it show them?"
+    add = _command(commands, "drill", what, examples, codes)
+    add("--config", metavar="CONFIG", help="the embedded agent: a TOML file, or a name as in train")
+    _settings(add, "change one setting, as in train (with --config) or run (a LightZero script)")
+    one = "plant this one, by its name or a part of it; repeatable"
+    add("--fault", action="append", default=[], metavar="NAME", help=one)
+    each = "plant these (default: one of each kind that the program could show)"
+    add("--faults", default="", metavar="A,B", help=each)
+    add("--all", action="store_true", help="plant every one that the program could show")
+    add("--list", action="store_true", help="list the planted faults, and run nothing")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    longest = "stop a run after so long; 0 for never (default: 3600)"
+    add("--timeout", type=float, default=3600.0, metavar="S", help=longest)
+    add("--out", metavar="DIR", help="directory under which the drill directory is made (default: runs)")
+    add("--json", action="store_true", help="print everything as JSON instead of the table")
+    program = "your program after --, as after 'python': SCRIPT.py ARGS, or -m MODULE ARGS"
+    add("program", nargs=argparse.REMAINDER, metavar="PROGRAM", help=program)
 
 
 def _report(commands: Commands) -> None:

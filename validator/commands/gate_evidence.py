@@ -16,6 +16,7 @@ from reports.errors import RunUnreadable
 from reports.read.campaign import is_campaign, read_campaign
 from reports.read.conformance import find_conformance, read_conformance
 from reports.read.consistency import count_what_was_written
+from reports.read.drills import find_drills, read_drill
 from reports.read.trainings import find_trainings, read_trainings
 from reports.reader import find_runs, read_run, unread_below
 from reports.record.run import Run
@@ -38,6 +39,7 @@ class Sources(NamedTuple):
         unread: What was found and is not read, one sentence each.
         campaigns: Directories of campaigns, whose runs are among the runs.
         superseded: Run directories of attempts that do not count.
+        drills: Directories of drills.
     """
 
     runs: list[Path]
@@ -46,6 +48,7 @@ class Sources(NamedTuple):
     unread: list[str]
     campaigns: Sequence[Path] = ()
     superseded: Sequence[Path] = ()
+    drills: Sequence[Path] = ()
 
 
 def find_sources(given: Sequence[Path]) -> Sources:
@@ -68,6 +71,7 @@ def find_sources(given: Sequence[Path]) -> Sources:
     folders = list(dict.fromkeys(path.resolve().parent for path in runs)) + jobs
     trainings = {path.resolve(): path for one in (*own, *folders) for path in find_trainings(one)}
     conformance = {path.resolve(): path for folder in folders for path in find_conformance(folder)}
+    drills = {path.resolve(): path for folder in folders for path in find_drills(folder)}
     return Sources(
         runs,
         list(conformance.values()),
@@ -75,6 +79,7 @@ def find_sources(given: Sequence[Path]) -> Sources:
         [sentence for one in (*rest, *jobs) for sentence in unread_below(one)],
         [each.path for each in campaigns],
         _runs_of(each.path / one.directory for each in campaigns for one in each.superseded()),
+        list(drills.values()),
     )
 
 
@@ -114,6 +119,7 @@ def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
         [read_trainings(path) for path in sources.trainings],
         [read_campaign(path) for path in sources.campaigns],
         runs[len(sources.runs) :],
+        [read_drill(path) for path in sources.drills],
     )
 
 

@@ -25,6 +25,7 @@ from reports.formats.terminal.layout import STYLES, Page
 from reports.read.campaign import campaign_files
 from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.record.codec import to_json
+from reports.record.drills import DRILL_FILE
 from reports.record.redaction import redacted
 from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
 from validator.commands.arguments import installed_version
@@ -43,7 +44,7 @@ _WHOLE = (
 )  # directories of which every file counts; of others only the file that is named
 _SHIPPED = {"policy": "gate", "waivers": "waivers"}  # kinds of which some come with every installation
 _LEAST_KEY = 16  # bytes
-_KINDS = (*_WHOLE, "conformance", "campaign", *_SHIPPED)
+_KINDS = (*_WHOLE, "conformance", "campaign", "drill", *_SHIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Draft:
         items += [_item("superseded run", path, evidence_files(path), base) for path in sources.superseded]
         items += [_item("campaign", path, named_files(path, campaign_files(path)), base) for path in sources.campaigns]
         singles = [("conformance", path) for path in sources.conformance]
+        singles += [("drill", path / DRILL_FILE) for path in sources.drills]
         singles += [("policy", policy)] if policy else []
         singles += [("waivers", path) for path in waivers]
         items += [_item(kind, path.parent, named_files(path.parent, [path.name]), base) for kind, path in singles]
@@ -203,7 +205,8 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
     waivers = [waiver for path in paths("waivers") for waiver in load_waivers(path)]
     try:
         named = paths("run"), paths("conformance"), paths("ab"), record["unread"]
-        evidence = read_sources(Sources(*named, paths("campaign"), paths("superseded run")), waivers)
+        drills = [path.parent for path in paths("drill")]
+        evidence = read_sources(Sources(*named, paths("campaign"), paths("superseded run"), drills), waivers)
     except RunUnreadable as problem:
         yield str(problem)
         return

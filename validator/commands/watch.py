@@ -80,7 +80,8 @@ def _figures(follower: Follower, totals: Totals, before: Totals | None) -> Text:
         last = follower.last
         text.append(f"; the last: {last.fault.value} at fault, {last.cause.value}, operation {last.op_index:,}\n")
         text.append(f"             {line(last.explanation, 300)}")
-    for name, said in (("lost", follower.lost), ("hung", follower.stalled)):
+    gone = ", ".join(f"rank {rank} without a close" for rank in follower.gone)
+    for name, said in (("lost", follower.lost), ("hung", follower.stalled), ("gone", gone)):
         if said:
             text.append(f"\n{name:13}{line(said, 300)}", "bold red")
     return text

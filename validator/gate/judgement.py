@@ -17,6 +17,7 @@ from validator.gate.rules import RULES
 from validator.gate.rules.demand import Demand, Evidence
 from validator.gate.rules.divergence import n_divergences, n_left
 from validator.gate.rules.identity import distinct
+from validator.gate.rules.ranks import standing
 from validator.gate.spread import Group, by_configuration, spread
 
 __all__ = ["Demand", "Evidence", "Judgement", "judge"]
@@ -65,6 +66,8 @@ def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) 
     """
     policy = policy or GatePolicy()
     evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
+    runs, restarted = standing(evidence.runs)
+    evidence = replace(evidence, runs=runs, restarted=restarted)
     bounds = tuple(rates(distinct(evidence.runs), n_left(evidence)))
     demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
     decided = decide(demands, policy.name, lambda: _evidence(evidence), bounds)
@@ -106,6 +109,8 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
         apart = sum(run.totals.n_lookups for run in distinct(runs))
         twice = f", {apart:,} of them of different courses" if apart < lookups else ""
         yield f"0 divergences in {lookups:,} lookups{twice}: rate below 3/{apart:,} = {3 / apart:.1e} at 95 %"
+    for run, by in evidence.restarted:
+        yield f"{run.path} is not counted: {by.path} is the next attempt of the same launch"
     equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)
     close = sum(run.totals.coverage.get("equal only within tolerance", 0) for run in runs)
     bits = f"; {close:,} of these are equal within the tolerance only, not in their bits" if close else ""

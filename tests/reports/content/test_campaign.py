@@ -93,9 +93,8 @@ def test_a_thousand_runs_stay_below_two_megabytes(tmp_path: Path) -> None:
     jobs = [Job(n, ("train", "--config", "x" * 300), n, "legacy", "a.b.c.d=" + "1" * 60) for n in range(1000)]
     campaign = Campaign(tmp_path, {}, jobs)
 
-    campaign.attempts = [
-        Attempt(n, 1, Fate.JUDGED, 0, host="machine-of-the-cluster-17", seconds=n) for n in range(1000)
-    ]
+    machine = "machine-of-the-cluster-17"
+    campaign.attempts = [Attempt(n, 1, Fate.JUDGED, 0, host=machine, seconds=n) for n in range(1000)]
     runs: list[Run] = []
     for n in range(1000):
         path = tmp_path / f"jobs/{n:04d}-1/20261129-010722-vm-{n}-992a"

@@ -82,10 +82,19 @@ def dropped(run: Run) -> dict[str, int]:
     return {reason: n for reason, n in sorted(run.totals.dropped.items()) if n and reason != ONLY_COUNTED}
 
 
+def planted(run: Run) -> str:
+    """Name the fault that a drill planted in a run, on any rank; empty where nothing was planted."""
+    for _, about in by_rank(run):
+        drill = about.get("drill")
+        if drill is not None and drill != {"fault": ""}:  # what can't be read is no run without a fault
+            return str(drill.get("fault") if isinstance(drill, Mapping) else drill) or "unnamed"
+    return ""
+
+
 def is_sound(run: Run) -> bool:
-    """Say whether a run may count: whole, readable, nothing dropped or sampled."""
+    """Say whether a run may count: whole, readable, nothing dropped, sampled or planted."""
     whole = run.state == (run.summary or {}).get("state", "complete") == "complete"
-    return whole and not (run.lost or run.problems or dropped(run) or sampled(run))
+    return whole and not (planted(run) or run.lost or run.problems or dropped(run) or sampled(run))
 
 
 def distinct(runs: Sequence[Run], apart: Sequence[Callable[[Run], str]] = ()) -> list[Run]:
