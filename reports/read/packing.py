@@ -25,7 +25,7 @@ _FILES = re.compile(
 _OURS = {
     *("schema", "run_id", "rank", "world_size", "created", "pid", "pid_started", "hostname", "versions", "git"),
     *("platform", "threads", "compiled", "cuda", "host", "validation", "selftest", "seed", "device", "num_layers"),
-    *("env_num", "switches", "replayed", "drill", BUNDLED),
+    *("env_num", "switches", "replayed", "drill", "process_group", BUNDLED),
 }
 
 

@@ -19,7 +19,7 @@ from validator.commands.at_close import judge_at_close
 from validator.commands.byte_work import tell_if_not_compiled
 from validator.commands.show import console
 from validator.config import ValidationConfig
-from validator.endings import by_error
+from validator.endings import HostEnding, by_error
 from validator.errors import ConfigError
 from validator.script import Ending, run_script
 from validator.session import Lockstep

@@ -10,7 +10,7 @@ from rich.text import Text
 from reports.content.facts import SIDES, Judgement, classes, meaning, pools, ran, unexplained
 from reports.content.groups import Group, grouped
 from reports.content.repros import again
-from reports.content.text import abbreviated, plural
+from reports.content.text import abbreviated, line, plural
 from reports.formats.terminal.background import show_cost, show_coverage, show_provenance
 from reports.formats.terminal.divergence import show_divergence
 from reports.formats.terminal.layout import STYLES, Page
@@ -136,7 +136,8 @@ def _show_me(page: Page, run: Run, groups: list[Group]) -> None:
             page.heading(f"Show me: divergence #{group.best.id}", f"{group.fault} at fault, {group.cause}")
             show_divergence(page, group.best)
             shown_again = again(run, group)
-            page.facts([("again", page.text(shown_again.said, limit=1000))])
+            if shown_again.said:
+                page.code(f"  again      {line(shown_again.said, 1000)}")  # its command is to be copied
             if shown_again.code:
                 page.space()
                 page.code(shown_again.code)
