@@ -90,7 +90,7 @@ def _shrunk(
         return none(f"{one.cache} was not recorded")
     if one.fault is Fault.HOST:
         return none("no test of the caches alone can show what the host does")
-    sides = Sides(program.about, arguments.control, arguments.candidate)
+    sides = Sides(program.about, arguments.control, arguments.candidate, kept=program.kept)
     began = time.monotonic()
     with counting(err, f"{name}: calls") as shown:
         found = shrink_divergence(program, one, sides, seconds, lambda calls: shown(calls, calls))
@@ -114,7 +114,7 @@ def _keep(run: Run, kept: KeptRepro, arguments: Namespace, out: Console) -> None
         if folder and kept.source:
             path = folder / kept.file
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, kept.source.encode())
+            write_atomically(path, kept.source.encode("utf-8", "backslashreplace"))
     except OSError as problem:
         why = f"can't be written ({problem.strerror or problem}); name a folder that can: --out DIR"
         raise LockstepError(f"{path}: {why}") from None
