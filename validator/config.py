@@ -44,6 +44,8 @@ class ValidationConfig:
             bytes an operation; ``all``, what is stored as well, each entry once; ``failing``, of the last 1,024 sets
             before a divergence; or ``off``, nothing.
         record_mb: Space for what is recorded, per rank, megabytes; beyond, the oldest of it gives way.
+        shrink_s: Time after a run of ``train`` or ``run`` in which the first divergence of each cause is made a test,
+            in a process of its own, seconds; 0 for none.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
             process). Without it no run passes the default gate.
         seed: Seed of the harness's private generator (order of the two calls, audit rotation).
@@ -70,13 +72,15 @@ class ValidationConfig:
     on_divergence: Literal["record", "log"] = "record"
     record: Literal["digests", "failing", "all", "off"] = "digests"
     record_mb: float = 1024.0
+    shrink_s: float = 20.0
     selftest: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         if (self.rtol is None) != (self.atol is None):
             raise ValueError("rtol and atol must be given together or not at all")
-        for name in ("rtol", "atol", "window_s", "evidence_mb", "evidence_each_mb", "record_mb", "stall_warning_s"):
+        amounts = ("window_s", "evidence_mb", "evidence_each_mb", "record_mb", "stall_warning_s", "shrink_s")
+        for name in ("rtol", "atol", *amounts):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {value}")

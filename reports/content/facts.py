@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from reports.content.groups import grouped
 from reports.content.text import line, plural, ratio, seconds, share, size
+from reports.read.packing import BUNDLED
 from reports.record.records import Divergence
 from reports.record.run import Run
 from reports.record.words import STATE_LOOKS, Fault, Verdict
@@ -69,10 +70,9 @@ def ran(run: Run) -> tuple[str, str, str]:
     length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
     played = run.manifest.get("replayed")
     replayed = f"replayed from run {played.get('run_id', '?')!s:.80}" if isinstance(played, Mapping) else ""
-    state = ", ".join(
-        filter(None, (drill(run), run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost))
-    )
-    return str(run.manifest.get("run_id", run.path.name)), state, length
+    ended = run.ended and f"the host ended {run.ended}"
+    told = (drill(run), run.state, replayed, _bundled(run.manifest), ended, run.lost)
+    return str(run.manifest.get("run_id", run.path.name)), ", ".join(filter(None, told)), length
 
 
 def drill(run: Run) -> str:
@@ -80,6 +80,12 @@ def drill(run: Run) -> str:
     told = run.manifest.get("drill")
     name = told.get("fault") if isinstance(told, Mapping) else None
     return f"drill: fault {name!s:.80} planted" if name else ""
+
+
+def _bundled(manifest: Mapping[str, object]) -> str:
+    said = manifest.get(BUNDLED)
+    names = said.get("left_out") if isinstance(said, Mapping) else None
+    return f"bundled without {', '.join(map(str, names))}" if isinstance(names, list) else ""
 
 
 def meaning(run: Run, judgement: Judgement) -> str:

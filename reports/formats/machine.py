@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import grouped
+from reports.content.repros import again
 from reports.content.text import clean, line
 from reports.disk.layout import described, encoded
 from reports.record.codec import to_json
@@ -46,6 +47,7 @@ def as_json(run: Run, judgement: Judgement) -> str:
         "causes": [
             {"fault": g.fault, "cause": g.cause, "dimension": g.dimension, "count": g.count, "n_written": g.n_written}
             | {"first": None if g.first is None else to_json(g.first)}
+            | {"repro": None if (kept := again(run, g).kept) is None else to_json(kept)}
             for g in grouped(run)
         ],
         "events": run.n_events,

@@ -9,6 +9,7 @@ from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.ranks import HEAD, N_NAMES, of_ranks
+from reports.content.repros import again
 from reports.content.text import clean, line, micros, number, plural, ratio
 from reports.record.records import Divergence
 from reports.record.run import Run
@@ -43,11 +44,11 @@ def plain(value: object, limit: int = 400) -> str:
     return escaped
 
 
-def fenced(value: str) -> str:
+def fenced(value: str, language: str = "text") -> str:
     """Return text in a code block that nothing in it can end."""
     longest = max(map(len, re.findall(r"`+", value)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{value}\n{fence}"
+    return f"{fence}{language}\n{value}\n{fence}"
 
 
 def _parts(run: Run, judgement: Judgement) -> Iterator[str]:
@@ -65,9 +66,8 @@ def _parts(run: Run, judgement: Judgement) -> Iterator[str]:
         head = ("at fault", "cause", "in respect of", "times", "first")
         yield from _table(head, map(_group, groups[:_MAX_ROWS]), 3)
     yield from _outcomes(run)
-    first = next((group.best for group in groups if group.best), None)
-    if first is not None:
-        yield from _divergence(first)
+    for position, group in enumerate([group for group in groups if group.best][:_MAX_ROWS]):
+        yield from _divergence(run, group, in_full=position == 0)
     n_unmet = sum(demand.verdict is not Verdict.PASS for demand in judgement.demands)
     yield f"\n### Was enough exercised\n\n{n_unmet} of {plural(len(judgement.demands), 'demand')} not met\n"
     demands = facts.by_gravity(judgement.demands)[:60]
@@ -98,7 +98,21 @@ def _outcomes(run: Run) -> Iterator[str]:
     yield from _table(head, rows, 1)
 
 
-def _divergence(one: Divergence) -> Iterator[str]:
+def _divergence(run: Run, group: Group, in_full: bool) -> Iterator[str]:
+    """Yield a divergence of a group and the test that it was shrunk to; of all but one group, that test alone."""
+    one, shown = group.best, again(run, group)
+    assert one is not None
+    if in_full:
+        yield from _in_full(one)
+    elif shown.code:
+        yield f"\n### Show me: divergence \\#{one.id}\n\n{plain(one.explanation, 1200)}"
+    if in_full or shown.code:
+        yield f"\n{plain(shown.said, 1000)}\n"
+    if shown.code:
+        yield fenced(shown.code.rstrip("\n"), "python")
+
+
+def _in_full(one: Divergence) -> Iterator[str]:
     yield f"\n### Show me: divergence \\#{one.id}\n\n{plain(one.explanation, 1200)}\n"
     where = f"operation {one.op_index:,} {one.operation}, pool {one.pool}, env {one.env_id}, key {one.key}"
     yield f"- {plain(where)}, weights {one.weight_version:,}"

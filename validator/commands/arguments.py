@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         _ab,
         _replay,
         _shrink,
+        _bundle,
         _drill,
         _report,
         _watch,
@@ -61,6 +62,7 @@ def _train(commands: Commands) -> None:
     _primary(add, "legacy (the control: shadow stage) or new (the candidate: canary)")
     _sides(add)
     _record(add)
+    _no_shrink(add)
     _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
     add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     add("--quiet", action="store_true", help="print only the verdict and where the run is")
@@ -80,6 +82,7 @@ def _run(commands: Commands) -> None:
     add("--generate", metavar="MODULE:CALLABLE", help=made)
     _primary(add, "legacy (the script's own: shadow stage) or new (canary)")
     _record(add)
+    _no_shrink(add)
     _settings(
         add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
@@ -140,10 +143,23 @@ def _shrink(commands: Commands) -> None:
     add("--divergence", type=int, metavar="N", help="this one (default: the first of each cause and side)")
     add("--cause", metavar="NAME", help="the first of this cause, as the report names it")
     add("--seconds", type=float, default=60.0, metavar="S", help="time for each; then the best so far (default: 60)")
+    add("--within", type=float, metavar="S", help="time for all together (default: no limit)")
     add("--out", metavar="DIR", help="where to write test_divergence_NNN.py (default: repros in the run directory)")
     again = "legacy, new or module:Class (default: what was recorded)"
     add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
     add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
+
+
+def _bundle(commands: Commands) -> None:
+    examples = ["kv-lockstep bundle runs", "kv-lockstep bundle runs --with-config -o divergence.tar.gz"]
+    codes = "exit codes: 0 packed, 2 usage, or nothing that can be packed, 3 fault of kv-lockstep itself"
+    what = "pack a run, its trace, its tests and its page into one archive, to be attached to an issue"
+    add = _command(commands, "bundle", what, examples, codes)
+    _one_run(add, "run", "RUN")
+    kept = "leave the configuration, the command line and what else is your own in it; secrets never are"
+    add("--with-config", action="store_true", help=kept)
+    where = "archive to write, .zip or .tar.gz; an old one is replaced (default: <run_id>.zip here)"
+    add("-o", "--output", type=Path, metavar="FILE", help=where)
 
 
 def _drill(commands: Commands) -> None:
@@ -343,6 +359,11 @@ def _record(add: Add) -> None:
         choices=("digests", "failing", "all", "off"),
         help="what is recorded, to be played again (default: digests)",
     )
+
+
+def _no_shrink(add: Add) -> None:
+    what = "make no test of the first divergence of each cause at the end (shrink_s seconds, 20 by default)"
+    add("--no-shrink", action="store_true", help=what)
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:

@@ -10,13 +10,14 @@ from reports.content.text import line
 from reports.formats.terminal.run import first_lines
 from reports.record.run import Run
 from validator.commands.report import write_page
+from validator.commands.shrink_at_close import shrink_at_close
 from validator.gate.judgement import judge
 from validator.session import Lockstep
 
 _EVERY_S = 0.5
 
 
-def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None:
+def judge_at_close(lockstep: Lockstep, out: Console, err: Console, shrink_s: float = 0.0) -> int | None:
     """Judge a run that this process has closed, and show the verdict and where the run is.
 
     It is judged from disk, as the gate would: what did not get there is no evidence.
@@ -25,6 +26,7 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
         lockstep: The session.
         out: Where to.
         err: Where to say what could not be read or drawn.
+        shrink_s: Time to make tests of the first divergence of each cause, seconds.
 
     Returns:
         The verdict's exit code; None on a rank that does not judge.
@@ -34,6 +36,8 @@ def judge_at_close(lockstep: Lockstep, out: Console, err: Console) -> int | None
         return None
     judgement = judge([run])
     first_lines(run, judgement, out)
+    if said := shrink_at_close(run, shrink_s, err):
+        out.print(line(said, 4000), soft_wrap=True)
     try:
         out.print(line(f"report: {write_page(run, judgement)}", 4000), soft_wrap=True)
     except Exception as problem:  # the verdict stands without a page

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from reports.content.facts import SIDES
 from reports.content.text import plural
 from reports.disk.trace import TRACE_DIR
 from reports.errors import RunUnreadable
@@ -96,10 +98,19 @@ def programs_of(path: Path, err: Console) -> tuple[Run, list[Program]]:
         said += [f"{plural(trace.first, 'older record')} gave way, so it begins in the middle"] if trace.first else []
         for problem in said:
             err.print(f"{TRACE_DIR}/{index.name}: {problem}", soft_wrap=True, markup=False)
+        trace.about["classes"] = _as_named(run.manifest, trace.about.get("classes"))
         programs.append(Program(trace))
     if not any(one.n_operations for one in programs):
         raise LockstepError(f"{path}: its traces hold no operation that could be played")
     return run, sorted(programs, key=lambda one: bool(one.about.get("copy_of")))
+
+
+def _as_named(manifest: Mapping[str, Any], recorded: Any) -> dict[str, Any]:
+    """Return what stood on each side, by the name that ``train`` was given where it was: of a factory, say."""
+    classes = dict(recorded) if isinstance(recorded, Mapping) else {}
+    named = manifest.get("validation") if manifest.get("host") == "unizero" else None
+    named = named if isinstance(named, Mapping) else {}
+    return classes | {side: name for side in SIDES if ":" in (name := str(named.get(side, "")))}
 
 
 def bodies_of(programs: list[Program]) -> str:

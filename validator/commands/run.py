@@ -35,7 +35,7 @@ def main(arguments: Namespace) -> int:
     """Run the script, and judge what was recorded.
 
     Args:
-        arguments: ``script, args, out, generate, primary, record, settings``; see ``arguments.py``.
+        arguments: ``script, args, out, generate, primary, record, no_shrink, settings``; see ``arguments.py``.
 
     Returns:
         The script's own exit code if it failed, else the verdict's.
@@ -46,9 +46,11 @@ def main(arguments: Namespace) -> int:
     settings = dict(map(parse_setting, arguments.settings))
     if arguments.record:
         settings[f"{_OWN}record"] = arguments.record
+    if arguments.no_shrink:
+        settings[f"{_OWN}shrink_s"] = 0.0
+    command = [str(arguments.script), *arguments.args]
     sessions: list[Lockstep] = []
     ended = HostEnding("crashed")
-    command = [str(arguments.script), *arguments.args]
 
     def opened(given: Mapping[str, Any], about: Mapping[str, Any]) -> Lockstep:
         config = ValidationConfig.from_mapping(dict(given))
@@ -104,7 +106,7 @@ def _every_generate(arguments: Namespace, settings: Mapping[str, Any], opened: _
 def _judged(sessions: list[Lockstep], ending: Ending, script: str, never: str, out: Any, err: Any) -> int:
     code = EXIT_CODE[Verdict.INCONCLUSIVE]
     if sessions:
-        judged = judge_at_close(sessions[0], out, err)
+        judged = judge_at_close(sessions[0], out, err, sessions[0].config.shrink_s)
         if judged is None:
             return ending.code
         code = judged

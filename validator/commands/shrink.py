@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
+from reports.content.groups import grouped
 from reports.content.text import line, plural
 from reports.disk.layout import write_atomically
+from reports.disk.repros import keep_repro
 from reports.record.records import Divergence
+from reports.record.repro import KeptRepro
 from reports.record.run import Run
 from reports.record.words import EXIT_CODE, Fault, Verdict
 from validator.commands.replay import programs_of
@@ -18,17 +22,15 @@ from validator.commands.show import console, counting
 from validator.errors import LockstepError
 from validator.replay.caches import Sides
 from validator.replay.program import Program
-from validator.replay.repro import Repro, repro
-from validator.replay.shrinking import Found, shrink_divergence
-
-_FOLDER = "repros"  # in the run directory
+from validator.replay.repro import repro
+from validator.replay.shrinking import shrink_divergence
 
 
 def main(arguments: Namespace) -> int:
     """Shrink.
 
     Args:
-        arguments: ``run, divergence, cause, out, seconds, control, candidate``; see ``arguments.py``.
+        arguments: ``run, divergence, cause, out, seconds, within, control, candidate``; see ``arguments.py``.
 
     Returns:
         0 if each became a test, that of INCONCLUSIVE if one did not come again, or no test shows it.
@@ -39,10 +41,13 @@ def main(arguments: Namespace) -> int:
     out, err = console(), console(stderr=True)
     run, programs = programs_of(arguments.run, err)
     wanted = _wanted(run, arguments.divergence, arguments.cause)
-    folder = Path(arguments.out) if arguments.out else run.path / _FOLDER
+    end = time.monotonic() + (arguments.within or float("inf"))
     all_shown = True
-    for one in wanted:
-        all_shown &= _shrink(run, one, _program_of(programs, one), arguments, folder, out, err)
+    for position, one in enumerate(wanted):
+        share = max(0.0, end - time.monotonic()) / (len(wanted) - position)
+        kept = _shrunk(run, one, _program_of(programs, one), arguments, min(arguments.seconds, share), out, err)
+        all_shown &= one.fault is Fault.HOST or (kept.fails and kept.passes)
+        _keep(run, kept, arguments, out)
     return 0 if all_shown else EXIT_CODE[Verdict.INCONCLUSIVE]
 
 
@@ -61,9 +66,9 @@ def _wanted(run: Run, number: int | None, cause: str | None) -> list[Divergence]
     if cause is not None and cause not in known:
         raise LockstepError(f"{run.path}: holds no divergence of cause {cause!r:.80}; it holds {', '.join(known)}")
     first: dict[tuple[str, str], Divergence] = {}
-    for one in run.divergences:
-        if cause is None or one.cause.value == cause:
-            first.setdefault((one.cause.value, one.fault.value), one)
+    for group in grouped(run):  # as the report does, the gravest first: time may end before the last
+        if group.first is not None and cause in (None, group.cause):
+            first.setdefault((group.cause, group.fault), group.first)
     return list(first.values())
 
 
@@ -71,41 +76,52 @@ def _program_of(programs: list[Program], one: Divergence) -> Program | None:
     return next((p for p in programs if (p.about.get("rank"), p.about.get("cache")) == (one.rank, one.cache)), None)
 
 
-def _shrink(
-    run: Run, one: Divergence, program: Program | None, arguments: Namespace, folder: Path, out: Console, err: Console
-) -> bool:
-    """Shrink one divergence and write its test; False if there is nothing to write."""
+def _shrunk(
+    run: Run, one: Divergence, program: Program | None, arguments: Namespace, seconds: float, out: Console, err: Console
+) -> KeptRepro:
+    """Shrink one divergence, and say what it came to."""
     name = f"#{one.id} {one.cause.value}, {one.fault.value} at fault"
+
+    def none(why: str) -> KeptRepro:
+        out.print(line(f"{name}: {why}", 400), soft_wrap=True)
+        return KeptRepro(one.rank, one.id, one.cause, one.fault, said=why)
+
     if program is None:
-        out.print(line(f"{name}: {one.cache} was not recorded", 400), soft_wrap=True)
-        return False
+        return none(f"{one.cache} was not recorded")
     if one.fault is Fault.HOST:
-        out.print(line(f"{name}: no test of the caches alone can show what the host does", 400), soft_wrap=True)
-        return True
+        return none("no test of the caches alone can show what the host does")
     sides = Sides(program.about, arguments.control, arguments.candidate, kept=program.kept)
     began = time.monotonic()
     with counting(err, f"{name}: calls") as shown:
-        found = shrink_divergence(program, one, sides, arguments.seconds, lambda calls: shown(calls, calls))
+        found = shrink_divergence(program, one, sides, seconds, lambda calls: shown(calls, calls))
+    if found is None and time.monotonic() - began >= seconds:
+        return none(f"{seconds:.3g} s were not enough to see it again")
     if found is None:
-        why = "it does not come again when what was recorded is played; it may rest on what is not recorded"
-        out.print(line(f"{name}: {why}", 400), soft_wrap=True)
-        return False
-    written = repro(found, sides, one, one.id, str(run.manifest.get("run_id", run.path.name)))
-    path = folder / f"test_divergence_{one.id:03d}.py"
+        return none("it does not come again when what was recorded is played; it may rest on what is not recorded")
+    made = repro(found, sides, one, one.id, str(run.manifest.get("run_id", run.path.name)))
+    calls, spent = plural(made.calls, "call"), f"{time.monotonic() - began:.1f} s"
+    out.print(line(f"{name}: {calls} in {spent}: {found.explanation}", 4000), soft_wrap=True)
+    return KeptRepro(one.rank, one.id, one.cause, one.fault, made.source, made.calls, made.fails, made.passes)
+
+
+def _keep(run: Run, kept: KeptRepro, arguments: Namespace, out: Console) -> None:
+    """Write a test into the run directory, where the report finds it, and into a folder if one is named."""
+    path, folder = run.path, Path(arguments.out) if arguments.out else None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, written.source.encode())
+        if not (folder and (arguments.control or arguments.candidate)):  # of other classes it is no test of this run
+            with suppress(*[OSError] * bool(folder)):  # a run may lie where nobody may write
+                path = keep_repro(run.path, kept)
+        if folder and kept.source:
+            path = folder / kept.file
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, kept.source.encode("utf-8", "backslashreplace"))
     except OSError as problem:
-        raise LockstepError(f"{path}: can't be written ({problem.strerror})") from None
-    spent = f"{time.monotonic() - began:.1f} s"
-    out.print(line(f"{name}: {plural(written.calls, 'call')} in {spent}: {path}", 4000), soft_wrap=True)
-    return _told(written, found, out)
-
-
-def _told(written: Repro, found: Found, out: Console) -> bool:
-    out.print(line(f"  {found.explanation}", 400), soft_wrap=True)
-    if not written.fails:
+        why = f"can't be written ({problem.strerror or problem}); name a folder that can: --out DIR"
+        raise LockstepError(f"{path}: {why}") from None
+    if not kept.source:
+        return
+    out.print(line(f"  {path}", 4000), soft_wrap=True)
+    if not kept.fails:
         out.print("  the test was tried and does not fail", soft_wrap=True)
-    if not written.passes:
+    if not kept.passes:
         out.print("  the test was tried with a sound cache and fails on that too", soft_wrap=True)
-    return written.fails and written.passes

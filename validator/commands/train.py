@@ -26,7 +26,7 @@ def main(arguments: Namespace) -> int:
     """Train, and judge what was recorded.
 
     Args:
-        arguments: ``config, out, seed, primary, control, candidate, settings, no_validation, quiet``; see
+        arguments: ``config, out, seed, primary, control, candidate, no_shrink, settings, no_validation, quiet``; see
             ``arguments.py``.
 
     Returns:
@@ -56,7 +56,7 @@ def _validated(config: TrainConfig, settings: ValidationConfig, quiet: bool, out
         except BaseException:
             err.print(f"the training stopped with an error; recorded until then: {lockstep.run_dir}", soft_wrap=True)
             raise
-    return judge_at_close(lockstep, out, err) or 0
+    return judge_at_close(lockstep, out, err, lockstep.config.shrink_s) or 0
 
 
 def _alone(config: TrainConfig, arguments: Namespace, out: Console, err: Console) -> int:

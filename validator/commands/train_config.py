@@ -25,7 +25,7 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
     """Put file and flags together, flags last, and check all of it.
 
     Args:
-        arguments: ``config, out, seed, primary, control, candidate, record, settings, no_validation``.
+        arguments: ``config, out, seed, primary, control, candidate, record, no_shrink, settings, no_validation``.
 
     Returns:
         What to train and how to validate it.
@@ -44,6 +44,7 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
         (f"{_VALIDATION}.control", arguments.control),
         (f"{_VALIDATION}.candidate", arguments.candidate),
         (f"{_VALIDATION}.record", getattr(arguments, "record", None)),
+        (f"{_VALIDATION}.shrink_s", 0.0 if getattr(arguments, "no_shrink", False) else None),
         *map(parse_setting, arguments.settings),
     ):
         if value is not None:

@@ -143,6 +143,8 @@ def _found(side: str, given: str, recorded: str) -> tuple[str, Callable[..., Any
 
 def _names(recorded: str) -> list[str]:
     """Return how a class may be asked for: a module's name has no capital letters, mostly, but nobody has to."""
+    if ":" in recorded:
+        return [recorded]
     module, _, kind = recorded.rpartition(".")
     if not module or "<" in recorded:
         return []

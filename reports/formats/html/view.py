@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.heat_maps import Shown, differences
 from reports.content.ranks import HEAD, N_NAMES, of_ranks
+from reports.content.repros import again
 from reports.content.series import over_training
 from reports.content.text import abbreviated, line, micros, plural, ratio, share, size
 from reports.formats.html import svg
@@ -118,6 +119,7 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
     leaves = divergence.leaves[:24]
     shown = differences(run.path, divergence.evidence) if divergence.evidence else ""
     drawn = isinstance(shown, Shown)
+    shown_again = again(run, group)
     why_not = divergence.evidence_note or "no tensors were kept with it"
     return {
         "group": group,
@@ -133,6 +135,8 @@ def _in_full(run: Run, group: Group) -> dict[str, Any]:
         "shown": shown if drawn else None,
         "heat": _heat(shown) if isinstance(shown, Shown) else [],
         "no_heat": "" if drawn else shown or why_not,
+        "again": shown_again.said,
+        "code": escape(shown_again.code),  # whole or not at all: half a test is none
     }
 
 

@@ -67,6 +67,10 @@ class Page:
         """Print a paragraph."""
         self._indented(text)
 
+    def code(self, value: str) -> None:
+        """Print code as it is, so that it can be copied: at the left edge, no line of it broken."""
+        self._console.print(self.text(value, limit=len(value), lines=True), soft_wrap=True)
+
     def points(self, texts: Iterable[Text], bullet: str = "•") -> None:
         """Print a list, the continued lines of each item further in than its first."""
         grid = Table.grid(padding=(0, 1, 0, 0))

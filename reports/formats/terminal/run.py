@@ -9,7 +9,8 @@ from rich.text import Text
 
 from reports.content.facts import SIDES, Judgement, classes, meaning, pools, ran, unexplained
 from reports.content.groups import Group, grouped
-from reports.content.text import abbreviated, plural
+from reports.content.repros import again
+from reports.content.text import abbreviated, line, plural
 from reports.formats.terminal.background import show_cost, show_coverage, show_provenance
 from reports.formats.terminal.divergence import show_divergence
 from reports.formats.terminal.layout import STYLES, Page
@@ -67,7 +68,7 @@ def render(run: Run, judgement: Judgement, console: Console) -> None:
 def _differences(page: Page, run: Run) -> None:
     groups = grouped(run)
     _what_differed(page, run, groups)
-    _show_me(page, groups)
+    _show_me(page, run, groups)
 
 
 def _header(page: Page, run: Run) -> Iterator[tuple[str, Text | str]]:
@@ -128,12 +129,18 @@ def _outcomes(page: Page, run: Run) -> None:
     page.table(columns, rows)
 
 
-def _show_me(page: Page, groups: list[Group]) -> None:
+def _show_me(page: Page, run: Run, groups: list[Group]) -> None:
     shown = [group for group in groups if group.first is not None]
     for group in shown[:_MAX_SHOWN]:
         if group.best is not None:
             page.heading(f"Show me: divergence #{group.best.id}", f"{group.fault} at fault, {group.cause}")
             show_divergence(page, group.best)
+            shown_again = again(run, group)
+            if shown_again.said:
+                page.code(f"  again      {line(shown_again.said, 1000)}")  # its command is to be copied
+            if shown_again.code:
+                page.space()
+                page.code(shown_again.code)
     if len(shown) > _MAX_SHOWN:
         page.space()
         rest = ", ".join(f"#{group.first.id} {group.cause}" for group in shown[_MAX_SHOWN:] if group.first)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import pytest
 from safetensors.numpy import save
 
 from reports.content.text import clean
+from reports.disk.repros import keep_repro, read_repros
 from reports.formats.html import svg
 from reports.formats.html.page import render
 from reports.formats.trackers import about, final_metrics, over_time
 from reports.reader import read_run
+from reports.record.repro import KeptRepro
 from tests.guards import guards
 from tests.reports.records_for_tests import divergence, leaf, window, write_run
 from tests.validator.gate.sealed import documents, edited, places, write_sealed
@@ -63,6 +66,7 @@ def run_directory(out: Path) -> Path:
             if line.get("type") == "divergence":
                 lines[position] = {**line, "evidence": 'evidence/a"b.safetensors'}
         write_sealed(path, name, lines)
+    keep_repro(path, KeptRepro(0, found.id, found.cause, found.fault, "a = 1\n", 1))
     return path
 
 
@@ -106,6 +110,8 @@ def test_hostile_text_in_every_field_is_text_in_every_format(path: Path, capfd: 
     harmless = Elements(shown(path, "html")[1]).found
     for name, lines in documents(path).items():
         write_sealed(path, name, [hostile(line) for line in lines])
+    (kept,), _ = read_repros(path)
+    keep_repro(path, replace(kept, source=f"'''\n{HOSTILE}</pre>\n````\n{HOSTILE}\n", said=HOSTILE))
 
     texts = {}
     for kind in FORMATS:
@@ -115,7 +121,7 @@ def test_hostile_text_in_every_field_is_text_in_every_format(path: Path, capfd: 
         assert not re.search(r"[\x00\x1b\x85\u202e\u2028\ud800-\udfff]", texts[kind]), kind
     assert {(tag, name) for tag, name, _ in Elements(texts["html"]).found} <= {(tag, name) for tag, name, _ in harmless}
     assert "x&#34;&gt;&lt;script&gt;" in texts["html"]
-    assert "<script" not in re.sub(r"(?ms)^(`{3,})text$.*?^\1$", "", texts["markdown"])
+    assert "<script" not in re.sub(r"(?ms)^(`{3,})(text|python)$.*?^\1$", "", texts["markdown"])
     assert json.loads(texts["json"])["manifest"]["hostname"] == HOSTILE
     ElementTree.fromstring(texts["junit"])
     for snippet in re.findall(r"(?ms)<pre>from safetensors.*?</pre>", texts["html"]):

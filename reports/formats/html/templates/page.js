@@ -3,17 +3,17 @@ document.querySelectorAll("button.copy").forEach(function (button) {
   button.hidden = false;
   button.addEventListener("click", function () {
     var table = button.parentElement.querySelector("table");
-    var rows = Array.from(table.rows, function (row) {
+    var rows = table && Array.from(table.rows, function (row) {
       return Array.from(row.cells, function (cell) { return cell.innerText.replace(/\s+/g, " ").trim(); }).join("\t");
     });
     var area = document.createElement("textarea");
-    area.value = rows.join("\n");
+    area.value = table ? rows.join("\n") : button.parentElement.querySelector("pre").textContent;
     document.body.appendChild(area);
     area.select();
     var done = document.execCommand("copy");
     area.remove();
     button.focus();
-    button.textContent = done ? "Copied" : "Select the table and copy it by hand";
+    button.textContent = done ? "Copied" : "Select it and copy it by hand";
   });
 });
 window.addEventListener("beforeprint", function () {

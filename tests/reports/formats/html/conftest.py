@@ -23,7 +23,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def train(out: Path, *arguments: str) -> list[str]:
-    settings = ("--set", "world_model_cfg.cache_validation_mode=true", "--out", str(out), "--quiet")
+    settings = ("--set", "world_model_cfg.cache_validation_mode=true", "--out", str(out), "--quiet", "--no-shrink")
     return command("train", "--config", "configs/smoke.toml", *settings, *arguments)
 
 

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from reports.disk.repros import keep_repro
 from reports.formats.html.page import MAX_BYTES
 from reports.reader import read_run
+from reports.record.repro import KeptRepro
+from tests.guards import guards
 from tests.reports.formats.html.chrome import Chrome
+from tests.reports.records_for_tests import divergence, write_run
 from validator.commands.report import write_page
 from validator.gate.judgement import judge
 
@@ -134,6 +138,26 @@ class TestFailingRun:
         chrome.run("window.dispatchEvent(new Event('beforeprint'))")
 
         assert chrome.run("[...document.querySelectorAll('details')].every(d => d.open)")
+
+
+@guards("reports/formats/html/templates/page.js", 'querySelector("pre").textContent', 'querySelector("pre").title')
+def test_the_test_under_a_divergence_is_copied_as_it_was_written(chrome: Chrome, tmp_path: Path) -> None:
+    found = divergence()
+    path = write_run(tmp_path, divergences=(found,))
+    source = "def test_divergence_000():\n    assert [1][:1] == []  # <b>&amp; \t é\n\n\n"
+    keep_repro(path, KeptRepro(0, 0, found.cause, found.fault, source, 4, fails=True, passes=True))
+    run = read_run(path)
+    page = write_page(run, judge([run]))
+    chrome.open(page, 1280, 800)
+    chrome.run("document.addEventListener('copy', e => { window.copied = document.activeElement.value })")
+
+    chrome.run("document.querySelector('pre[aria-label^=Test] + button.copy').focus()")
+    chrome.press("Enter")
+
+    assert chrome.run("window.copied") == source.replace("\t", "\\t")
+    assert chrome.run("document.activeElement.textContent") == "Copied"
+    assert chrome.console == []
+    assert chrome.requests == [page.as_uri()]
 
 
 class TestHostileRun:
