@@ -63,7 +63,7 @@ mutations: $(STAMP) ## take each guarded check away and see its test fail (SHARE
 	@$(BIN)/python -m tests.mutate --share $(SHARE)
 
 torture: $(STAMP) ## kills, endings, disks, hostile candidates, mutated directories, threads: an hour or two
-	@for each in ends candidates directories threads kills; do $(BIN)/python -m tests.torture.$$each || exit 1; done
+	@for each in ends candidates directories threads kills campaigns; do $(BIN)/python -m tests.torture.$$each || exit 1; done
 
 test-lightzero: $(LIGHTZERO_STAMP) ## run the tests on the released LightZero, in an environment of its own
 	@$(LIGHTZERO_VENV)/bin/python -m pytest tests/lightzero -n 2 --dist loadfile

@@ -137,6 +137,8 @@ class OnRay:
         if cpus <= 0 or gpus < 0:
             raise ConfigError(f"--cpus {cpus:g}, --gpus {gpus:g}: expected more than 0 cores, and no fewer than 0 GPUs")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if address and (Path.home() / ".ray" / "auth_token").is_file():  # a head that made one wants to see it
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # heard when Ray is imported
         try:
             import ray
         except ImportError:
@@ -171,7 +173,10 @@ class OnRay:
             if tries > 1:
                 return self._begin(options, tries - 1)
             where = f"Ray at {options['address']}" if "address" in options else "a Ray of this machine"
-            raise ConfigError(f"{where} can't be used: {_first_line(problem)}") from None
+            hint = (
+                "; is the head's ~/.ray/auth_token here, and its Ray of this version?" if "address" in options else ""
+            )
+            raise ConfigError(f"{where} can't be used: {_first_line(problem)}{hint}") from None
 
     def __str__(self) -> str:
         nodes = sum(node["Alive"] for node in self._ray.nodes())

@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     jobs.readable,
     jobs.every_job,
     jobs.as_asked,
+    jobs.trainings_judged,
     divergence.no_divergence,
     jobs.superseded,
     waived.waivers_hold,

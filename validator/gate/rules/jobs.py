@@ -59,6 +59,13 @@ def as_asked(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         yield demand("every run with its job's seed and primary", found, not wrong, where, reach)
 
 
+def trainings_judged(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """A campaign that trained with each cache alone is judged by a policy that looks at that."""
+    if evidence.campaigns and evidence.trainings and policy.training is None:
+        found = f"{len(evidence.trainings):,} not judged: policy {policy.name!r} has no table [training]"
+        yield demand("trainings of the campaign judged", found, False, remedy="name a policy that has one")
+
+
 def superseded(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """What was lost or stopped showed no divergence until then; a repetition does not undo one."""
     lost = [one for each in evidence.campaigns for one in each.superseded()]

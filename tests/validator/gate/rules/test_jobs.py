@@ -12,7 +12,7 @@ from reports.read.campaign import new_attempt, read_campaign, write_attempt
 from reports.record.campaign import ATTEMPT_FILE, CAMPAIGN_FILE, Attempt, Fate
 from reports.record.words import Verdict
 from tests.guards import guards
-from tests.validator.campaign import busy_window, policy
+from tests.validator.campaign import alone, busy_window, policy
 from tests.validator.campaign.jobs import FAILED, JUDGED, LOST, Backend, Watcher, made
 from tests.validator.gate.runs import divergence
 from tests.validator.gate.waivers import EATEN
@@ -167,6 +167,14 @@ def test_a_divergence_of_a_job_fails_the_campaign(whole: Path) -> None:
     evidence = read_sources(find_sources([whole]))
     evidence.runs[0].totals.add(busy_window(divergences={EATEN: 1}))
     assert judge(evidence, policy("smoke")).verdict is Verdict.FAIL
+
+
+def test_trainings_that_the_policy_does_not_look_at_are_not_passed_over(whole: Path) -> None:
+    evidence = replace(read_sources(find_sources([whole])), trainings=[alone()])
+    judgement = judge(evidence, policy("smoke"))
+
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert "1 not judged: policy 'smoke' has no table [training]" in found(judgement, "trainings of the campaign")
 
 
 def test_an_attempt_that_still_runs_is_missing(whole: Path) -> None:
