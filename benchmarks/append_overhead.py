@@ -1,7 +1,7 @@
 """What watching adds to one ``update`` of an append cache, beyond both sides' own time: ``python append_overhead.py``.
 
-Times are those of this thread on the CPU, so that other programs on the machine count little; the median of rounds, each
-of which appends a token at a time to caches that hold so many already. Calls are counted by Python's own profiler hook.
+Times are those of this thread on the CPU, so that other programs on the machine count little; the median of rounds,
+each of which appends a token at a time to caches that hold so many already. Calls are counted by a profiler's hook.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def measure(kind: str, held: int, rounds: int) -> tuple[float, float, Counter[st
 def main() -> None:
     """Print a line for each pair and each number of tokens held."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=20, metavar="N", help="rounds, whose median counts (default: 20)")
+    arguments.add_argument(
+        "--rounds", type=int, default=20, metavar="N", help="rounds, whose median counts (default: 20)"
+    )
     rounds = arguments.parse_args().rounds
     torch.set_num_threads(1)
     print(f"one row, {HEADS} heads of {WIDTH}, a token at a time; microseconds of this thread per update")

@@ -11,6 +11,7 @@ import torch
 
 from reports.record.words import Cause
 from validator.config import ValidationConfig
+from validator.observe.append_pair import AppendPair
 from validator.proof.appends.caches import FixedCache, GrowingCache, Windows
 from validator.proof.appends.faults import WHOLE, WINDOWS, PlantedAppend
 from validator.proof.appends.stream import Call, calls
@@ -51,6 +52,7 @@ class AppendTrial(Trial):
             # The host's own tensors each time: a side may write into what it is given.
             args: tuple[Any, ...] = tuple(each.clone() if hasattr(each, "clone") else each for each in call.args)
             if self._told_positions and call.method == "update":  # as models do before transformers 5
+                assert isinstance(self.pair, AppendPair)
                 seen = self.pair.model.table(args[2]).length
                 args = (*args, {"cache_position": torch.arange(seen, seen + args[0].shape[2])})
             try:
