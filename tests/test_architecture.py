@@ -56,10 +56,12 @@ FLOORS = {
         ),
         *(
             "validator.registry",
+            "validator.ranks",
             "validator.session",
             "validator.replay",
             "validator.script",
             "validator.ab",
+            "validator.campaign",
             "validator.commands",
         ),
         *("validator.one_test", "validator.generating", "validator.pytest_plugin", "validator.cli", "validator"),
@@ -67,10 +69,13 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root, the commands and the plugin: where the validator knows how a report looks.
+# The recorder, the composition root, who says where it writes or drives a campaign, the commands and the plugin: where
+# the validator knows how a report looks, and lies.
 COMPOSITION_ROOTS = (
     "validator.recorder",
+    "validator.ranks",
     "validator.session",
+    "validator.campaign.drive",
     "validator.cli",
     "validator.commands",
     "validator.one_test",

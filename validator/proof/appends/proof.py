@@ -69,8 +69,9 @@ class AppendTrial(Trial):
 
 def planted_trial(planted: PlantedAppend, where: str, primary: str) -> AppendTrial:
     """Put a broken cache beside a sound one, or two broken ones beside each other."""
-    control = planted.make(planted.windows) if where in ("control", "both") else GrowingCache(planted.windows)
-    candidate = planted.make(planted.windows) if where in ("candidate", "both") else GrowingCache(planted.windows)
+    control, candidate = GrowingCache(planted.windows), GrowingCache(planted.windows)
+    control = planted.make(control) if where in ("control", "both") else control
+    candidate = planted.make(candidate) if where in ("candidate", "both") else candidate
     return AppendTrial(control, candidate, primary, planted.windows)
 
 
