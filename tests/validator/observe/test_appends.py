@@ -205,7 +205,8 @@ def test_a_store_that_rounds_passes_within_a_tolerance_that_is_counted() -> None
 def test_a_tolerance_does_not_excuse_both_sides_that_are_wrong_alike() -> None:
     wrong = planted("rows stored in reverse")
     config = ValidationConfig(overhead_budget=0.0, rtol=0.01, atol=0.01)
-    trial = AppendTrial(wrong.make(WHOLE), wrong.make(WHOLE), "control", WHOLE, config)
+    sides = wrong.make(GrowingCache(WHOLE)), wrong.make(GrowingCache(WHOLE))
+    trial = AppendTrial(*sides, "control", WHOLE, config)
     trial.play_calls(islice(calls(WHOLE), 40))
 
     assert charges(trial) == {(Cause.OTHER_ROW, Fault.BOTH)}
