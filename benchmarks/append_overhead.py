@@ -1,7 +1,7 @@
 """What watching adds to one ``update`` of an append cache, beyond both sides' own time: ``python append_overhead.py``.
 
-Times are those of this thread on the CPU, so that other programs count little: the median of rounds, each
-of which appends a token at a time to caches that hold so many. Calls are counted by Python's own profiler hook.
+Times are those of this thread on the CPU, so that other programs on the machine count little; the median of rounds,
+each of which appends a token at a time to caches that hold so many already. Calls are counted by a profiler's hook.
 """
 
 from __future__ import annotations

@@ -73,7 +73,9 @@ class Registry:
         classes = {side: _class_name(cache) for side, cache in sides.items()}
         said = {"primary": pairing.primary, "copy_of": copy_of, **pair.about()}
         sources = {side: source_of(type(cache)) for side, cache in sides.items()}
-        self._recorder.cache(unique, **classes, sources=sources, **said)
+        within = {name: getattr(pairing.config, name) for name in ("rtol", "atol")}
+        own = within if pairing.config is not self._config else {}
+        self._recorder.cache(unique, **classes, sources=sources, **said, **own)
         self._prove(pair, shape)
         where = {"run_id": self._run_id, "rank": self._rank, "cache": unique, "shape": shape.name}
         described = about(pair.case, sides, pair.built_of(), classes=classes, **{**said, **where})

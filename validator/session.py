@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -129,6 +129,8 @@ class Lockstep(Unpicklable):
         copies: str = "",
         promises: HostPromises | None = None,
         shape: str | Shape = "auto",
+        rtol: float | None = None,
+        atol: float | None = None,
     ) -> Any:
         """Put both caches behind one.
 
@@ -140,19 +142,23 @@ class Lockstep(Unpicklable):
             copies: What it calls deep copies of it; ``<name>-copy`` where empty.
             promises: What the host promises about its own clears; None for everything.
             shape: Which shape of cache both are: ``pools``, ``mapping`` or ``append``; ``auto`` to find out.
+            rtol: Relative tolerance of this pair, for a store that is lossy by design; that of the session if left out.
+            atol: Absolute tolerance; given together with ``rtol`` or not at all.
 
         Returns:
             The cache to use in their place, of the same shape.
 
         Raises:
             ValueError: If both are one object, ``primary`` is neither, one holds entries that can't be listed, or
-                their shape is none that is known.
+                their shape is none that is known, or a tolerance is impossible.
         """
+        exact = rtol is None and atol is None
+        config = self.config if exact else replace(self.config, rtol=rtol, atol=atol)
         with self._lock:
             shaped = find(control, shape)
             if self.drill is not None:
                 candidate = self.drill.planted(candidate, shaped.name, self.event)
-            pairing = Pairing(name or "cache", control, candidate, primary, self.config, promises)
+            pairing = Pairing(name or "cache", control, candidate, primary, config, promises)
             pair = self._registry.register(pairing, shaped, copies)
             cache = shaped.door(pairing, pair, self.config.seed)
             if os.getpid() != self._pid:
@@ -160,7 +166,13 @@ class Lockstep(Unpicklable):
             return cache
 
     def shadow_generate(
-        self, *, candidate: Callable[[Asked], Any], primary: str = "control", name: str = "generate"
+        self,
+        *,
+        candidate: Callable[[Asked], Any],
+        primary: str = "control",
+        name: str = "generate",
+        rtol: float | None = None,
+        atol: float | None = None,
     ) -> AbstractContextManager[None]:
         """Shadow every cache that ``generate`` of transformers makes or is given, without an edit of the program.
 
@@ -169,6 +181,8 @@ class Lockstep(Unpicklable):
                 .role, .windows``); returns the candidate to it, or None to leave that one alone.
             primary: Whose answers the model receives.
             name: What the report calls the pairs.
+            rtol: Tolerance of these pairs, as for ``shadow``.
+            atol: The same.
 
         Returns:
             A context manager; caches that are met inside stay watched for as long as the host keeps them.
@@ -178,7 +192,7 @@ class Lockstep(Unpicklable):
         """
         from validator.shapes.append import watched_generation
 
-        return watched_generation(self.shadow, candidate, primary, name)
+        return watched_generation(partial(self.shadow, rtol=rtol, atol=atol), candidate, primary, name)
 
     def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""

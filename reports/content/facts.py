@@ -159,7 +159,7 @@ def exercised(run: Run) -> Iterator[tuple[str, str]]:
     yield "envs", _envs(run.totals.envs)
     yield "process state", _state_looks(run)
     yield "dropped", counted(run.totals.dropped) or "nothing"
-    yield "tolerance", _tolerance(run.manifest)
+    yield "tolerance", "; ".join((_tolerance(run.manifest), *_own_tolerances(run)))
     yield "settings", _settings(run.manifest)
 
 
@@ -213,6 +213,14 @@ def _tolerance(manifest: Mapping[str, object]) -> str:
         return "not recorded"
     rtol, atol = settings.get("rtol"), settings.get("atol")
     return "none: bits must be equal" if rtol is None and atol is None else f"rtol {rtol}, atol {atol}: close is equal"
+
+
+def _own_tolerances(run: Run) -> Iterator[str]:
+    """Say of which pairs another tolerance held, and how far apart was what counted as equal."""
+    for pair in run.caches:
+        if "rtol" in pair:
+            yield f"of {pair.get('cache')} rtol {pair['rtol']}, atol {pair.get('atol')}: close is equal"
+    yield from (str(event.get("detail")) for event in run.events if event["event"] == "within_tolerance")
 
 
 def _settings(manifest: Mapping[str, object]) -> str:

@@ -16,7 +16,12 @@ COVERAGE: Final = (
     *("clears_all", "clears_init", "clears_init_env", "clears_recur", "weight_updates", "episodes", "searches"),
     *("audits_full", "audits_left_out_for_budget", "entries_audited", "calls that were not observed"),
     *("entries from before", "entries from before that both sides agree on"),
-    *("equal only within tolerance", "lookups compared late", "hits on older entries, which the host allows"),
+    *(
+        "equal only within tolerance",
+        "layers held equal only within tolerance",
+        "lookups compared late",
+        "hits on older entries, which the host allows",
+    ),
     *("changes of answers that another thread may have made", "removals", "questions for presence"),
     *("layers read", "layers taken over", "deep copies", "prefills", "window wraps", "reset", "reorder_cache", "crop"),
     *("batch_repeat_interleave", "batch_select_indices", "activate_past_recording", "early_initialization"),

@@ -14,6 +14,7 @@ from reports.record.words import ONLY_COUNTED
 from shadow.operation import Operation
 from shadow.switch import HostPromises
 from validator.config import ValidationConfig
+from validator.entries.closeness import Closeness
 from validator.entries.compare import Tolerance
 from validator.judge import words
 from validator.judge.charge import Charge, Finding, Place, against
@@ -86,6 +87,7 @@ class Case(Generic[S]):
         env_num: Number of environments, None where nobody says it.
         assumed: What had to be assumed of them, one sentence each.
         tolerance: When unequal bits still count as equal; None for never.
+        closeness: How far apart they were then.
         weight_version: Weight updates so far.
         searches: Tree searches begun so far.
         episodes: Episodes ended so far, by env.
@@ -111,6 +113,7 @@ class Case(Generic[S]):
         self.promises = pairing.promises or HostPromises()
         self.assumed: list[str] = []
         self.tolerance = None if config.rtol is None or config.atol is None else Tolerance(config.rtol, config.atol)
+        self.closeness = Closeness(self.tolerance)
         self.counters = Counters(operations)
         self.ledger = Ledger(self.counters, config.history, places)
         self.now = 0

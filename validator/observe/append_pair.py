@@ -215,6 +215,7 @@ class AppendPair(Pair):
             self._let_go()
 
     def _let_go(self) -> None:
+        super().close()
         self._ended = True
         if self.door is not None:
             self.door.let_go()

@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from shadow.memory.buffers import Leaf
 from shadow.operation import Observation
-from validator.entries.compare import differences
 from validator.judge import words
 from validator.judge.charge import Finding, Place, against
 from validator.judge.columns import misplaced
@@ -82,7 +80,8 @@ class Appends:
         case, table = self._case, pending.table
         lookups = case.counters.lookups["layers"]
         answers, errors = (seen.control, seen.candidate), (seen.control_error, seen.candidate_error)
-        self._standing.cannot_follow(layer, errors, pending.digests.shape[1])
+        if errors != (None, None):
+            self._standing.cannot_follow(layer, errors, pending.digests.shape[1])
         if layer in self._standing.lost:
             case.counters.dropped["appends to layers of which nobody knows what they hold"] += 1
             return
@@ -174,7 +173,7 @@ class Appends:
             wrong = misplaced(self._model, layer, begin, both_digests(*tensors), tensors, right)
             if wrong is not None:
                 findings.append((side, wrong))
-        if self._close_enough(regions, findings):
+        if findings and self._close_enough(layer, regions, rights, findings, pending):
             case.counters.lookups["layers"][EQUAL] += 1
             case.counters.coverage["equal only within tolerance"] += 1
             return
@@ -217,15 +216,30 @@ class Appends:
         first, second = (tensor.detach()[:, :, begin - offset : end - offset] for tensor in answer)
         return (first, second), begin
 
-    def _close_enough(self, regions: list[Any], findings: list[tuple[LayersSide, Finding]]) -> bool:
-        tolerance = self._case.tolerance
-        if tolerance is None or not findings or any(isinstance(region, Finding) for region in regions):
+    def _close_enough(
+        self,
+        layer: int,
+        regions: list[Any],
+        rights: list[Region | None],
+        findings: list[tuple[LayersSide, Finding]],
+        pending: Pending,
+    ) -> bool:
+        """Tell whether what is wrong is within the tolerance: of the other side, and of what was given just now.
+
+        Two sides that are wrong alike are no nearer to what was appended, so the other side alone excuses nothing.
+        """
+        if self._case.tolerance is None or any(isinstance(region, Finding) for region in regions):
             return False
-        (one, begin), (other, there) = regions
-        at = max(begin, there)
-        pairs = [(a[:, :, at - begin :], b[:, :, at - there :]) for a, b in zip(one, other, strict=True)]
-        leaves = [[Leaf(tensor, tensor.shape[2]) for tensor in side] for side in zip(*pairs, strict=True)]
-        return not differences(leaves[0], leaves[1], tolerance)
+        given, at = pending.staged, pending.seen
+        if len(findings) == 1 and not any(rights):
+            return False
+        if len(findings) > 1 and not all(
+            finding.kind in (words.ROUNDED_THERE, words.NEVER_APPENDED)
+            and self._standing.within(None, [(given, at), region])
+            for (_, finding), region in zip(findings, regions, strict=True)
+        ):
+            return False
+        return self._standing.within(layer, regions)
 
     def _edited(self, seen: Observation, layer: int, pending: Pending) -> None:
         """Charge a side that wrote into what it was given."""

@@ -12,7 +12,7 @@ from typing import Any
 from reports.record.words import Fault
 from shadow.operation import Observation
 from validator.device.looks import DeviceLooks
-from validator.entries.compare import agreement, differences, equal
+from validator.entries.compare import agreement, equal
 from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.charge import Charge, Place, of_nobody
@@ -124,8 +124,7 @@ class Lookups:
             self._suspect = True
             return DIFFER
         if not equal(mine, theirs):
-            tolerance = self._case.referee.tolerance
-            if tolerance is None or differences(mine, theirs, tolerance):
+            if not self._case.closeness.covers(mine, theirs):
                 return DIFFER
             self._counters.coverage["equal only within tolerance"] += 1
         elif stored is not None and hashed:

@@ -157,8 +157,10 @@ class Pair(ABC):
         """Whether nothing can happen any more: the host let go of its cache, and all of it was looked at."""
         return False
 
-    def close(self) -> None:  # noqa: B027
-        """Watch nothing any more: the session ends."""
+    def close(self) -> None:
+        """Watch nothing any more: the session ends. How far apart was what counted as equal goes on record."""
+        if said := self.case.closeness.told():
+            self.case.sink.event("within_tolerance", f"{self.name}: {said}")
 
     def bytes_counted(self) -> dict[str, int]:
         """Return what each side was counted to hold, in bytes, where it was."""

@@ -67,6 +67,16 @@ class Standing:
         found = both_digests(*tensors)
         return found.shape == expected.shape and bool((found == expected).all())
 
+    def within(self, layer: int | None, regions: list[Region]) -> bool:
+        """Tell whether columns of both are equal within the tolerance, and keep how far apart unless layer is None."""
+        (one, begin), (other, there) = regions
+        at = max(begin, there)
+        sides = [_as_leaves(pair, at - first) for pair, first in ((one, begin), (other, there))]
+        tolerance = self.case.tolerance
+        if layer is None:
+            return tolerance is not None and not differences(sides[0], sides[1], tolerance)
+        return self.case.closeness.covers(sides[0], sides[1], layer, at)
+
     def charge(
         self, findings: list[tuple[LayersSide, Finding]], layer: int, place: Place, regions: list[Any] | None = None
     ) -> None:
@@ -135,9 +145,12 @@ class Standing:
 
 
 def _leaves(layer: int, control: States, candidate: States) -> Iterator[LeafDifference]:
-    sides = [[Leaf(tensor, tensor.shape[2]) for tensor in pair] for pair in (control, candidate)]
-    for difference in differences(sides[0], sides[1]):
+    for difference in differences(_as_leaves(control), _as_leaves(candidate)):
         yield replace(difference, layer=layer)
+
+
+def _as_leaves(pair: States, begin: int = 0) -> list[Leaf]:
+    return [Leaf(tensor[:, :, begin:], tensor.shape[2] - begin) for tensor in pair]
 
 
 def _as_entry(pair: States) -> Any:

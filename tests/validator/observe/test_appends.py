@@ -12,15 +12,21 @@ from typing import Any
 import pytest
 import torch
 
+from reports.content.facts import exercised
 from reports.record.words import Cause, Fault
 from tests.guards import guards
 from tests.validator.sessions import open_session
 from validator.config import ValidationConfig
+from validator.gate.judgement import Evidence
+from validator.gate.policy import GatePolicy
+from validator.gate.rules.campaign import exact
+from validator.gate.shipped import find_file
 from validator.judge.counters import ERROR
 from validator.proof.appends.caches import FixedCache, GrowingCache, GrowingLayer
 from validator.proof.appends.faults import PLANTED_APPENDS, WHOLE
 from validator.proof.appends.proof import AppendTrial, planted_trial
 from validator.proof.appends.stream import calls
+from validator.session import Lockstep
 from validator.shapes.append import AppendShape
 
 ONE = (None,)
@@ -193,6 +199,59 @@ def test_a_store_that_rounds_passes_within_a_tolerance_that_is_counted() -> None
 
     assert charges(trial) == set()
     assert trial.pair.counters.coverage["equal only within tolerance"] > 0
+
+
+@guards("validator/observe/appends.py", "if len(findings) > 1 and not all(", "if False and not all(")
+def test_a_tolerance_does_not_excuse_both_sides_that_are_wrong_alike() -> None:
+    wrong = planted("rows stored in reverse")
+    config = ValidationConfig(overhead_budget=0.0, rtol=0.01, atol=0.01)
+    sides = wrong.make(GrowingCache(WHOLE)), wrong.make(GrowingCache(WHOLE))
+    trial = AppendTrial(*sides, "control", WHOLE, config)
+    trial.play(islice(calls(WHOLE), 40))
+
+    assert charges(trial) == {(Cause.OTHER_ROW, Fault.BOTH)}
+
+
+class LaterLossy(GrowingCache):
+    """Keeps what was appended as it is, until more is: then what it holds is rounded, as a quantised store does."""
+
+    def kept(self, layer: Any, part: torch.Tensor) -> torch.Tensor:
+        return super().kept(layer, part if layer.keys is None else part.bfloat16().float())
+
+
+@guards(
+    "validator/observe/contents.py", "if findings and not self._close_enough(layer, table, findings):", "if findings:"
+)
+@guards("validator/registry.py", "if pairing.config is not self._config else {}", "if False else {}")
+@guards("validator/observe/append_pair.py", "        super().close()\n", "")
+def test_a_tolerance_of_one_pair_alone_is_on_record_with_the_greatest_errors(tmp_path: Path) -> None:
+    with Lockstep(tmp_path, ValidationConfig(run_id="run", selftest=False)) as lockstep:
+        for name, more in (("lossy", {"rtol": 0.01, "atol": 0.01}), ("exact", {})):
+            cache = lockstep.shadow(control=GrowingCache(WHOLE), candidate=LaterLossy(WHOLE), name=name, **more)
+            for number in range(6):
+                for layer in range(2):
+                    keys = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(number))
+                    cache.update(keys, 2 * keys, layer)
+            cache.reorder_cache(torch.tensor([1, 0]))
+    run = lockstep.on_disk()
+
+    assert {divergence.cache for divergence in run.divergences} == {"exact"}
+    assert run.totals.coverage["layers held equal only within tolerance"] > 0
+    said = dict(exercised(run))["tolerance"]
+    assert said.startswith("none: bits must be equal; of lossy rtol 0.01, atol 0.01: close is equal; lossy: greatest")
+    assert "layer0.k" in said
+    assert "layer1.v" in said
+    assert "over positions 0-0: " in said
+    (demand,) = exact(Evidence([run]), GatePolicy.load(find_file("gate", "remove-legacy", "gate policy")))
+    assert (demand.verdict.value, demand.found[:5]) == ("INCONCLUSIVE", "lossy")
+
+
+def test_a_tolerance_by_halves_is_refused(tmp_path: Path) -> None:
+    with (
+        Lockstep(tmp_path, ValidationConfig(selftest=False)) as lockstep,
+        pytest.raises(ValueError, match="rtol and atol must be given together"),
+    ):
+        lockstep.shadow(control=GrowingCache(WHOLE), candidate=GrowingCache(WHOLE), rtol=0.1)
 
 
 def test_a_layer_whose_tensors_lie_elsewhere_is_compared_by_its_answers() -> None:

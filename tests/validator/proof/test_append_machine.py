@@ -123,7 +123,7 @@ def test_any_program_on_sound_caches_is_silent(pair: dict[str, Any], primary: st
 def test_a_planted_fault_is_found_by_some_program_and_the_candidate_is_charged(name: str) -> None:
     (planted,) = [each for each in PLANTED_APPENDS if each.name == name]
     with pytest.raises(AssertionError) as found:
-        play(windows=planted.windows, candidate=planted.make)
+        play(windows=planted.windows, candidate=lambda windows: planted.make(GrowingCache(windows)))
 
     charged = str(found.value)
     assert any(cause.value in charged for cause in planted.causes)

@@ -154,9 +154,12 @@ def exact(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     def look(run: Run) -> tuple[str, str]:
         settings = run.manifest.get("validation")
         known = isinstance(settings, dict) and "rtol" in settings and "atol" in settings
-        if known and settings["rtol"] is None and settings["atol"] is None:  # type: ignore[index]
+        lossy = [pair for pair in run.caches if pair.get("rtol") is not None]
+        own = [f"{pair.get('cache')}: rtol {pair['rtol']}, atol {pair.get('atol')}" for pair in lossy]
+        if known and settings["rtol"] is None and settings["atol"] is None and not own:  # type: ignore[index]
             return "", ""
         found = f"rtol {settings['rtol']}, atol {settings['atol']}" if known else "not recorded"  # type: ignore[index]
+        found = "; ".join(own) or found
         return found, "record again without rtol and atol"
 
     yield from each(evidence.runs, "bits compared, without tolerance", look)
