@@ -179,7 +179,8 @@ class UnizeroRecomputer:
         return child
 
     def _expected(self, history: History, suspects: Iterator[Suspect]) -> Recomputed:
-        return Recomputed(history.keys_values(), history.keys_values, lambda: suspects, len(history.tokens))
+        first = len(history.tokens) - history.length
+        return Recomputed(history.keys_values(), history.keys_values, lambda: suspects, first, tokens_alone=True)
 
     def _root(self, place: Place, entry: Any, suspects: Callable[[int], Iterator[Suspect]]) -> None:
         env_id = place.env_id
