@@ -6,7 +6,17 @@ busy run never covers for one that saw nothing; only divergences, and what is es
 
 from __future__ import annotations
 
-from validator.gate.rules import campaign, coverage, divergence, soundness, statistics, streams, training, waived
+from validator.gate.rules import (
+    campaign,
+    coverage,
+    divergence,
+    recomputed,
+    soundness,
+    statistics,
+    streams,
+    training,
+    waived,
+)
 from validator.gate.rules.demand import Rule
 
 RULES: tuple[Rule, ...] = (
@@ -31,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     coverage.every_layer,
     coverage.every_pair,
     coverage.every_rank,
+    recomputed.recomputed,
     statistics.rate_bounds,
     streams.conforms,
     statistics.latency,
