@@ -30,7 +30,7 @@ Plant = Callable[[Any], AbstractContextManager[Any]]
 
 ENV_NUM, OBSERVATION_DIM, NUM_ACTIONS = 3, 4, 2
 _READY = ((0, 1, 2), (2, 0), (1, 2), (0, 1, 2), (1,), (2, 0, 1))  # rows are not env ids
-_SIMULATIONS = 4
+_SIMULATIONS = 3
 _CONFIG: dict[str, Any] = {
     **{"embed_dim": 16, "num_heads": 2, "num_layers": 2, "hidden_dim": 16, "value_bound": 5, "max_tokens": 20},
     **{"context_length": 8, "num_simulations": _SIMULATIONS, "max_cache_size": 8},
@@ -49,7 +49,7 @@ def lively_network(config: WorldModelConfig, seed: int = 0) -> Network:
 
 
 def play(
-    plant: Plant, with_oracle: bool, steps: int = 18, settings: OracleConfig | None = None, seed: int = 0
+    plant: Plant, with_oracle: bool, steps: int = 12, settings: OracleConfig | None = None, seed: int = 0
 ) -> Trial:
     """Play a world model on scripted envs: episodes of unequal length, searches, and new weights half-way.
 
