@@ -69,15 +69,27 @@ def ran(run: Run) -> tuple[str, str, str]:
     length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
     played = run.manifest.get("replayed")
     replayed = f"replayed from run {played.get('run_id', '?')!s:.80}" if isinstance(played, Mapping) else ""
-    state = ", ".join(filter(None, (run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost)))
+    state = ", ".join(
+        filter(None, (drill(run), run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost))
+    )
     return str(run.manifest.get("run_id", run.path.name)), state, length
+
+
+def drill(run: Run) -> str:
+    """Say which fault a drill planted in a run, or nothing."""
+    told = run.manifest.get("drill")
+    name = told.get("fault") if isinstance(told, Mapping) else None
+    return f"drill: fault {name!s:.80} planted" if name else ""
 
 
 def meaning(run: Run, judgement: Judgement) -> str:
     """Say in one line what a verdict means.
 
-    Where divergences alone close the gate, and none of them is charged to the candidate, it says where to look instead.
+    Of a drill's run it says nothing about the candidate. Where divergences alone close the gate, and none of them is
+    charged to the candidate, it says where to look instead.
     """
+    if drill(run):
+        return f"{drill(run)}, so this says nothing about the candidate"
     faults = {group.fault for group in grouped(run)}
     failed = [demand for demand in judgement.demands if demand.verdict is Verdict.FAIL]
     elsewhere = faults and faults <= {Fault.CONTROL.value, Fault.HOST.value} and not unexplained(run)

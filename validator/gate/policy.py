@@ -52,6 +52,7 @@ class CoveragePolicy(_NothingNegative):
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
         every_rank: Whether both sides must have answered on every rank.
         every_pair: Whether both sides must have answered in every shadowed pair.
+        weights_in_step: Whether all ranks of a process group must have heard of as many weight updates.
         asked: Those that the policy file itself names. Of the others a run is spared what its shape of cache does not
             have, or only a training has.
     """
@@ -75,6 +76,7 @@ class CoveragePolicy(_NothingNegative):
     every_layer: bool = False
     every_rank: bool = True
     every_pair: bool = False
+    weights_in_step: bool = True
     asked: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -175,6 +177,17 @@ class ConformancePolicy(_NothingNegative):
 
 
 @dataclass(frozen=True, slots=True)
+class DrillPolicy(_NothingNegative):
+    """What ``kv-lockstep drill`` must have shown of the same host, candidate and commit.
+
+    Attributes:
+        faults: Different planted faults that such drills found and named, with none missed; 0 demands none.
+    """
+
+    faults: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PerformancePolicy(_NothingNegative):
     """How the candidate must fare against the control in the same runs; margins are shares of the control's figure.
 
@@ -245,6 +258,7 @@ class GatePolicy(_NothingNegative):
         runs: Which runs there must be, and of what.
         rate: How often the candidate may diverge at most.
         conformance: What adversarial streams must have shown.
+        drill: Which planted faults the host must have shown.
         performance: How the candidate must fare against the control.
         training: What trainings with one cache alone must have shown; None demands none.
     """
@@ -256,6 +270,7 @@ class GatePolicy(_NothingNegative):
     runs: RunsPolicy = field(default_factory=RunsPolicy)
     rate: RatePolicy = field(default_factory=RatePolicy)
     conformance: ConformancePolicy = field(default_factory=ConformancePolicy)
+    drill: DrillPolicy = field(default_factory=DrillPolicy)
     performance: PerformancePolicy = field(default_factory=PerformancePolicy)
     training: TrainingPolicy | None = None
 

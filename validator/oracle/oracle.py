@@ -219,7 +219,7 @@ class Oracle:
             "did": "holds" if is_side else "stored",
             "detail": f" ({detail})" if detail else "",
             "where": whereabouts(found, right, leaves, expected.first, self._tolerance),
-            "most": f"{max(distances):.1e}" if distances else "an unknown amount",
+            "most": f", by up to {max(distances):.1e}" if distances else "",
             "found": found[0].shape[2],
             "expected": right[0].shape[2],
         }

@@ -256,8 +256,9 @@ def _stale_root(model: Any) -> AbstractContextManager[Any]:
 
 def _first_rows_mixed(model: Any) -> AbstractContextManager[Any]:
     """Append an action to the contexts of envs that only begin, as to those that go on."""
-    real = model._step_actions
+    real, prepare = model._step_actions, model.prepare_roots
     model._step_actions = lambda contexts, actions, *_: real(contexts, actions)
+    model.prepare_roots = lambda envs: prepare([each for each in envs if model._root_lengths[each] % 2])
     return nullcontext()
 
 
