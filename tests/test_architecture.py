@@ -26,7 +26,7 @@ FLOORS = {
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
         *("shadow.entries", "shadow.outside", "shadow.named"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
-        *("shadow.named", "shadow.switch", "shadow", "shadow.hosts"),
+        *("shadow.recompute", "shadow.switch", "shadow", "shadow.hosts"),
     ),
     "reports": (
         *("reports.errors", "reports.aloud", "reports.record", "reports.disk", "reports.read", "reports.writer"),
@@ -43,6 +43,7 @@ FLOORS = {
             "validator.replay.recording",
             "validator.replay.appending",
             "validator.observe",
+            "validator.oracle",
             "validator.shapes",
             "validator.gate",
         ),

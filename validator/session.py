@@ -23,14 +23,16 @@ from reports.record.totals import Totals
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from shadow.hosts.transformers.generate import Asked
+from shadow.recompute import Recomputer
 from shadow.switch import HostPromises
 from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.unpicklable import Unpicklable
-from validator.config import ValidationConfig
+from validator.config import OracleConfig, ValidationConfig
 from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
 from validator.judge.case import Pairing
 from validator.observe.pair import Pair
+from validator.oracle.oracle import Oracle
 from validator.proof.drill.planting import ACTED, asked
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance
@@ -104,6 +106,7 @@ class Lockstep(Unpicklable):
         self.recorder = Recorder(writer, self.config, self._copied)
         self._registry = Registry(self.recorder, self.config, self.run_id, self.rank)
         self.pairs = self._registry.pairs
+        self._oracles: list[Oracle] = []
         self._lock = threading.RLock()
         self._closed = False
         self._failed: HostEnding | None = None
@@ -173,6 +176,7 @@ class Lockstep(Unpicklable):
         name: str = "generate",
         rtol: float | None = None,
         atol: float | None = None,
+        oracle: OracleConfig | None = None,
     ) -> AbstractContextManager[None]:
         """Shadow every cache that ``generate`` of transformers makes or is given, without an edit of the program.
 
@@ -183,6 +187,7 @@ class Lockstep(Unpicklable):
             name: What the report calls the pairs.
             rtol: Tolerance of these pairs, as for ``shadow``.
             atol: The same.
+            oracle: What of it is recomputed without a cache; None for what the settings say.
 
         Returns:
             A context manager; caches that are met inside stay watched for as long as the host keeps them.
@@ -192,7 +197,22 @@ class Lockstep(Unpicklable):
         """
         from validator.shapes.append import watched_generation
 
-        return watched_generation(partial(self.shadow, rtol=rtol, atol=atol), candidate, primary, name)
+        settings = oracle or self.config.oracle
+        recompute = None if settings is None else partial(self._recompute, settings)
+        return watched_generation(partial(self.shadow, rtol=rtol, atol=atol), candidate, primary, name, recompute)
+
+    def recompute(self, cache: Any, recomputer: Recomputer) -> None:
+        """Follow what a host stores, and recompute it without a cache, where the settings have a table ``oracle``.
+
+        Args:
+            cache: What ``shadow`` returned.
+            recomputer: Knows how this host computes; see ``validator.oracle``.
+
+        Raises:
+            shadow.recompute.UnknownModel: If the host is not what the recomputer knows.
+        """
+        if self.config.oracle is not None:
+            self._recompute(self.config.oracle, cache, recomputer)
 
     def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
@@ -266,6 +286,8 @@ class Lockstep(Unpicklable):
             state, ended = ending if ending.state != "complete" else self._failed or ("complete", ended)
         try:
             self._watchdog.close()
+            for oracle in self._oracles:
+                oracle.close()
             # Not under the session's lock: a pair that is busy may be waiting for that.
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
@@ -286,6 +308,8 @@ class Lockstep(Unpicklable):
     def in_forked_child(self) -> None:
         """Watch nothing in a forked child, and have locks that nobody holds."""
         self._lock = threading.RLock()
+        for oracle in self._oracles:
+            oracle.in_forked_child()
         self.pairs.clear()
         self.recorder.in_forked_child()
 
@@ -299,6 +323,14 @@ class Lockstep(Unpicklable):
         self.close(*(ending if ending.state != "complete" else self._failed or ending))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _recompute(self, settings: OracleConfig, cache: Any, recomputer: Recomputer) -> None:
+        with self._lock:
+            for ended in [each for each in self._oracles if each.ended]:
+                self._oracles.remove(ended)
+                ended.close()
+            for pair in self._registry.of(cache):
+                self._oracles.append(Oracle(pair, recomputer, settings, self.config.seed))
 
     def _copied(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         with self._lock:

@@ -11,7 +11,7 @@ from reports.content.text import line, plural, ratio, seconds, share, size
 from reports.read.packing import BUNDLED
 from reports.record.records import Divergence
 from reports.record.run import Run
-from reports.record.words import STATE_LOOKS, Fault, Verdict
+from reports.record.words import NOT_RECOMPUTED, RECOMPUTED, STATE_LOOKS, Fault, Verdict
 
 SIDES = ("control", "candidate")
 _MEANING = {
@@ -154,13 +154,28 @@ def exercised(run: Run) -> Iterator[tuple[str, str]]:
     coverage = run.totals.coverage
     said = [pair["assumed"] for pair in run.caches if isinstance(pair.get("assumed"), list)]
     yield "assumed", "; ".join(dict.fromkeys(str(each) for assumed in said for each in assumed))
-    yield "exercised", counted({name: n for name, n in coverage.items() if name != STATE_LOOKS}) or "nothing"
+    said_apart = {STATE_LOOKS, *RECOMPUTED}
+    others = {name: n for name, n in coverage.items() if name not in said_apart and not name.startswith(NOT_RECOMPUTED)}
+    yield "exercised", counted(others) or "nothing"
     yield "never", ", ".join(sorted(words(name) for name, count in coverage.items() if not count))
     yield "envs", _envs(run.totals.envs)
     yield "process state", _state_looks(run)
+    yield "recomputed", _recomputed(run)
     yield "dropped", counted(run.totals.dropped) or "nothing"
     yield "tolerance", "; ".join((_tolerance(run.manifest), *_own_tolerances(run)))
     yield "settings", _settings(run.manifest)
+
+
+def _recomputed(run: Run) -> str:
+    """Say what was recomputed without a cache, what was left out and why, and what was measured beside."""
+    counts = run.totals.coverage
+    done = counted({name: counts[name] for name in RECOMPUTED if name in counts})
+    left_out = counted({n.removeprefix(NOT_RECOMPUTED): c for n, c in counts.items() if n.startswith(NOT_RECOMPUTED)})
+    measured = [line(event.get("detail", "")) for event in run.events if event.get("event") == "oracle_measured"]
+    parts = [done, f"not judged: {left_out}" if left_out else "", *measured[:5]]
+    validation = run.manifest.get("validation")
+    asked = isinstance(validation, dict) and validation.get("oracle") is not None
+    return "; ".join(filter(None, parts)) or ("nothing" if asked else "")
 
 
 def memory(run: Run) -> str:

@@ -9,6 +9,13 @@ SCHEMA: Final = 2  # of what is written
 READS: Final = range(1, SCHEMA + 1)
 ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
 STATE_LOOKS: Final = "operations looked at for process-wide state"  # in ``coverage``
+# In ``coverage``: what was recomputed without a cache; what was not, and the reason or the class of what was raised.
+RECOMPUTED: Final = (
+    *("recomputations", "recomputations that agreed", "values recomputed"),
+    *("envs followed", "searches followed", "sequences followed"),
+)
+NOT_RECOMPUTED: Final = "recomputations not judged: "
+NOT_RECOMPUTED_RAISED: Final = f"{NOT_RECOMPUTED}raised "
 # What else is counted in ``coverage``, beside ``sets_of_N_layers`` and what is said of one side's answers: the names
 # that can be demanded of a run.
 COVERAGE: Final = (
@@ -25,6 +32,7 @@ COVERAGE: Final = (
     *("changes of answers that another thread may have made", "removals", "questions for presence"),
     *("layers read", "layers taken over", "deep copies", "prefills", "window wraps", "reset", "reorder_cache", "crop"),
     *("batch_repeat_interleave", "batch_select_indices", "activate_past_recording", "early_initialization"),
+    *RECOMPUTED,
     "not comparable: rows",
 )
 
@@ -54,6 +62,7 @@ class Dimension(str, Enum):
     STALENESS = "staleness"
     LIFE_CYCLE = "life_cycle"
     ERROR = "error"
+    RECOMPUTE = "recompute"
 
 
 class Fault(str, Enum):
@@ -118,6 +127,15 @@ class Cause(str, Enum):
     STALE_EPISODE = "hit crosses an episode end"
     EPISODE_NOT_CLEARED = "episode end left entries alive"
     SEARCH_NOT_CLEARED = "search began without a clear"
+    # what a recomputation without a cache shows of the host
+    OTHER_HISTORY = "another env's history"
+    PADDED_LENGTH = "padded length stored"
+    PADDING_ATTENDED = "padding attended to"
+    POSITION_OFF = "position off"
+    HISTORY_BEGINS_OFF = "history begins too early or late"
+    STALE_HISTORY = "stale history"
+    OTHER_TOKEN = "another token than the host's own"
+    UNEXPLAINED = "unexplained"
     # the rest
     POLICY_DIFFERS = "declared policies differ"
     BAD_ENV = "env id out of range"

@@ -63,6 +63,8 @@ def _train(commands: Commands) -> None:
     _sides(add)
     _record(add)
     _no_shrink(add)
+    oracle = "also recompute some of it without a cache, to see what both sides get wrong together; see docs/oracle.md"
+    add("--oracle", action="store_true", help=oracle)
     _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
     add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     add("--quiet", action="store_true", help="print only the verdict and where the run is")
@@ -316,6 +318,7 @@ def _selftest(commands: Commands) -> None:
     add("--full", action="store_true", help="on either side, on both, under both primaries")
     add("--ops", type=int, default=600, metavar="N", help="operations per planted fault, at most")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+    add("--oracle", action="store_true", help="plant faults in hosts instead, which only a recomputation shows")
     add("--verbose", action="store_true", help="list every planted fault with what was named")
 
 

@@ -25,7 +25,8 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
     """Put file and flags together, flags last, and check all of it.
 
     Args:
-        arguments: ``config, out, seed, primary, control, candidate, record, no_shrink, settings, no_validation``.
+        arguments: ``config, out, seed, primary, control, candidate, record, no_shrink, oracle, settings,
+            no_validation``.
 
     Returns:
         What to train and how to validate it.
@@ -49,6 +50,9 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
     ):
         if value is not None:
             put_setting(tables, key, value, where)
+    if getattr(arguments, "oracle", False):
+        validation = tables.setdefault("world_model_cfg", {}).setdefault("cache_validation", {})
+        validation.setdefault("oracle", {})
     with _as_config_error(""):
         config = from_mapping(TrainConfig, tables, where)
         settings = ValidationConfig.from_mapping(config.world_model_cfg.cache_validation, f"{where}: cache_validation")

@@ -46,6 +46,7 @@ class CoveragePolicy(_NothingNegative):
         weight_updates: Weight updates that the host told of.
         episodes: Episode ends that the host told of.
         searches: Searches that the host told of.
+        recomputations: Recomputations without a cache that agreed with what the host stored; none may have raised.
         others: What else must have been exercised, each at least once; names as in the report's list.
         every_env: Whether every env of every shadowed pair must have been looked up.
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
@@ -69,6 +70,7 @@ class CoveragePolicy(_NothingNegative):
     weight_updates: int = 1
     episodes: int = 0
     searches: int = 0
+    recomputations: int = 0
     others: tuple[str, ...] = ()
     every_env: bool = True
     every_layer: bool = False

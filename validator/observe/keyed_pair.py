@@ -79,6 +79,8 @@ class KeyedPair(Pair):
             self._handed_out.before_operation()
         if kind == "set":
             pending = self.sets.begin(entry, staged, regions)
+            if self.oracle is not None:
+                self.oracle.storing(operation, env_id, key, entry)
             if self.keep is not None:
                 self.keep(pending.digest, staged)
             return pending
@@ -103,6 +105,8 @@ class KeyedPair(Pair):
             self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)
+            if self.oracle is not None:
+                self.oracle.looked_up(seen)
         elif kind == "set":
             self._last_clear = None
             self.sets.was_set(seen, pending)
