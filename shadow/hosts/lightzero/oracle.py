@@ -74,6 +74,7 @@ class LineageOracle:
         self._searching = False  # whether the running search is followed
         self._seen: Seen | None = None
         self._weights = -1
+        self._steps_count = False  # whether step 0 of an episode can be told from others: some envs always say 0
         self._until_measured = 0
         self._before: dict[str, Any] = {}
 
@@ -168,6 +169,7 @@ class LineageOracle:
         self._rows = [(self._mode, int(env)) for env in (range(count) if ids is None else ids)]
         self._searching = self._oracle.search_is_followed()
         steps = [_step(start_pos, row) for row in range(count)]
+        self._steps_count = self._steps_count or max(steps, default=0) > 0
 
         def tokens_of(row: int) -> tuple[Token, ...]:
             action, shown = actions[row], self.lineage.latent(latents[row], 2 * steps[row])
@@ -182,7 +184,7 @@ class LineageOracle:
             last, hit, step = self._roots.pop(env, None), seen.found.get(slots[row]), steps[row]
             at = 2 * step
             shown, before = self.lineage.latent(latents[row], at), None
-            begins = hit is None or (step == 0 and last is not None and last.step != 0)
+            begins = hit is None or (step == 0 and self._steps_count and (last is None or last.step != 0))
             follows = last is not None and (step < 0 or last.step < 0 or step == last.step + 1)
             if hit is None and last is not None and step != 0:
                 self._oracle.not_judged("whether the host rightly began a history anew amid an episode")
