@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from shadow.entries import leaves
 from shadow.lent import readable
+from shadow.wrapper import process_state
 
 Tensors = Sequence[
     Tensor
@@ -161,14 +162,14 @@ def regions(entry: Any) -> list[Tensor]:
 
 @contextmanager
 def undisturbed(module: nn.Module | None) -> Iterator[None]:
-    """Compute without gradient, with no hook of the module's called, and leave the CPU's generator as it was."""
+    """Compute without gradient and with no hook of the module's called, and leave the process as it was."""
+    before = process_state.state()
     hooks = [
         (each, name, kept)
         for each in (module.modules() if module is not None else ())
         for name in ("_forward_hooks", "_forward_pre_hooks")
         if (kept := getattr(each, name))
     ]
-    state = torch.get_rng_state()
     for each, name, kept in hooks:
         setattr(each, name, type(kept)())
     try:
@@ -177,4 +178,5 @@ def undisturbed(module: nn.Module | None) -> Iterator[None]:
     finally:
         for each, name, kept in hooks:
             setattr(each, name, kept)
-        torch.set_rng_state(state)
+        if process_state.changed(before, process_state.state()):
+            process_state.put_back(before)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from shadow.interface import CacheStore, read_field
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
+from shadow.recompute import Recomputer
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,9 @@ class Validation(LifeCycle, Protocol):
         promises: HostPromises | None = None,
     ) -> Any:
         """Return a cache that runs both sides in lockstep."""
+
+    def recompute(self, cache: Any, recomputer: Recomputer) -> None:
+        """Follow what the host stores in a shadowed cache and recompute it without one, if the settings ask for it."""
 
     def event(self, name: str, detail: str = "") -> None:
         """Write that something happened in the life of the host."""

@@ -26,7 +26,7 @@ FLOORS = {
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
         *("shadow.entries", "shadow.outside"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
-        *("shadow.switch", "shadow", "shadow.hosts"),
+        *("shadow.recompute", "shadow.switch", "shadow", "shadow.hosts"),
     ),
     "reports": (
         *("reports.errors", "reports.aloud", "reports.record", "reports.disk", "reports.read", "reports.writer"),
@@ -41,6 +41,7 @@ FLOORS = {
             "validator.device",
             "validator.replay.recording",
             "validator.observe",
+            "validator.oracle",
             "validator.shapes",
             "validator.gate",
         ),

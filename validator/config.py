@@ -10,6 +10,38 @@ from shadow.settings import from_mapping
 
 
 @dataclass(frozen=True, slots=True)
+class OracleConfig:
+    """What is recomputed without a cache, to see what both sides get wrong together.
+
+    Attributes:
+        envs: Environments whose roots are followed; 0 for none.
+        searches: One search in so many is followed whole, in the envs that are followed; 0 for none.
+        sequences: Sequences of each generation that are followed; 0 for none.
+        budget: Share of the wall time that recomputing may take; what does not fit is counted as not judged. 0 for no
+            limit.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance. What two recomputations of the same differ by must stay below a third of both.
+    """
+
+    envs: int = 1
+    searches: int = 50
+    sequences: int = 1
+    budget: float = 0.03
+    rtol: float = 1e-5
+    atol: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("envs", "searches", "sequences"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"oracle: {name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.budget <= 1:
+            raise ValueError(f"oracle: budget must lie in [0, 1], got {self.budget}")
+        for name in ("rtol", "atol"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"oracle: {name} must lie between 0 and 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationConfig:
     """Settings of one validation.
 
@@ -45,7 +77,9 @@ class ValidationConfig:
         record_mb: Space for what is recorded, per rank, megabytes; beyond, the oldest of it gives way.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
             process). Without it no run passes the default gate.
-        seed: Seed of the harness's private generator (order of the two calls, audit rotation).
+        seed: Seed of the harness's private generator (order of the two calls, audit rotation, what is followed).
+        oracle: What is recomputed without a cache, of a host that can; None for nothing. An empty table for the
+            defaults.
     """
 
     out: str = "runs"
@@ -71,6 +105,7 @@ class ValidationConfig:
     record_mb: float = 1024.0
     selftest: bool = True
     seed: int = 0
+    oracle: OracleConfig | None = None
 
     def __post_init__(self) -> None:
         if (self.rtol is None) != (self.atol is None):

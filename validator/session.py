@@ -24,6 +24,7 @@ from reports.record.totals import Totals
 from reports.record.words import SCHEMA
 from reports.writer import RunWriter
 from shadow.hosts.transformers.generate import Asked
+from shadow.recompute import Recomputer
 from shadow.switch import HostPromises
 from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.unpicklable import Unpicklable
@@ -32,6 +33,7 @@ from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
 from validator.judge.case import Pairing
 from validator.observe.pair import Pair
+from validator.oracle.oracle import Oracle
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance
 from validator.recorder import Recorder
@@ -97,6 +99,7 @@ class Lockstep(Unpicklable):
         self.recorder = Recorder(writer, self.config, self._copied)
         self._registry = Registry(self.recorder, self.config, self.run_id, self.rank)
         self.pairs = self._registry.pairs
+        self._oracles: list[Oracle] = []
         self._lock = threading.RLock()
         self._closed = False
         self._failed: HostEnding | None = None
@@ -171,6 +174,22 @@ class Lockstep(Unpicklable):
 
         return watched_generation(self.shadow, candidate, primary, name)
 
+    def recompute(self, cache: Any, recomputer: Recomputer) -> None:
+        """Follow what a host stores, and recompute it without a cache, where the settings have a table ``oracle``.
+
+        Args:
+            cache: What ``shadow`` returned.
+            recomputer: Knows how this host computes; see ``validator.oracle``.
+
+        Raises:
+            shadow.recompute.UnknownModel: If the host is not what the recomputer knows.
+        """
+        if self.config.oracle is None:
+            return
+        with self._lock:
+            for pair in self._registry.of(cache):
+                self._oracles.append(Oracle(pair, recomputer, self.config.oracle, self.config.seed))
+
     def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
         for pair in self._registry.of(cache):
@@ -243,6 +262,8 @@ class Lockstep(Unpicklable):
             state, ended = ending if ending.state != "complete" else self._failed or ("complete", ended)
         try:
             self._watchdog.close()
+            for oracle in self._oracles:
+                oracle.close()
             # Not under the session's lock: a pair that is busy may be waiting for that.
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
@@ -259,6 +280,8 @@ class Lockstep(Unpicklable):
     def in_forked_child(self) -> None:
         """Watch nothing in a forked child, and have locks that nobody holds."""
         self._lock = threading.RLock()
+        for oracle in self._oracles:
+            oracle.in_forked_child()
         self.pairs.clear()
         self.recorder.in_forked_child()
 

@@ -20,8 +20,12 @@ COVERAGE: Final = (
     *("changes of answers that another thread may have made", "removals", "questions for presence"),
     *("layers read", "layers taken over", "deep copies", "prefills", "window wraps", "reset", "reorder_cache", "crop"),
     *("batch_repeat_interleave", "batch_select_indices", "activate_past_recording", "early_initialization"),
+    *("recomputations", "recomputations that agreed", "values recomputed"),
+    *("envs followed", "searches followed", "sequences followed"),
     "not comparable: rows",
 )
+NOT_RECOMPUTED: Final = "recomputations not judged: "  # in ``coverage``, with the reason behind it
+NOT_RECOMPUTED_RAISED: Final = f"{NOT_RECOMPUTED}raised "  # with the class of what was raised
 
 
 class Outcome(str, Enum):
@@ -49,6 +53,7 @@ class Dimension(str, Enum):
     STALENESS = "staleness"
     LIFE_CYCLE = "life_cycle"
     ERROR = "error"
+    RECOMPUTE = "recompute"
 
 
 class Fault(str, Enum):
@@ -113,6 +118,15 @@ class Cause(str, Enum):
     STALE_EPISODE = "hit crosses an episode end"
     EPISODE_NOT_CLEARED = "episode end left entries alive"
     SEARCH_NOT_CLEARED = "search began without a clear"
+    # what a recomputation without a cache shows of the host
+    OTHER_HISTORY = "another env's history"
+    PADDED_LENGTH = "padded length stored"
+    PADDING_ATTENDED = "padding attended to"
+    POSITION_OFF = "position off"
+    HISTORY_BEGINS_OFF = "history begins too early or late"
+    STALE_HISTORY = "stale history"
+    OTHER_TOKEN = "another token than the host's own"
+    UNEXPLAINED = "unexplained"
     # the rest
     POLICY_DIFFERS = "declared policies differ"
     BAD_ENV = "env id out of range"

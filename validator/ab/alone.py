@@ -88,4 +88,4 @@ class AloneSession:
 
     def _hear_nothing(self, *_: Any, **__: Any) -> None: ...
 
-    weights_updated = episode_ended = search_started = event = live = host_failed = _hear_nothing
+    weights_updated = episode_ended = search_started = event = live = host_failed = recompute = _hear_nothing

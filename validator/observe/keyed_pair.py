@@ -78,7 +78,10 @@ class KeyedPair(Pair):
         if self._handed_out.watched:
             self._handed_out.before_operation()
         if kind == "set":
-            return self.sets.begin(entry, staged, regions)
+            pending = self.sets.begin(entry, staged, regions)
+            if self.oracle is not None:
+                self.oracle.storing(operation, env_id, key, entry)
+            return pending
         if kind == "clear" and not self._torn:
             self.audits.before_clear(operation.pool, env_id)
         return None
@@ -100,6 +103,8 @@ class KeyedPair(Pair):
             self._bad_key(seen)
         elif kind == "get":
             self.lookups.got(seen)
+            if self.oracle is not None:
+                self.oracle.looked_up(seen)
         elif kind == "set":
             self._last_clear = None
             self.sets.was_set(seen, pending)

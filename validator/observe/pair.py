@@ -36,6 +36,16 @@ class Session(Sink, Protocol):
         """Register a deep copy of a pair."""
 
 
+class Recomputing(Protocol):
+    """Who recomputes what the host stores; see ``validator.oracle``."""
+
+    def storing(self, operation: Operation, env_id: int | None, key: int | None, given: Any) -> None:
+        """See a set before either side does it."""
+
+    def looked_up(self, seen: Observation) -> None:
+        """See a lookup."""
+
+
 class Pair(ABC):
     """Observer of one shadowed pair.
 
@@ -50,10 +60,12 @@ class Pair(ABC):
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
         note: Takes a row for the trace; None where nothing is recorded.
+        oracle: Told of sets and lookups; None where nothing is recomputed.
     """
 
     case: Case[Any]
     note: Callable[[Row], None] | None = None
+    oracle: Recomputing | None = None
     recorded: ClassVar[bool] = True  # whether a pair of this shape notes its operations
 
     def __init__(self, case: Case[Any], session: Session) -> None:

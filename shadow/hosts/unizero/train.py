@@ -17,6 +17,7 @@ from shadow.hosts.unizero.config import TrainConfig
 from shadow.hosts.unizero.envs import Envs
 from shadow.hosts.unizero.learner import Learner, Losses
 from shadow.hosts.unizero.network import Network, build_network
+from shadow.hosts.unizero.oracle import UnizeroRecomputer
 from shadow.hosts.unizero.replay import Replay
 from shadow.hosts.unizero.world_model import WorldModel
 from shadow.interface import CacheStore
@@ -122,9 +123,12 @@ def train(
             if validation is None and built.validation is not None:
                 # build_cache opened this session for us, so nobody else knows that the run is over.
                 ended.callback(getattr(built.validation, "close", lambda: None))
+            shadowed = built.cache
             if on_cache is not None:
-                built = built._replace(cache=on_cache(built.cache))
+                built = built._replace(cache=on_cache(shadowed))
             world_model = WorldModel(network, config.world_model_cfg, built)
+            if built.validation is not None:
+                built.validation.recompute(shadowed, UnizeroRecomputer(world_model, config.env_num))
             replay = Replay(config.replay_size, replay_rng)
             collector = Collector(config, world_model, envs, replay, play_rng, on_step)
             learner = Learner(network, config)

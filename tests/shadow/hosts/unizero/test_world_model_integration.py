@@ -5,7 +5,7 @@ Every expected value comes from ``History``, which recomputes everything and kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,17 @@ import torch
 
 from shadow.entry import leaves
 from shadow.hosts.unizero.config import TrainConfig
+from shadow.hosts.unizero.history import History
 from shadow.hosts.unizero.search import Searched, search
 from shadow.hosts.unizero.world_model import Inferred, WorldModel, latent_key
 from tests.shadow.entries import assert_equal_entries, snapshot
-from tests.shadow.hosts.unizero.uncached import CLOSE, History, UncachedModel, assert_step, make_model, observations
+from tests.shadow.hosts.unizero.uncached import CLOSE, UncachedModel, assert_step, make_model, observations
+
+
+@pytest.fixture(autouse=True)
+def _without_gradient() -> Iterator[None]:
+    with torch.no_grad():
+        yield
 
 
 @pytest.fixture(params=["old cache", "new cache"])

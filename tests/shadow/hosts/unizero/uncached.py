@@ -1,14 +1,8 @@
-"""The reference of the host's tests: the same network without any cache, recomputing whole histories.
-
-A history is all tokens an env saw, and for each of them how far back it could see when it was computed. Trimming a
-context is nothing but newer tokens seeing less far back, so a history never forgets and one full forward with the
-right mask says what a cached step must have answered.
-"""
+"""The reference of the host's tests: the same network without any cache, recomputing whole histories."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +10,8 @@ import torch
 from torch import Tensor
 
 from shadow.hosts.unizero.config import WorldModelConfig
+from shadow.hosts.unizero.history import History
 from shadow.hosts.unizero.network import Network, build_network
-from shadow.hosts.unizero.scaling import expected
 from shadow.hosts.unizero.world_model import Inferred, WorldModel
 from shadow.switch import BuiltCache, build_cache
 
@@ -61,82 +55,6 @@ def observations(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float
     return np.random.default_rng(seed).normal(size=(count, OBSERVATION_DIM)).astype(np.float32)
 
 
-@dataclass
-class History:
-    """All tokens of one env, and from where on each of them could see.
-
-    Attributes:
-        network: Weights.
-        capacity: Tokens a context can hold.
-        tokens: ``(embed_dim,)`` each.
-        sees_from: Index of the oldest token each one saw.
-        start: Index of the oldest token the next one will see.
-    """
-
-    network: Network
-    capacity: int
-    tokens: list[Tensor] = field(default_factory=list)
-    sees_from: list[int] = field(default_factory=list)
-    start: int = 0
-
-    def fork(self) -> History:
-        return History(self.network, self.capacity, list(self.tokens), list(self.sees_from), self.start)
-
-    @property
-    def length(self) -> int:
-        return len(self.tokens) - self.start
-
-    def make_room(self) -> None:
-        """Drop the oldest pair if another pair would not fit, as a node of the search does."""
-        while self.length + 2 > self.capacity:
-            self.start += 2
-
-    def trim(self, kept: int) -> None:
-        self.start += self.length - kept
-
-    @torch.no_grad()
-    def observe(self, observation: np.ndarray[Any, Any]) -> None:
-        self.imagine(self.network.encode(torch.as_tensor(observation)))
-
-    @torch.no_grad()
-    def imagine(self, latent: Tensor) -> None:
-        self._append(self.network.latent_token(latent))
-
-    @torch.no_grad()
-    def act(self, action: int) -> None:
-        self._append(self.network.action_token(torch.tensor(action)))
-
-    @torch.no_grad()
-    def hidden(self) -> Tensor:
-        """Run all tokens at once and return what the last one leads to ``(embed_dim,)``."""
-        n = len(self.tokens)
-        visible = torch.arange(n)[None, :] >= torch.tensor(self.sees_from)[:, None]
-        found: Tensor = self.network.transformer(torch.stack(self.tokens)[None], visible)[0, -1]
-        return found
-
-    @torch.no_grad()
-    def prior_and_value(self) -> tuple[list[float], float]:
-        hidden = self.hidden()
-        logits = self.network.value_head(hidden)
-        priors: list[float] = self.network.policy_head(hidden).softmax(-1).tolist()
-        return priors, float(expected(logits, (len(logits) - 1) // 2))
-
-    @torch.no_grad()
-    def step(self, action: int) -> tuple[Tensor, float, list[float], float]:
-        """Take an action in imagination: next latent, reward, prior, value."""
-        self.make_room()
-        self.act(action)
-        hidden = self.hidden()
-        latent = self.network.normalise(self.network.next_latent_head(hidden))
-        reward = float(self.network.reward_head(hidden))
-        self.imagine(latent)
-        return latent, reward, *self.prior_and_value()
-
-    def _append(self, token: Tensor) -> None:
-        self.tokens.append(token)
-        self.sees_from.append(self.start)
-
-
 class UncachedModel:
     """A model for the search that recomputes every node from its whole history.
 
@@ -148,6 +66,7 @@ class UncachedModel:
     def __init__(self, histories: dict[int, History], roots: dict[int, Any]) -> None:
         self.nodes = {(env_id, roots[env_id].tobytes()): history for env_id, history in histories.items()}
 
+    @torch.no_grad()
     def recurrent_inference(self, env_ids: Sequence[int], latents: Any, actions: Sequence[int]) -> Inferred:
         answers = []
         for env_id, latent, action in zip(env_ids, latents, actions, strict=True):
