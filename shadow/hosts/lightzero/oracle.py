@@ -43,12 +43,12 @@ class Seen:
     """What is seen of one inference while it runs.
 
     Attributes:
-        found: By the number of an env, whether what was looked up for it was found.
+        found: By the number of an env, the valid regions of what was found for it; None for a miss.
         stored: Place and valid regions of what was stored, in its order.
     """
 
     def __init__(self) -> None:
-        self.found: dict[int, bool] = {}
+        self.found: dict[int, Tensors | None] = {}
         self.stored: list[tuple[Place, Tensors]] = []
 
 
@@ -121,7 +121,7 @@ class LineageOracle:
     def looked_up(self, place: Place, answer: Any) -> None:
         """See a lookup."""
         if self._seen is not None and place.env_id is not None:
-            self._seen.found[place.env_id] = answer is not None
+            self._seen.found[place.env_id] = None if answer is None else regions(answer)
 
     def stored(self, place: Place, entry: Any) -> None:
         """See a set; the model uses the entry for the next row, but what it points to until the next inference."""
@@ -178,17 +178,19 @@ class LineageOracle:
             return (self.lineage.action(self._actions.get(self._rows[row], action), 2 * steps[row] - 1), shown)
 
         slots = self._slots(count)
+        found = {slot: Chain(tensors, ()) for slot, tensors in seen.found.items() if tensors is not None}
         for row, env in enumerate(self._rows):
             if env[1] not in self._followed:
                 continue
-            last, hit, step = self._roots.pop(env, None), seen.found.get(slots[row]), steps[row]
+            last, step, slot = self._roots.pop(env, None), steps[row], slots[row]
             at = 2 * step
             shown, before = self.lineage.latent(latents[row], at), None
-            begins = hit is None or (step == 0 and self._steps_count and (last is None or last.step != 0))
+            anew = slot not in seen.found
+            begins = anew or (step == 0 and self._steps_count and (last is None or last.step != 0))
             follows = last is not None and (step < 0 or last.step < 0 or step == last.step + 1)
-            if hit is None and last is not None and step != 0:
+            if anew and last is not None and step != 0:
                 self._oracle.not_judged("whether the host rightly began a history anew amid an episode")
-            if not begins and hit is False:
+            if not begins and seen.found[slot] is None:
                 began = last.latent if follows and last is not None else self._encoded(given["obs"][row : row + 1])
                 before = self.lineage.follow(None, [began._replace(position=at)])
             elif not begins and follows and last is not None:
@@ -196,9 +198,8 @@ class LineageOracle:
             chain = None
             if begins or before is not None:
                 tokens = (shown,) if begins else tokens_of(row)
-                earlier = () if last is None or last.chain is None else (last.chain,)
-                made = Step(before, tokens, row, slots, self._found(seen), tokens_of, earlier)
-                chain = self._judge(made, [one for one in seen.stored if one[0].env_id == slots[row]])
+                made = Step(before, tokens, row, slots, found, tokens_of)
+                chain = self._judge(made, [one for one in seen.stored if one[0].env_id == slot])
             else:
                 self._oracle.not_judged("steps of a history whose beginning was not seen")
             self._roots[env] = Root(chain, shown, step)
@@ -216,21 +217,20 @@ class LineageOracle:
                 self.lineage.latent(latents[row], at[row] + 2),
             )
 
-        slots, parents = (
-            self._slots(len(latents)),
-            [self._parent(*each) for each in zip(self._rows, states, strict=True)],
-        )
+        slots = self._slots(len(latents))
+        found = {slot: Chain(tensors, ()) for slot, tensors in seen.found.items() if tensors is not None}
+        parents = [self._parent(env, state) for env, state in zip(self._rows, states, strict=True)]
         for row, env in enumerate(self._rows):
             name, before = _bytes(latents[row]), parents[row]
             self._nodes[name] = None
             if env[1] not in self._followed:
                 continue
-            if seen.found.get(slots[row]) is False:
+            if seen.found.get(slots[row], ()) is None:
                 before = self.lineage.follow(None, [self.lineage.latent(states[row], 2 * _step(start_pos, row))])
             if before is None:
                 self._oracle.not_judged("nodes whose history is not followed")
                 continue
-            step = Step(before, tokens_of(row), row, slots, self._found(seen), tokens_of)
+            step = Step(before, tokens_of(row), row, slots, found, tokens_of)
             self._nodes[name] = self._judge(step, seen.stored[row : row + 1])
 
     # -- helpers ------------------------------------------------------------------------------------------------------
@@ -267,11 +267,6 @@ class LineageOracle:
         """Return the number of each row's env as the store counts them: release 0.2.0 goes by rows."""
         numbers = getattr(self.model, "current_infer_env_ids", None)
         return list(range(count)) if numbers is None else [int(number) for number in numbers[:count]]
-
-    def _found(self, seen: Seen) -> dict[int, Chain]:
-        """Return what the model found, in the copies that it made for its batch."""
-        batch = zip(seen.found, self.model.keys_values_wm_list, strict=False)
-        return {slot: Chain(regions(entry), ()) for slot, entry in batch if seen.found[slot]}
 
     def _parent(self, env: Env, state: Any) -> Chain | None:
         """Return the history under a key as the store finds it: among the env's roots, then among all nodes."""

@@ -24,7 +24,6 @@ class Step(NamedTuple):
         slots: The number of each row's env, as the store counts them.
         found: By that number, what the model found in its cache and put into its batch.
         tokens_of: Makes what other rows append.
-        earlier: Histories of the same env that are over.
     """
 
     before: Chain | None
@@ -33,7 +32,6 @@ class Step(NamedTuple):
     slots: Sequence[int]
     found: Mapping[int, Chain]
     tokens_of: Callable[[int], tuple[Token, ...]]
-    earlier: tuple[Chain, ...] = ()
 
     @property
     def padding(self) -> int:
@@ -53,9 +51,10 @@ def suspects(lineage: Lineage, step: Step, stored: int) -> Iterator[Suspect]:
     if step.padding and step.before is not None:
         yield from _padded(lineage, step, stored)
     yield from _of_others(lineage, step)
-    for chain in step.earlier:
-        yield Suspect("stale", lineage.follow(chain, step.tokens_of(step.row)).tensors, "went on from an earlier one")
-        yield Suspect("stale", chain.tensors, "nothing was appended")
+    own = step.found.get(step.slots[step.row])
+    if own is not None:  # which is another one than this step should go on from
+        yield Suspect("stale", lineage.follow(own, step.tokens_of(step.row)).tensors, "the model went on from it")
+        yield Suspect("stale", own.tensors, "nothing was appended to it")
     if step.before is not None:
         yield Suspect("begins elsewhere", lineage.follow(None, step.tokens[-1:]).tensors, "at this very step")
     yield from _elsewhere(lineage, step)
@@ -65,13 +64,21 @@ def suspects(lineage: Lineage, step: Step, stored: int) -> Iterator[Suspect]:
 def _padded(lineage: Lineage, step: Step, stored: int) -> Iterator[Suspect]:
     assert step.before is not None
     detail = f"{step.padding} cells"
-    zeros = [torch.nn.functional.pad(tensor, (0, 0, step.padding, 0)) for tensor in step.before.tensors]
-    wide = lineage.extend(Chain(zeros, step.before.tokens), step.tokens)
+    zeros = [_after_zeros(tensor, step.padding) for tensor in step.before.tensors]
     attended = lineage.extend(step.before, step.tokens, padding=step.padding)
+    wide = (
+        lineage.extend(Chain(zeros, step.before.tokens), step.tokens),
+        Chain([_after_zeros(tensor, step.padding) for tensor in attended.tensors], attended.tokens),
+    )
+    as_history = [Suspect("padded length", lineage.cut(chain).tensors, detail) for chain in wide]
     if stored > lineage.cut(attended).length:
-        yield Suspect("padded length", lineage.cut(wide).tensors, detail)
+        yield from as_history
     yield Suspect("padding attended", lineage.cut(attended).tensors, detail)
-    yield Suspect("padded length", lineage.cut(wide).tensors, detail)
+    yield from as_history
+
+
+def _after_zeros(tensor: torch.Tensor, count: int) -> torch.Tensor:
+    return torch.nn.functional.pad(tensor, (0, 0, count, 0))
 
 
 def _of_others(lineage: Lineage, step: Step) -> Iterator[Suspect]:
