@@ -162,8 +162,8 @@ def regions(entry: Any) -> list[Tensor]:
 
 @contextmanager
 def undisturbed(module: nn.Module | None) -> Iterator[None]:
-    """Compute without gradient and with no hook of the module's called, and leave the process as it was."""
-    before = process_state.state()
+    """Compute without gradient and with no hook of the module's called, and leave all generators as they were."""
+    before = process_state.state(process_state.GENERATORS)
     hooks = [
         (each, name, kept)
         for each in (module.modules() if module is not None else ())
@@ -178,5 +178,4 @@ def undisturbed(module: nn.Module | None) -> Iterator[None]:
     finally:
         for each, name, kept in hooks:
             setattr(each, name, kept)
-        if process_state.changed(before, process_state.state()):
-            process_state.put_back(before)
+        process_state.put_back(before, process_state.GENERATORS)

@@ -28,7 +28,7 @@ from shadow.recompute import Recomputer
 from shadow.switch import HostPromises
 from shadow.wrapper.forks import tell_in_children
 from shadow.wrapper.unpicklable import Unpicklable
-from validator.config import ValidationConfig
+from validator.config import OracleConfig, ValidationConfig
 from validator.endings import HostEnding, MainProgram, by_error, on_its_way
 from validator.gate.judgement import Judgement, judge
 from validator.judge.case import Pairing
@@ -154,7 +154,12 @@ class Lockstep(Unpicklable):
             return cache
 
     def shadow_generate(
-        self, *, candidate: Callable[[Asked], Any], primary: str = "control", name: str = "generate"
+        self,
+        *,
+        candidate: Callable[[Asked], Any],
+        primary: str = "control",
+        name: str = "generate",
+        oracle: OracleConfig | None = None,
     ) -> AbstractContextManager[None]:
         """Shadow every cache that ``generate`` of transformers makes or is given, without an edit of the program.
 
@@ -163,6 +168,7 @@ class Lockstep(Unpicklable):
                 .role, .windows``); returns the candidate to it, or None to leave that one alone.
             primary: Whose answers the model receives.
             name: What the report calls the pairs.
+            oracle: What of it is recomputed without a cache; None for what the settings say.
 
         Returns:
             A context manager; caches that are met inside stay watched for as long as the host keeps them.
@@ -172,7 +178,9 @@ class Lockstep(Unpicklable):
         """
         from validator.shapes.append import watched_generation
 
-        return watched_generation(self.shadow, candidate, primary, name)
+        settings = oracle or self.config.oracle
+        recompute = None if settings is None else partial(self._recompute, settings)
+        return watched_generation(self.shadow, candidate, primary, name, recompute)
 
     def recompute(self, cache: Any, recomputer: Recomputer) -> None:
         """Follow what a host stores, and recompute it without a cache, where the settings have a table ``oracle``.
@@ -184,11 +192,8 @@ class Lockstep(Unpicklable):
         Raises:
             shadow.recompute.UnknownModel: If the host is not what the recomputer knows.
         """
-        if self.config.oracle is None:
-            return
-        with self._lock:
-            for pair in self._registry.of(cache):
-                self._oracles.append(Oracle(pair, recomputer, self.config.oracle, self.config.seed))
+        if self.config.oracle is not None:
+            self._recompute(self.config.oracle, cache, recomputer)
 
     def weights_updated(self, cache: Any | None = None) -> None:
         """Tell that the weights moved: entries stored before are of an older version. None means of every shadow."""
@@ -295,6 +300,14 @@ class Lockstep(Unpicklable):
         self.close(*(ending if ending.state != "complete" else self._failed or ending))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
+
+    def _recompute(self, settings: OracleConfig, cache: Any, recomputer: Recomputer) -> None:
+        with self._lock:
+            for ended in [each for each in self._oracles if each.ended]:
+                self._oracles.remove(ended)
+                ended.close()
+            for pair in self._registry.of(cache):
+                self._oracles.append(Oracle(pair, recomputer, settings, self.config.seed))
 
     def _copied(self, pair: Pair, control: Any, candidate: Any) -> Pair:
         with self._lock:

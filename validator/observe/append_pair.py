@@ -94,6 +94,8 @@ class AppendPair(Pair):
         self.timed(operation.name, control_ns, candidate_ns)
         if operation.kind == "rearrange":
             self._rearranged(seen, token)
+            if self.oracle is not None:
+                self.oracle.looked_up(seen)
         elif operation.method != "update":
             self._stated(seen, token)
         elif isinstance(token, Pending):

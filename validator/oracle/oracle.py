@@ -80,6 +80,11 @@ class Oracle:
                 self._answered(place, {"control": regions(control), "candidate": regions(candidate)})
         self._in_operation = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can happen any more: the host let go of its cache."""
+        return self._pair.ended
+
     def close(self) -> None:
         """Take the hooks off, and say what was measured."""
         with self.contained("let go of the host"):
@@ -90,7 +95,7 @@ class Oracle:
                 "oracle_measured", f"{self._case.name}: {what} {greatest:.1e}, the greatest of {count:,}"
             )
         spent = self._spent_ns / max(1, perf_counter_ns() - self._began_ns)
-        exact = f"two recomputations of the same differed by {self._floor:.2f} of the tolerance at most"
+        exact = f"two recomputations of the same differed by {self._floor:.3f} of the tolerance at most"
         self._case.sink.event("oracle", f"{self._case.name}: {spent:.2%} of the wall time; {exact}")
 
     def in_forked_child(self) -> None:

@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from shadow.hosts.transformers.generate import Asked, every_cache
+from shadow.hosts.transformers.oracle import SequencesRecomputer
 from shadow.interface import offered
 from shadow.operation import Operation
+from shadow.recompute import Recomputer
 from shadow.wrapper.both import LOOK_FIRST
 from shadow.wrapper.doors.append import OPERATIONS, Door, door_of
 from validator.judge.case import Pairing
@@ -68,7 +70,11 @@ class AppendShape:
 
 
 def watched_generation(
-    shadow: Callable[..., Any], candidate: Callable[[Asked], Any], primary: str, name: str
+    shadow: Callable[..., Any],
+    candidate: Callable[[Asked], Any],
+    primary: str,
+    name: str,
+    recompute: Callable[[Any, Recomputer], None] | None = None,
 ) -> AbstractContextManager[None]:
     """Shadow every cache that ``generate`` makes or is given; see ``Lockstep.shadow_generate``.
 
@@ -77,12 +83,18 @@ def watched_generation(
         candidate: Makes the candidate; None for a cache that is to be left alone.
         primary: Whose answers the model receives.
         name: What the report calls the pairs, with the role of each behind it.
+        recompute: Follows what a cache that ``shadow`` returned is given, as ``Lockstep.recompute``; None for nothing.
     """
+    followed: list[SequencesRecomputer] = []
 
     def meet(asked: Asked) -> Any:
         control = asked.control
-        if door_of(control) is not None:
-            return control  # given again
+        followed[:] = [each for each in followed if each.is_alive]
+        if door_of(control) is not None:  # given again
+            for each in followed:
+                if each.follows(control):
+                    each.begin(asked)
+            return control
         made = candidate(asked)
         if made is None:
             return control
@@ -92,6 +104,16 @@ def watched_generation(
             made._is_user_defined = True
         shape = AppendShape(asked.windows, strict=False)
         label = f"{name} {asked.role}" if asked.role != "decoder" else name
-        return shadow(control=control, candidate=made, primary=primary, name=label, shape=shape)
+        watched = shadow(control=control, candidate=made, primary=primary, name=label, shape=shape)
+        if recompute is not None:
+            recomputer = SequencesRecomputer(control, made)
+            recompute(watched, recomputer)
+            recomputer.begin(asked)
+            followed.append(recomputer)
+        return watched
 
-    return every_cache(meet)
+    def ended(model: Any) -> None:
+        for each in followed:
+            each.end(model)
+
+    return every_cache(meet, None if recompute is None else ended)

@@ -43,11 +43,12 @@ class Asked:
 
 
 @contextmanager
-def every_cache(meet: Callable[[Asked], Any]) -> Iterator[None]:
+def every_cache(meet: Callable[[Asked], Any], ended: Callable[[Any], None] | None = None) -> Iterator[None]:
     """Call ``meet`` with every cache that any model prepares for generation, and let it go on with what that returns.
 
     Args:
         meet: Told of a cache; returns the object that ``generate`` is to use, mostly the same.
+        ended: Told of a model whose ``generate`` is over; None for nobody.
 
     Raises:
         Unsupported: If transformers is not installed, or older than 4.56.
@@ -88,11 +89,23 @@ def every_cache(meet: Callable[[Asked], Any]) -> Iterator[None]:
                 setattr(cache, part, meet(told))
         return answer
 
+    whole = mixin.generate
+
+    @functools.wraps(whole)
+    def generate(self: Any, *args: Any, **named: Any) -> Any:
+        try:
+            return whole(self, *args, **named)
+        finally:
+            ended(self)  # type: ignore[misc]
+
     mixin._prepare_cache_for_generation = prepare
+    if ended is not None:
+        mixin.generate = generate
     try:
         yield
     finally:
         mixin._prepare_cache_for_generation = real
+        mixin.generate = whole
 
 
 def _generation_mixin() -> Any:

@@ -104,7 +104,7 @@ class UnizeroRecomputer:
             self._keys[env_id] = latent_key(latent, self._model.config.key_buckets)
         rows = dict(zip(env_ids, zip(last_actions, observations, strict=True), strict=True))
         for place, entry in self._sets:
-            self._root(place, entry, lambda env_id: self._root_suspects(env_id, *rows.get(env_id, (None, None))))
+            self._root(place, entry, lambda env_id: self._root_suspects(env_id, rows))
 
     def _prepare_roots(self, _: Any, env_ids: Sequence[int]) -> None:
         capacity = self._model.config.context_length
@@ -195,13 +195,13 @@ class UnizeroRecomputer:
 
     # -- what the host may have done instead ---------------------------------------------------------------------------
 
-    def _root_suspects(self, env_id: int, action: int | None, observation: Any) -> Iterator[Suspect]:
+    def _root_suspects(self, env_id: int, rows: dict[int, tuple[int | None, Any]]) -> Iterator[Suspect]:
         for other, history in self._histories.items():
             if other != env_id:
                 yield Suspect("another env", history.keys_values(), f"env {other}")
-        if observation is None:
+        if env_id not in rows:
             return
-        own, before = np.array(observation), self._before[env_id]
+        before, (action, own) = self._before[env_id], rows[env_id]
         actions = range(self._model.network.action_token.num_embeddings)
         if action is None:
             for taken in actions:
@@ -211,12 +211,22 @@ class UnizeroRecomputer:
             if other != env_id and theirs.tokens:
                 told = f"that of env {other} before this step"
                 yield Suspect("another env", self._stepped(theirs, action, own).keys_values(), told)
+        for other, (_, shown) in rows.items():
+            if other != env_id:
+                told = f"what env {other} showed"
+                yield Suspect("another env", self._stepped(before, action, shown).keys_values(), told)
+                yield Suspect("another env", self._stepped(None, None, shown).keys_values(), f"only {told}")
         for taken in actions:
             if action not in (None, taken):
                 told = f"action {taken} in the place of {action}"
                 yield Suspect("another token", self._stepped(before, taken, own).keys_values(), told)
         yield from self._beginnings(self._histories[env_id], 2)
         yield Suspect("begins elsewhere", self._stepped(None, None, own).keys_values(), "with the newest latent")
+        for taken in actions:
+            sooner = self._new()
+            sooner.act(taken)
+            sooner.observe(own)
+            yield Suspect("begins elsewhere", sooner.keys_values(), f"with action {taken} before the newest latent")
         yield from self._misplaced(self._histories[env_id])
 
     def _trim_suspects(self, env_id: int) -> Iterator[Suspect]:
