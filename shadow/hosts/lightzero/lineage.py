@@ -96,13 +96,13 @@ class Lineage:
         return Chain([cache._cache[:, :, padding : cache._size] for cache in caches], (*before, *tokens),
                      chain is not None and chain.shifted)  # fmt: skip
 
-    def cut(self, chain: Chain, set_back: Callable[[int, int, int], Any] | None = None) -> Chain:
+    def cut(self, chain: Chain, set_back: Callable[[int, int, int, int], Any] | None = None) -> Chain:
         """Return a history cut to its window, where it has grown too long for another step.
 
         Args:
             chain: The history.
-            set_back: Told layer, 0 for keys or 1 for values, and how many tokens are kept; returns what is added to
-                them. None for what the weights, as they are now, make of the change of positions.
+            set_back: Told layer, 0 for keys or 1 for values, how many tokens are dropped and how many are kept; returns
+                what is added to these. None for what the weights, as they are now, make of the change of positions.
         """
         if chain.length < self.context - 1:
             return chain
@@ -112,8 +112,8 @@ class Lineage:
             anew = tuple(Token(token.embedding, at) for at, token in enumerate(tokens))
             return self.extend(None, anew, rows=chain.tensors[0].shape[0])._replace(shifted=True)
         change = set_back or self.set_back
-        tensors = [tensor[:, :, _CUT : _CUT + keep] + change(at // 2, at % 2, keep)
-                   for at, tensor in enumerate(chain.tensors)]  # fmt: skip
+        drop = chain.length - keep
+        tensors = [tensor[:, :, drop:] + change(at // 2, at % 2, drop, keep) for at, tensor in enumerate(chain.tensors)]
         return Chain(tensors, chain.tokens[-keep:], shifted=True)
 
     def shift_error(self, chain: Chain) -> float:
@@ -124,18 +124,18 @@ class Lineage:
                  for one, other in zip(chain.tensors, exact.tensors, strict=True)]  # fmt: skip
         return float(torch.stack(apart).max())
 
-    def set_back(self, layer: int, which: int, keep: int) -> Any:
+    def set_back(self, layer: int, which: int, drop: int, keep: int) -> Any:
         """Return what a shift adds to the keys (0) or values (1) of a layer: nothing to those that are turned."""
         if self.rotary:
             return 0
         attention = self.model.transformer.blocks[layer].attn
-        made = (attention.value if which else attention.key)(self.model.pos_emb.weight[: keep + _CUT])
-        return (made[:keep] - made[_CUT:]).view(1, keep, self.model.num_heads, -1).transpose(1, 2)
+        made = (attention.value if which else attention.key)(self.model.pos_emb.weight[: keep + drop])
+        return (made[:keep] - made[drop:]).view(1, keep, self.model.num_heads, -1).transpose(1, 2)
 
-    def kept_set_back(self, layer: int, which: int, keep: int) -> Any:
+    def kept_set_back(self, layer: int, which: int, drop: int, keep: int) -> Any:
         """Return what the model itself adds: it is made in advance, of the weights as they were then."""
         made = (self.model.pos_emb_diff_k, self.model.pos_emb_diff_v)[which]
-        return made[layer][(_CUT, keep + _CUT)]
+        return made[layer].get((drop, drop + keep), 0)
 
     def action(self, action: Any, position: int) -> Token:
         """Return an action as a token."""
@@ -162,7 +162,7 @@ def not_judged(world_model: Any) -> str:
     config = world_model.config
     if getattr(world_model, "reanalyze_phase", False):
         return "inferences for reanalysis"
-    if world_model.training:
+    if world_model.training or world_model.transformer.training:
         return "inferences of a model in training mode, with its dropout"
     if any(read_field(config, name, False) for name in ("moe_in_transformer", "multiplication_moe_in_transformer")):
         return "inferences with a mixture of experts, which routes by batch"

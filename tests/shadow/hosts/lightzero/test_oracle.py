@@ -83,9 +83,13 @@ def test_being_recomputed_changes_nothing(tmp_path: Path) -> None:
     assert outputs[0] == outputs[1]
 
 
-@guards("shadow/hosts/lightzero/lineage.py", "if world_model.training:", "if False:")
+@guards(
+    "shadow/hosts/lightzero/lineage.py", "if world_model.training or world_model.transformer.training:", "if False:"
+)
 def test_a_model_in_training_mode_is_counted_and_not_judged(tmp_path: Path) -> None:
-    run, _ = play(ComputingModel(), tmp_path, oracle=EVERYTHING, plant_late=lambda world_model: world_model.train())
+    run, _ = play(
+        ComputingModel(), tmp_path, oracle=EVERYTHING, plant_late=lambda world_model: world_model.transformer.train()
+    )
 
     reason = "inferences of a model in training mode, with its dropout"
     assert run.totals.coverage[f"{NOT_RECOMPUTED}{reason}"] == STEPS
