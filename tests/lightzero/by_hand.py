@@ -122,7 +122,11 @@ def play(
     plant(world_model)
     world_model.config.cache_validation = {"out": str(out), "selftest": False, "oracle": oracle}
     installation = Installation(None, force=True)
-    installation.attach(world_model)
+    try:
+        installation.attach(world_model)
+    except ValueError:
+        close(installation)
+        raise
     plant_late(world_model)
     driven = policy(model, deep)
     watch_policy(driven, installation)
@@ -134,6 +138,11 @@ def play(
             shown = torch.as_tensor(random.normal(size=(len(envs), OBSERVATION)), dtype=torch.float32)
             infer(shown, ready_env_id=envs, timestep=[np.array(step % EPISODE)] * len(envs))
         driven._reset_eval(envs)
+    close(installation)
+    return read_run(find_runs(out)[-1]), driven
+
+
+def close(installation: Installation) -> None:
+    """End the session of an installation, as the end of its process would."""
     assert installation.validation is not None
     installation.validation.close()  # type: ignore[attr-defined]
-    return read_run(find_runs(out)[-1]), driven

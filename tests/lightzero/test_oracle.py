@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from reports.record.run import Run
 from reports.record.words import NOT_RECOMPUTED, NOT_RECOMPUTED_RAISED, Cause, Dimension, Fault
 from shadow.hosts.lightzero.lineage import Lineage
-from shadow.hosts.lightzero.oracle import ATTRIBUTE
 from shadow.settings import SettingsError
 from tests.lightzero import host_faults
 from tests.lightzero.by_hand import COLLECTED, EVALUATED, EVERYTHING, SEARCH, build, play
@@ -141,18 +139,3 @@ def test_a_model_that_is_not_known_is_refused_before_it_trains(tmp_path: Path) -
     with pytest.raises(SettingsError, match="should have one token per observation"):
         play(build(1), tmp_path, oracle=EVERYTHING, plant=break_it)
     play(build(1), tmp_path, oracle=None, plant=break_it)  # without an oracle nobody asks for it
-
-
-def test_a_deep_copy_leaves_the_oracle_with_the_model_that_it_is_of(tmp_path: Path) -> None:
-    copies: list[Any] = []
-
-    def copied(world_model: Any) -> None:
-        copies.append(world_model.__dict__[ATTRIBUTE])
-        world_model.__dict__[ATTRIBUTE].detach()
-        clone = copy.deepcopy(world_model)
-        copies[0].put_in()
-        assert not {"forward_recurrent_inference", ATTRIBUTE} & clone.__dict__.keys()
-
-    run, _ = play(build(2), tmp_path, oracle=EVERYTHING, plant_late=copied)
-
-    assert agreed(run)

@@ -10,6 +10,8 @@ import torch
 
 from reports.record.run import Run
 from reports.record.words import NOT_RECOMPUTED, Cause, Dimension, Fault
+from shadow.hosts.lightzero.installation import Installation
+from shadow.hosts.lightzero.oracle import ATTRIBUTE, NODES
 from shadow.settings import SettingsError
 from tests.guards import guards
 from tests.lightzero import host_faults
@@ -124,3 +126,14 @@ def test_a_model_that_is_not_known_is_refused_before_it_trains_unless_no_oracle_
     with pytest.raises(SettingsError, match=r"should have one token per observation .*; known are release"):
         play(ComputingModel(), tmp_path, oracle=EVERYTHING, plant=break_it)
     play(ComputingModel(), tmp_path, oracle=None, plant=break_it)
+
+
+@guards("shadow/hosts/lightzero/installation.py", "oracle.put_in()", "pass")
+def test_a_deep_copy_leaves_the_oracle_with_the_model_that_it_is_of(tmp_path: Path) -> None:
+    def copied(world_model: Any) -> None:
+        clone = Installation(None, force=True).copy(world_model, {})
+        assert not {ATTRIBUTE, NODES} & clone.__dict__.keys()
+
+    run, _ = play(ComputingModel(), tmp_path, oracle=EVERYTHING, plant_late=copied)
+
+    assert run.totals.coverage["recomputations that agreed"] == STEPS * 2 * (1 + SEARCH)
