@@ -15,6 +15,9 @@ LIGHTZERO_PYTHON ?= python3.11
 TRANSFORMERS ?= 4.57.6 5.16.1 5.24.0
 TRANSFORMERS_DIR ?= .venv-transformers
 
+RAY ?= 2.60.0
+RAY_DIR ?= .venv-ray
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -31,7 +34,7 @@ INSTALL_TORCH = \
 SHARE ?= 0/1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv validate test-lightzero test-transformers test mutations torture lint types learn bench clean
+.PHONY: help venv validate test-lightzero test-transformers test-ray test mutations torture lint types learn bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 25
@@ -94,6 +97,15 @@ $(TRANSFORMERS_DIR)/%/.installed: $(STAMP)
 	@rm -rf $(@D)/numpy $(@D)/numpy-* $(@D)/numpy.libs  # those of $(VENV), which torch was built for, are met instead
 	@touch $@
 
+test-ray: $(RAY_DIR)/.installed ## run the tests of campaigns on a real Ray
+	@PYTHONPATH=$(RAY_DIR) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray tests/validator/campaign/test_onray.py
+
+$(RAY_DIR)/.installed: $(STAMP)
+	@echo "Setting up Ray $(RAY) (once, about a minute, 400 MB)"
+	@rm -rf $(@D)
+	@$(PIP) install --target $(@D) 'ray==$(RAY)'
+	@touch $@
+
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -108,4 +120,4 @@ bench: $(STAMP) ## run every benchmark
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
 
 clean: ## remove the virtual environment and caches (never runs)
-	rm -rf $(VENV) $(LIGHTZERO_VENV) $(TRANSFORMERS_DIR) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) $(LIGHTZERO_VENV) $(TRANSFORMERS_DIR) $(RAY_DIR) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

@@ -13,18 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from reports.disk.json_file import is_inside, json_file
-from reports.disk.layout import EVIDENCE_DIR, LOST_FILE, RANK_FILE, RUN_FILE, SUMMARY_FILE, forked_file, rank_file
+from reports.disk.layout import (
+    EVIDENCE_DIR,
+    LOST_FILE,
+    RANK_FILE,
+    RUN_FILE,
+    SUMMARY_FILE,
+    forked_file,
+    rank_file,
+    twice_file,
+)
 from reports.disk.losses import noted, told
 from reports.errors import RunUnreadable
+from reports.read.campaign import is_campaign
 from reports.read.consistency import (
+    absent,
     absent_ranks,
     contradictions,
     count_what_was_written,
     disagreements,
+    fate_of,
     schema_problems,
     state_of,
     uncounted,
+    world_size,
 )
+from reports.read.course import course
 from reports.read.lines import read_lines, read_open
 from reports.read.windows import MOST
 from reports.record.inventory import at_odds
@@ -72,7 +86,8 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
             ranks.append(read_lines(file, rank, open_windows, most_windows, with_latency))
         except OSError as fault:
             problems.append(f"{file.name} can't be opened: {fault.strerror}")
-    problems += absent_ranks(manifest, {lines.rank for lines in ranks})
+    said = {lines.rank: lines.about if lines.rank else manifest for lines in ranks}
+    problems += absent_ranks(manifest, said)
     summary = json_file(path, SUMMARY_FILE, problems, changed)
     told_of = sorted({int(match[1]) for name in _names(path) if (match := LOST_FILE.fullmatch(name))})
     lost = [_of_rank(rank, told(noted(path, rank))) for rank in told_of]
@@ -81,12 +96,15 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         problems += lines.problems()
         if os.path.lexists(path / forked_file(lines.rank)) or (lines.close or {}).get("forked"):
             problems.append(_of_rank(lines.rank, "the cache was used in a forked process, not observed"))
+        if os.path.lexists(path / twice_file(lines.rank)):
+            problems.append(f"two processes called themselves rank {lines.rank}, and only one was observed")
         if lines.cut_off and state != "in progress":
             problems.append(f"{rank_file(lines.rank)}: the last line is cut off")
         if lines.close is None and state != "in progress":
             problems.append(f"{rank_file(lines.rank)}: no close, so rank {lines.rank} did not end in order")
 
     run = Run(path, state, manifest, summary, problems=problems)
+    run.course = course(path)
     run.lost = "; ".join(filter(None, lost))
     run.ended = "; ".join(filter(None, (_of_rank(lines.rank, lines.ended) for lines in ranks)))
     for lines in ranks:
@@ -95,12 +113,14 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
         run.timed += lines.timed
         run.divergences += lines.divergences
         run.events += lines.events
-        run.ranks[lines.rank] = lines.about if lines.rank else manifest
+        run.ranks[lines.rank] = said[lines.rank]
+        run.fates[lines.rank] = fate_of(lines, said[lines.rank])
         run.digests[rank_file(lines.rank)] = str((lines.close or {}).get("digest", ""))
         for cache, sides in lines.inventory.held.items():
             run.most_held[lines.rank, cache] = {side: most for side, (most, _) in sides.items()}
         add_counts(run.n_events, lines.n_events)
         problems += contradictions(lines, run.ranks[lines.rank])
+    run.fates |= dict.fromkeys(absent(world_size(manifest, said), said), "missing")
     run.totals = fold(run.windows)
     run.divergences = _with_evidence(path, run.divergences, problems)
     if summary is not None:
@@ -152,6 +172,8 @@ def unread_below(path: Path | str) -> list[str]:
     for child in (path / name for name in _names(path)):
         if child.is_symlink() and child.is_dir():
             said.append(f"{child} is a symbolic link, which is not followed")
+        elif is_campaign(child):
+            said.append(f"{child} is a campaign, whose runs were not read")
         elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
             said.append(f"{child} holds runs of its own, which were not read")
     return said

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from reports.aloud import say
-from reports.disk.json_file import is_inside
 from reports.disk.layout import (
     EVIDENCE_DIR,
     RUN_FILE,
@@ -39,7 +38,8 @@ from reports.disk.layout import (
 )
 from reports.disk.losses import note, reserve, told
 from reports.disk.own_file import OwnFile
-from reports.disk.process import identity
+from reports.disk.process import alive, identity
+from reports.disk.ranks import claimed_again, left_before, said_of
 from reports.disk.seal import seal
 from reports.errors import RunDirectoryError
 from reports.record.codec import to_json
@@ -47,9 +47,6 @@ from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
 from reports.record.redaction import redacted
 from reports.record.words import SCHEMA
-
-# What a rank beyond the first says of itself in its own file, because only the first writes the manifest.
-_OF_EACH_RANK = ("created", "seed", "git", "versions", "platform", "cuda", "selftest")
 
 
 class RunWriter:
@@ -92,9 +89,9 @@ class RunWriter:
         Args:
             out: Directory of runs; made if missing.
             run_id: Plain directory name of this run.
-            manifest: What ran, for ``run.json``, written by rank 0 alone. ``schema, run_id, rank, world_size, created,
-                pid, pid_started, hostname`` are filled in where it lacks them; what is no JSON is described by its
-                ``repr``.
+            manifest: What ran: ``run.json`` of rank 0, the first line of any other. ``schema, run_id, rank,
+                world_size, created, pid, pid_started, hostname`` are filled in where it lacks them; what is no JSON is
+                described by its ``repr``.
             rank: Rank of this process.
             evidence_limit_bytes: Space for this rank's evidence.
 
@@ -109,18 +106,26 @@ class RunWriter:
         path = Path(out).absolute() / run_id  # the host may change its directory later
         advice = "choose another output directory or run id, or move the old run away"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        fd, filled = -1, dict(manifest)
+        fd = -1
+        filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
         try:
+            filled = redacted(described({"schema": SCHEMA, "run_id": run_id, **filled, "rank": rank}))
             path.mkdir(parents=True, exist_ok=True)
             if path.is_symlink():
                 raise RunDirectoryError(f"{path}: is a symbolic link, which is not followed; {advice}")
-            if os.path.lexists(path / RUN_FILE) and (rank == 0 or _run_id_of(path) != run_id):
-                raise RunDirectoryError(f"{path}: holds run {_run_id_of(path) or 'of unknown id'} already; {advice}")
+            there = said_of(path, rank)
+            if filled["world_size"] != 1 and there.get("pid") != os.getpid() and alive(there):
+                claimed_again(path, rank)
+                other = f"process {there['pid']} is rank {rank} of this run already"
+                raise RunDirectoryError(f"{path}: {other}; give each process a rank of its own, or another run id")
+            if os.path.lexists(path / RUN_FILE) and (rank == 0 or said_of(path, 0).get("run_id") != run_id):
+                holds = said_of(path, 0).get("run_id") or "of unknown id"
+                raise RunDirectoryError(f"{path}: holds run {holds} already; {advice}")
+            if (earlier := left_before(path, filled.get("meeting"))) is not None:
+                raise RunDirectoryError(f"{path}: holds what rank {earlier} of an earlier run left; {advice}")
             fd = os.open(path / rank_file(rank), flags, 0o644)  # O_EXCL: of two processes, one wins
             reserve(path, rank)
             if rank == 0:
-                filled = {"world_size": 1, "created": datetime.now(timezone.utc).isoformat(), **identity(), **manifest}
-                filled = redacted(described({"schema": SCHEMA, "run_id": run_id, "rank": rank, **filled}))
                 write_atomically(path / RUN_FILE, seal(encoded(filled, indent=1)))
         except RunDirectoryError:
             raise
@@ -140,8 +145,7 @@ class RunWriter:
         writer = cls(path, fd, rank, evidence_limit_bytes)
         writer._inventory.ran = filled
         if rank:
-            own = {name: manifest[name] for name in _OF_EACH_RANK if name in manifest}
-            writer._line("rank", lambda: redacted(described({**identity(), **own})))
+            writer._line("rank", lambda: {**filled, "type": "rank", "t_s": None})
         return writer
 
     def elapsed_s(self) -> float:
@@ -328,11 +332,3 @@ class RunWriter:
         if not self._closed:
             note(self.path, self.rank, self._account())
         return reason
-
-
-def _run_id_of(path: Path) -> str:
-    try:
-        whole = (path / RUN_FILE).read_bytes() if is_inside(path, RUN_FILE) else b""  # a pipe, say, would never end
-        return str(json.loads(whole)["run_id"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""

@@ -86,12 +86,14 @@ class Recomputed(NamedTuple):
         suspects: Asked only if something else is stored: what the host may have done, the likeliest first. Each is
             computed when it is drawn.
         first: Position of the first column, for whoever reads of it.
+        tokens_alone: Whether values of the first layer depend on the token of their column and on nothing else.
     """
 
     tensors: Tensors
     again: Callable[[int], Tensors]
     suspects: Callable[[], Iterable[Suspect]] = no_suspects
     first: int = 0
+    tokens_alone: bool = False
 
 
 class Oracle(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from shadow.interface import CacheStore, read_field
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
+from shadow.named import named
 from shadow.recompute import Recomputer
 
 logger = logging.getLogger(__name__)
@@ -145,18 +145,12 @@ def implementation(name: str) -> Callable[..., Any]:
     """
     if isinstance(name, str) and name in IMPLEMENTATIONS:
         return IMPLEMENTATIONS[name]
-    module, _, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
     try:
-        if not module or not attribute or module.startswith("."):
-            raise ImportError("no full module name before, or no class after, a colon")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-        if not callable(found):
-            raise ImportError(f"{attribute} is no class but of type {type(found).__name__}")
-    except (ImportError, AttributeError) as problem:
+        return named(name)
+    except ValueError as problem:
         raise ValueError(
             f"no cache implementation {name!r}: expected 'legacy', 'new' or 'package.module:Class' ({problem})"
         ) from None
-    return found
 
 
 def _switch(config: Any, name: str) -> bool:

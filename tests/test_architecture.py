@@ -24,7 +24,7 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli", "transform
 FLOORS = {
     "shadow": (
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
-        *("shadow.entries", "shadow.outside"),
+        *("shadow.entries", "shadow.outside", "shadow.named"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
         *("shadow.recompute", "shadow.switch", "shadow", "shadow.hosts"),
     ),
@@ -47,6 +47,7 @@ FLOORS = {
         ),
         *(
             "validator.gate.rules",
+            "validator.gate.spread",
             "validator.gate.judgement",
             "validator.proof",
             "validator.bench",
@@ -57,10 +58,12 @@ FLOORS = {
         ),
         *(
             "validator.registry",
+            "validator.ranks",
             "validator.session",
             "validator.replay",
             "validator.script",
             "validator.ab",
+            "validator.campaign",
             "validator.commands",
         ),
         *("validator.one_test", "validator.generating", "validator.pytest_plugin", "validator.cli", "validator"),
@@ -68,10 +71,13 @@ FLOORS = {
 }
 # Which packages each may know.
 KNOWS = {"shadow": {"shadow"}, "reports": {"reports"}, "validator": set(PACKAGES)}
-# The recorder, the composition root, the commands and the plugin: where the validator knows how a report looks.
+# The recorder, the composition root, who says where it writes or drives a campaign, the commands and the plugin: where
+# the validator knows how a report looks, and lies.
 COMPOSITION_ROOTS = (
     "validator.recorder",
+    "validator.ranks",
     "validator.session",
+    "validator.campaign.drive",
     "validator.cli",
     "validator.commands",
     "validator.one_test",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -30,7 +28,12 @@ class EveryGenerate:
 
     def pytest_sessionstart(self) -> None:
         """Find the callable before any test runs."""
-        self._make = _found(self._name)
+        from shadow.hosts.transformers.generate import Unsupported, maker  # it loads torch
+
+        try:
+            self._make = maker(self._name)
+        except Unsupported as problem:
+            raise pytest.UsageError(f"--kv-lockstep-generate {self._name}: {problem}") from None
 
     def pytest_report_header(self) -> str:
         """Say what is watched."""
@@ -46,18 +49,3 @@ class EveryGenerate:
         with self._watching(request.node, tmp_path_factory) as watch:
             watch.enter(shadowing(watch, self._make, watch.primary, "generate"))
             yield
-
-
-def _found(name: str) -> Callable[..., Any]:
-    try:
-        import_module("transformers")
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as problem:
-        raise pytest.UsageError(
-            f"--kv-lockstep-generate {name}: expected module:callable of something that can be imported, beside "
-            f"transformers ({problem}); 'python -m pytest' finds modules of the working directory"
-        ) from None
-    if not callable(found):
-        raise pytest.UsageError(f"--kv-lockstep-generate {name}: a {type(found).__name__} can't be called")
-    made: Callable[..., Any] = found
-    return made

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from reports.content.facts import meaning
 from reports.content.groups import grouped
 from reports.content.text import line, plural
+from reports.record.drills import WRONG
 from reports.record.run import Run
 from reports.record.words import Verdict
 from validator.config import ValidationConfig
@@ -23,6 +24,7 @@ from validator.gate.shipped import find_file
 from validator.gate.waivers import Waiver, load_waivers
 
 if TYPE_CHECKING:
+    from validator.proof.drill.planting import Drill
     from validator.session import Lockstep
 
 OF_A_MARK = ("require", "rtol", "atol", "primary")
@@ -186,6 +188,8 @@ class Watch:
         run = closed_run(lockstep, console(stderr=True))
         if run is None:
             return None
+        if lockstep.drill is not None and lockstep.drill.fault is not None:
+            return Judged.of_a_drill(run, lockstep.drill)
         return Judged.of(run, judge(Evidence([run], self._wanted.waivers), self._wanted.policy))
 
 
@@ -193,14 +197,14 @@ class Judged(NamedTuple):
     """What a test came to.
 
     Attributes:
-        verdict: Of the gate.
+        holds: Whether the test may pass: a PASS of the gate, or in a drill the fault was found, or could not show.
         said: The verdict with its reasons and first causes, a line each.
         shown: What was compared, what differed, and the first divergences in full, as the report has it; of a PASS
             nothing.
         figures: Verdict, lookups, divergences and run directory by name, as JUnit and a summary want them.
     """
 
-    verdict: Verdict
+    holds: bool
     said: str
     shown: str
     figures: dict[str, str | int]
@@ -222,7 +226,25 @@ class Judged(NamedTuple):
             "run": str(run.path),
         }
         shown = "" if verdict is Verdict.PASS else _shown(run)
-        return cls(verdict, "\n  ".join(line(each, 2000) for each in said), shown, figures)
+        return cls(verdict is Verdict.PASS, "\n  ".join(line(each, 2000) for each in said), shown, figures)
+
+    @classmethod
+    def of_a_drill(cls, run: Run, drill: Drill) -> Judged:
+        """Put into words what came of a planted fault."""
+        from validator.proof.drill.exercised import exercised
+        from validator.proof.drill.judged import charges, drilled  # they import torch
+
+        assert drill.fault is not None
+        found = drilled(drill.fault, [run], charges([]), exercised([run]), "", 0.0, "")
+        named = f", named {', '.join(found.named)}" if found.named else ""
+        said = f"kv-lockstep: drill: fault {drill.name!r} {found.outcome.value}{named}{found.why and f': {found.why}'}"
+        figures: dict[str, str | int] = {
+            "verdict": found.outcome.value,
+            "lookups": run.totals.n_lookups,
+            "divergences": n_divergences(run),
+            "run": str(run.path),
+        }
+        return cls(found.outcome not in WRONG, line(said, 2000), "", figures)
 
 
 def _shown(run: Run) -> str:

@@ -28,6 +28,7 @@ SETTINGS = {
     "policy": ("POLICY", "what is demanded of each test: a gate policy that ships, or a TOML file (default: test)"),
     "waivers": ("FILE", "waivers that hold in each test, as for kv-lockstep gate"),
     "generate": ("MODULE:CALLABLE", "shadow every cache of transformers' generate() with a candidate that this makes"),
+    "drill": ("FAULT", "plant this fault in every candidate: a test that shadows caches passes if it is found"),
 }
 _FIGURE = "kv_lockstep_"  # before the name of each figure of a test
 _MAX_NAMED = 20
@@ -51,10 +52,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Announce the mark; watch every ``generate()`` where that is asked for."""
     config.addinivalue_line("markers", _MARK_HELP)
+    if name := _setting(config, "drill"):
+        _begin_drill(config, name)
     if name := _setting(config, "generate"):
         from validator.generating import EveryGenerate
 
         config.pluginmanager.register(EveryGenerate(name, watching), "kv-lockstep-generate")
+
+
+def _begin_drill(config: pytest.Config, name: str) -> None:
+    """Plant a fault in every candidate of this process, and of those that it starts."""
+    from validator.errors import ConfigError
+    from validator.proof.drill.planting import FAULT, OUT, asked
+
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    patch.setenv(FAULT, name)
+    patch.delenv(OUT, raising=False)
+    try:
+        asked()
+    except ConfigError as problem:
+        raise pytest.UsageError(str(problem)) from None
 
 
 @pytest.fixture
@@ -126,7 +144,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.line(
         f"{len(tests):,} watched: {named}; {sums['lookups']:,} lookups, {sums['divergences']:,} divergences"
     )
-    unsound = [(nodeid, figures) for nodeid, figures in tests.items() if figures["verdict"] != "PASS"]
+    unsound = [(nodeid, figures) for nodeid, figures in tests.items() if figures["verdict"] not in ("PASS", "found")]
     for nodeid, figures in unsound[:_MAX_NAMED]:
         terminalreporter.line(f"{figures['verdict']} {nodeid}: kv-lockstep report {figures['run']}")
     if len(unsound) > _MAX_NAMED:
@@ -142,7 +160,7 @@ def _judge(item: pytest.Item, error: BaseException | None) -> str:
     judged = watch.judged(error)
     if judged is None:
         return ""
-    said = "" if judged.verdict.value == "PASS" else judged.said
+    said = "" if judged.holds else judged.said
     shown = judged.shown if said and error is None else f"{judged.said}\n\n{judged.shown}"  # the failure says the rest
     item.add_report_section("call", "kv-lockstep", shown)
     others = [each for each in item.user_properties if not each[0].startswith(_FIGURE)]  # it may have run before

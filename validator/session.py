@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from reports.disk.run_id import place, run_id
 from reports.errors import RunUnreadable
 from reports.reader import read_run
 from reports.record.run import Run
@@ -34,8 +33,10 @@ from validator.gate.judgement import Judgement, judge
 from validator.judge.case import Pairing
 from validator.observe.pair import Pair
 from validator.oracle.oracle import Oracle
+from validator.proof.drill.planting import ACTED, asked
 from validator.proof.selftest import quick_selftest
 from validator.provenance import provenance
+from validator.ranks import in_group, join, place
 from validator.recorder import Recorder
 from validator.registry import Registry
 from validator.shapes import find
@@ -74,22 +75,28 @@ class Lockstep(Unpicklable):
         manifest_extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = config or ValidationConfig()
+        self.drill = asked()
+        if self.drill is not None:
+            out, self.config = self.drill.out or out, self.drill.config(self.config)
         self.rank, self.world_size = place()
-        self.run_id = self.config.run_id or run_id()
+        joined = join(Path(out), self.config.run_id, self.rank, self.world_size)
+        self.run_id = joined.run_id
         manifest = {
             "schema": SCHEMA,
             "run_id": self.run_id,
             "created": time.time(),
             "rank": self.rank,
             "world_size": self.world_size,
+            **joined.about,
             **provenance(),
             "host": "own",  # unless it says which; remedies are for what was watched
             "validation": asdict(self.config),
             "selftest": quick_selftest().summary() if self.config.selftest else None,
             **(manifest_extra or {}),
+            **({} if self.drill is None else {"drill": {"fault": self.drill.name}}),
         }
         writer = RunWriter.create(
-            Path(out),
+            joined.out,
             self.run_id,
             manifest,
             rank=self.rank,
@@ -146,6 +153,8 @@ class Lockstep(Unpicklable):
         """
         with self._lock:
             shaped = find(control, shape)
+            if self.drill is not None:
+                candidate = self.drill.planted(candidate, shaped.name, self.event)
             pairing = Pairing(name or "cache", control, candidate, primary, self.config, promises)
             pair = self._registry.register(pairing, shaped, copies)
             cache = shaped.door(pairing, pair, self.config.seed)
@@ -278,6 +287,10 @@ class Lockstep(Unpicklable):
             state, ended = by_error(cut)
             raise
         finally:
+            if group := in_group(self.rank, self.world_size):
+                self.recorder.event(group, f"opened as rank {self.rank} of {self.world_size}")
+            if self.drill is not None and self.drill.fault is not None:
+                self.event(ACTED, self.drill.acts())
             self.recorder.close(self.run_id, state, ended)
             atexit.unregister(self._at_exit)
             _main_program.let_go()

@@ -10,7 +10,7 @@ from reports.content.groups import grouped
 from reports.content.text import line, plural, ratio, seconds, share, size
 from reports.record.records import Divergence
 from reports.record.run import Run
-from reports.record.words import STATE_LOOKS, Fault, Verdict
+from reports.record.words import NOT_RECOMPUTED, RECOMPUTED, STATE_LOOKS, Fault, Verdict
 
 SIDES = ("control", "candidate")
 _MEANING = {
@@ -69,15 +69,27 @@ def ran(run: Run) -> tuple[str, str, str]:
     length = f"{seconds(run.totals.t_s)}, {plural(sum(run.totals.ops.values()), 'operation')}"
     played = run.manifest.get("replayed")
     replayed = f"replayed from run {played.get('run_id', '?')!s:.80}" if isinstance(played, Mapping) else ""
-    state = ", ".join(filter(None, (run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost)))
+    state = ", ".join(
+        filter(None, (drill(run), run.state, replayed, run.ended and f"the host ended {run.ended}", run.lost))
+    )
     return str(run.manifest.get("run_id", run.path.name)), state, length
+
+
+def drill(run: Run) -> str:
+    """Say which fault a drill planted in a run, or nothing."""
+    told = run.manifest.get("drill")
+    name = told.get("fault") if isinstance(told, Mapping) else None
+    return f"drill: fault {name!s:.80} planted" if name else ""
 
 
 def meaning(run: Run, judgement: Judgement) -> str:
     """Say in one line what a verdict means.
 
-    Where divergences alone close the gate, and none of them is charged to the candidate, it says where to look instead.
+    Of a drill's run it says nothing about the candidate. Where divergences alone close the gate, and none of them is
+    charged to the candidate, it says where to look instead.
     """
+    if drill(run):
+        return f"{drill(run)}, so this says nothing about the candidate"
     faults = {group.fault for group in grouped(run)}
     failed = [demand for demand in judgement.demands if demand.verdict is Verdict.FAIL]
     elsewhere = faults and faults <= {Fault.CONTROL.value, Fault.HOST.value} and not unexplained(run)
@@ -136,13 +148,28 @@ def exercised(run: Run) -> Iterator[tuple[str, str]]:
     coverage = run.totals.coverage
     said = [pair["assumed"] for pair in run.caches if isinstance(pair.get("assumed"), list)]
     yield "assumed", "; ".join(dict.fromkeys(str(each) for assumed in said for each in assumed))
-    yield "exercised", counted({name: n for name, n in coverage.items() if name != STATE_LOOKS}) or "nothing"
+    said_apart = {STATE_LOOKS, *RECOMPUTED}
+    others = {name: n for name, n in coverage.items() if name not in said_apart and not name.startswith(NOT_RECOMPUTED)}
+    yield "exercised", counted(others) or "nothing"
     yield "never", ", ".join(sorted(words(name) for name, count in coverage.items() if not count))
     yield "envs", _envs(run.totals.envs)
     yield "process state", _state_looks(run)
+    yield "recomputed", _recomputed(run)
     yield "dropped", counted(run.totals.dropped) or "nothing"
     yield "tolerance", _tolerance(run.manifest)
     yield "settings", _settings(run.manifest)
+
+
+def _recomputed(run: Run) -> str:
+    """Say what was recomputed without a cache, what was left out and why, and what was measured beside."""
+    counts = run.totals.coverage
+    done = counted({name: counts[name] for name in RECOMPUTED if name in counts})
+    left_out = counted({n.removeprefix(NOT_RECOMPUTED): c for n, c in counts.items() if n.startswith(NOT_RECOMPUTED)})
+    measured = [line(event.get("detail", "")) for event in run.events if event.get("event") == "oracle_measured"]
+    parts = [done, f"not judged: {left_out}" if left_out else "", *measured[:5]]
+    validation = run.manifest.get("validation")
+    asked = isinstance(validation, dict) and validation.get("oracle") is not None
+    return "; ".join(filter(None, parts)) or ("nothing" if asked else "")
 
 
 def memory(run: Run) -> str:

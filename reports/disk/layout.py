@@ -44,6 +44,11 @@ def forked_file(rank: int) -> str:
     return f"rank-{rank:04d}.forked"
 
 
+def twice_file(rank: int) -> str:
+    """Return the name of the file that is left where two processes called themselves this rank."""
+    return f"rank-{rank:04d}.twice"
+
+
 def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
     """Write a file that is there as a whole or not at all.
 

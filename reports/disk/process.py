@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_IMPORTED = time.time()
+_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 1
 
 
 def identity() -> dict[str, Any]:
     """Return ``pid``, ``pid_started`` and ``hostname`` of this process, for ``run.json``."""
     return {"pid": os.getpid(), "pid_started": started(os.getpid()), "hostname": socket.gethostname()}
+
+
+def begun() -> float:
+    """Return when this process began, seconds since 1970; where the system does not say, when this was imported."""
+    ticks = started(os.getpid())
+    return _IMPORTED if ticks is None else time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / _PER_S
 
 
 def started(pid: int) -> int | None:

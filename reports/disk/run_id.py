@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import secrets
@@ -14,30 +13,56 @@ from reports.disk.process import started
 from reports.errors import RunDirectoryError
 
 _NUMBER = re.compile("[0-9]{1,9}", re.ASCII)
-_NUMBERS = itertools.count(1)  # of the runs of a job that this process opened
+# Of torchrun, one for each launch on each machine: ``<log dir>/<id>_<random>/attempt_<n>/<local rank>/error.json``.
+_ERROR_FILE = re.compile(r"([^/\\]+)[/\\]attempt_\d+[/\\]\d+[/\\]error\.json$")
 
 
-def run_id(environment: Mapping[str, str] | None = None) -> str:
-    """Name a run that nobody named.
+def run_id(size: int = 1, number: int = 1, environment: Mapping[str, str] | None = None) -> str:
+    """Name a run that nobody named, and of which ranks can't talk.
 
-    Ranks of one job share a name where the launcher gives the job one (``torchrun --rdzv-id``, Slurm), or where all of
-    them run on one machine as children of one launcher. Else each rank makes a name of its own, and the gate says which
+    Ranks of one job share a name where the launcher gives the job one (``torchrun --rdzv-id``, a Slurm step), or where
+    all of them run on one machine by one launcher. Else each rank makes a name of its own, and the gate says which
     ranks are missing; ``run_id`` in ``cache_validation`` joins them. A restart by the launcher is another run.
 
     Args:
+        size: Number of ranks.
+        number: Which run of this process it is, from 1.
         environment: The process's variables; None for those of this process.
 
     Returns:
         A plain directory name.
     """
     about = os.environ if environment is None else environment
-    job = _job(about) if place(about)[1] > 1 else ""
-    if job:
-        restart, number = about.get("TORCHELASTIC_RESTART_COUNT", "0"), next(_NUMBERS)
-        more = (f"-restart{restart}" if restart != "0" else "") + (f"-{number}" if number > 1 else "")
+    if size > 1 and (job := _job(about)):
+        restart = launch(about)[1]
+        more = (f"-restart{restart}" if restart else "") + (f"-{number}" if number > 1 else "")
         return f"job-{_plain(job)}{more}"
+    return of_its_own()
+
+
+def of_its_own() -> str:
+    """Return a name that no other run has."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return f"{stamp}-{_host()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def launch(environment: Mapping[str, str] | None = None) -> tuple[str, int]:
+    """Say what names this launch and all restarts in it, and no other, and how often the launcher restarted it.
+
+    Args:
+        environment: The process's variables; None for those of this process.
+
+    Returns:
+        The name, empty where there is no launcher that restarts, and the number of restarts.
+    """
+    about = os.environ if environment is None else environment
+    if "TORCHELASTIC_RUN_ID" in about:
+        found = _ERROR_FILE.search(about.get("TORCHELASTIC_ERROR_FILE", ""))
+        return found[1] if found else _parent(), _count(about.get("TORCHELASTIC_RESTART_COUNT"))
+    if "SLURM_JOB_ID" in about:
+        job = f"slurm-{about['SLURM_JOB_ID']}-{about.get('SLURM_STEP_ID', '')}"
+        return job, _count(about.get("SLURM_RESTART_COUNT"))
+    return "", 0
 
 
 def place(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
@@ -67,13 +92,20 @@ def place(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
 def _job(about: Mapping[str, str]) -> str:
     """Say what all ranks of this job and no others know, or nothing."""
     named = about.get("TORCHELASTIC_RUN_ID", "")
+    if "LOCAL_WORLD_SIZE" in about and about["LOCAL_WORLD_SIZE"] == about.get("WORLD_SIZE"):
+        return launch(about)[0] if named else _parent()
     if named not in ("", "none"):  # torchrun calls a job so that was given no name
         return named
-    if "SLURM_JOB_ID" in about:
-        return f"slurm-{about['SLURM_JOB_ID']}-{about.get('SLURM_STEP_ID', '0')}"
-    if about.get("LOCAL_WORLD_SIZE") == about.get("WORLD_SIZE"):
-        return f"{_host()}-{os.getppid()}-{started(os.getppid()) or 0}"
-    return ""
+    # Only a step's tasks are ranks: a batch script may start any number of jobs.
+    return launch(about)[0] if not named and "SLURM_STEP_ID" in about else ""
+
+
+def _parent() -> str:
+    return f"{_host()}-{os.getppid()}-{started(os.getppid()) or 0}"
+
+
+def _count(said: str | None) -> int:
+    return int(said) if said and _NUMBER.fullmatch(said) else 0
 
 
 def _host() -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
+from reports.content.ranks import HEAD, N_NAMES, of_ranks
 from reports.content.text import clean, line, micros, number, plural, ratio
 from reports.record.records import Divergence
 from reports.record.run import Run
@@ -73,6 +74,9 @@ def _parts(run: Run, judgement: Judgement) -> Iterator[str]:
     shown = ((facts.MARKS[d.verdict], plain(d.demanded), plain(d.found)) for d in demands)
     yield from _table(("", "demanded", "found"), shown, 3)
     yield from _cost(run)
+    if rows := of_ranks(run):
+        yield "\n### Ranks\n"
+        yield from _table(HEAD, ([plain(cell) for cell in row] for row in rows), N_NAMES)
     yield "\n### Provenance\n"
     yield from (f"- {name}: {plain(said)}" for name, said in facts.provenance(run))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.process import alive
 from reports.read.lines import RankLines
+from reports.record.parted import parted
 from reports.record.run import Run, State
 from reports.record.totals import Timed, Totals, fold, summarise
 from reports.record.words import READS, SCHEMA
@@ -26,20 +27,46 @@ def schema_problems(name: str, content: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} is of schema {schema!r:.20}, this kv-lockstep reads up to {SCHEMA}{': upgrade it' * newer}"
 
 
-def absent_ranks(manifest: Mapping[str, Any], present: set[int]) -> Iterator[str]:
-    """Name the ranks of which the manifest speaks and no file does."""
-    size = manifest.get("world_size")
-    if type(size) is not int or size < 1:
+def absent_ranks(manifest: Mapping[str, Any], said: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
+    """Name the ranks of which others speak and no file does, and those that are of another launch than the first.
+
+    Args:
+        manifest: ``run.json``.
+        said: What each rank whose file is there says of itself.
+    """
+    size = world_size(manifest, said)
+    if not size:
         yield f"{RUN_FILE} does not say how many ranks ran"
         return
-    n_absent = size - sum(rank < size for rank in present)
+    n_absent = size - sum(rank < size for rank in said)
     if n_absent:
-        # At most this many candidates need a look: every other one is present.
-        named = [str(rank) for rank in range(min(size, len(present) + _NAMED)) if rank not in present][:_NAMED]
+        named = absent(size, said)
         more = f" and {n_absent - len(named)} more" if n_absent > len(named) else ""
-        yield f"{n_absent} of {size} ranks left no file that can be read: rank {', '.join(named)}{more}"
-    if beyond := sorted(rank for rank in present if rank >= size):
+        yield f"{n_absent} of {size} ranks left no file that can be read: rank {', '.join(map(str, named))}{more}"
+    if beyond := sorted(rank for rank in said if rank >= size):
         yield f"{rank_file(beyond[0])} belongs to a rank beyond the {size} that {RUN_FILE} names"
+    met = {rank: about.get("meeting") for rank, about in sorted(said.items())}
+    if foreign := [str(rank) for rank, where in met.items() if where != next(iter(met.values()))]:
+        yield f"rank {', '.join(foreign[:_NAMED])} did not agree on this run with rank {min(met)}: of another launch"
+
+
+def absent(size: int, present: Collection[int]) -> list[int]:
+    """Return the first ranks, of so many, that are not present."""
+    # At most this many candidates need a look: every other one is present.
+    return [rank for rank in range(min(size, len(present) + _NAMED)) if rank not in present][:_NAMED]
+
+
+def world_size(manifest: Mapping[str, Any], said: Mapping[int, Mapping[str, Any]]) -> int:
+    """Return how many ranks there are, as the manifest says, or where there is none, any rank; 0 for unknown."""
+    sizes = [about.get("world_size") for about in (manifest, *said.values())]
+    return next((size for size in sizes if type(size) is int and size > 0), 0)
+
+
+def fate_of(lines: RankLines, about: Mapping[str, Any]) -> str:
+    """Say how far one rank came, given what it says of itself."""
+    if lines.close is not None:
+        return "closed" if lines.close.get("state", "complete") == "complete" else "ended before its time"
+    return {True: "not closed yet", False: "no close, process gone", None: "no close"}[alive(about)]
 
 
 def state_of(
@@ -68,7 +95,9 @@ def state_of(
     ended_well = all(state == "complete" for state in states)  # each rank says how its own host ended
     if all_closed and ended_well and said == "complete":
         return "complete"
-    if may_go_on and ended_well and not all_closed and said in (None, "complete") and alive(manifest):
+    open_ones = [alive(lines.about if lines.rank else manifest) for lines in ranks if lines.close is None]
+    living = alive(manifest) or any(open_ones)  # a rank of which nothing is here may yet come, while others are
+    if may_go_on and ended_well and not all_closed and said in (None, "complete") and living and False not in open_ones:
         return "in progress"
     return "crashed"
 
@@ -89,8 +118,8 @@ def disagreements(
         said = summary.get(name)
         if not isinstance(said, dict):
             yield f"{SUMMARY_FILE} says nothing of {name}"
-        elif parted := _parted(said, folded[name]):
-            where, in_summary, in_windows = parted
+        elif difference := parted(said, folded[name]):
+            where, in_summary, in_windows = difference
             found = f"{where} is {in_summary} in the summary, {in_windows} in the windows"
             yield f"{SUMMARY_FILE} and the windows disagree on {name}: {found}"
     first = next((lines.close for lines in ranks if lines.rank == 0 and lines.close), {})
@@ -119,8 +148,8 @@ def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
     found = json.loads(json.dumps(replace(lines.inventory, ran=ran).told(counted)))
     for name in found.keys() - ({"state"} if told.get("counted") else {"state", "counted"}):
         said, here = told.get(name), found[name]
-        if parted := _parted(said, here):
-            where, in_close, elsewhere = parted
+        if difference := parted(said, here):
+            where, in_close, elsewhere = difference
             yield (
                 f"{rank_file(lines.rank)} contradicts its own close on what it {_SAYS[name]}: "
                 f"{where or name} is {elsewhere}, and {in_close} by the close"
@@ -128,19 +157,6 @@ def contradictions(lines: RankLines, ran: Mapping[str, Any]) -> Iterator[str]:
 
 
 _SAYS = {"ran": "is a run of", "caches": "shadowed", "lines": "wrote", "held": "held", "counted": "counted"}
-
-
-def _parted(said: Any, found: Any, path: str = "") -> tuple[str, str, str] | None:
-    """Return where two pieces of JSON differ first, and what stands there in each; None if they are equal."""
-    if isinstance(said, Mapping) and isinstance(found, Mapping):
-        names = dict.fromkeys((*said, *found))  # ``...`` stands for what is absent, and is no JSON
-        parts = ((f"{path}.{name}".strip("."), said.get(name, ...), found.get(name, ...)) for name in names)
-    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
-        parts = ((f"{path}[{n}]", *pair) for n, pair in enumerate(zip(said, found, strict=True)))
-    else:
-        one, other = ("absent" if each is ... else f"{each!r:.60}" for each in (said, found))
-        return None if type(said) is type(found) and said == found else (path[:60], one, other)
-    return next((parted for part in parts if (parted := _parted(part[1], part[2], part[0]))), None)
 
 
 def uncounted(run: Run) -> Iterator[str]:

@@ -25,6 +25,7 @@ class Follower:
         last: The latest divergence written, if any.
         stalled: What was said of the latest call that hung, if any.
         lost: What is not on disk, and why; empty for nothing.
+        gone: Ranks whose process ended without a close.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +36,7 @@ class Follower:
         self.last: Divergence | None = None
         self.stalled = ""
         self.lost = ""
+        self.gone: list[int] = []
 
     def look(self) -> Totals:
         """Read what is new, and return the totals so far.
@@ -43,7 +45,8 @@ class Follower:
             RunUnreadable: If something there is no plain file of the run, or larger than what is written.
         """
         ended = is_inside(self._path, SUMMARY_FILE)  # before reading: the summary is written last
-        living = alive(json_file(self._path, RUN_FILE, [], []) or {})
+        manifest = json_file(self._path, RUN_FILE, [], []) or {}
+        living = alive(manifest)
         for name in sorted(child.name for child in self._path.iterdir()):
             match = RANK_FILE.fullmatch(name)
             if (match or name in (RUN_FILE, SUMMARY_FILE)) and not is_inside(self._path, name):
@@ -66,6 +69,8 @@ class Follower:
         said = [str(one.get("detail")) for lines in found for one in lines.events if one["event"] == "stalled"]
         self.stalled = said[-1] if said else ""
         self.lost = "; ".join(filter(None, (told(noted(self._path, lines.rank)) for lines in found)))
+        about = {lines.rank: lines.about if lines.rank else manifest for lines in found if lines.close is None}
+        self.gone = [rank for rank, said in about.items() if alive(said) is False]
         if ended:
             self.state = "closed"
         elif living is False:

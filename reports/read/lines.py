@@ -35,7 +35,7 @@ class RankLines:
 
     Attributes:
         rank: The rank.
-        caches: Its ``cache`` lines.
+        caches: Its ``cache`` lines, each with its rank.
         divergences: Its divergences written in full.
         events: Its ``event`` lines, the first ``EVENTS_KEPT`` of each name.
         n_events: How many events there are, by name.
@@ -142,7 +142,7 @@ class RankLines:
             if count <= EVENTS_KEPT:
                 self.events.append(line)
         elif kind == "cache" and type(line.get("cache")) is str:
-            self.caches.append(line)
+            self.caches.append({**line, "rank": self.rank})
         elif kind == "rank":
             self.about = line
         elif kind == "close":

@@ -37,7 +37,9 @@ class Run:
         timed: What both sides took, window by window of those that have latencies.
         most_held: The most bytes that each side held at the end of a window, by rank and shadowed pair.
         ranks: What each rank whose file is there says of itself; of rank 0 it is the manifest.
+        fates: Of each rank that there should be, how far it came, such as ``closed`` or ``missing``.
         digests: The digest of each rank's file of lines, empty where it never closed.
+        course: What was asked and stored, as text to compare; empty if that was not recorded as a whole.
         ended: How the host ended, where there is something to say: what follows "the host ended".
         lost: What is not on disk and why, such as ``73 lines lost: No space left on device``; empty for nothing.
         problems: What could not be read, one sentence each; a run with problems never passes.
@@ -57,7 +59,9 @@ class Run:
     timed: list[Timed] = field(default_factory=list)
     most_held: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ranks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    fates: dict[int, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    course: str = ""
     ended: str = ""
     lost: str = ""
     problems: list[str] = field(default_factory=list)

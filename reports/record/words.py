@@ -9,6 +9,13 @@ SCHEMA: Final = 2  # of what is written
 READS: Final = range(1, SCHEMA + 1)
 ONLY_COUNTED: Final = "divergences only counted"  # in ``dropped``: looked at, judged and counted, not written in full
 STATE_LOOKS: Final = "operations looked at for process-wide state"  # in ``coverage``
+# In ``coverage``: what was recomputed without a cache; what was not, and the reason or the class of what was raised.
+RECOMPUTED: Final = (
+    *("recomputations", "recomputations that agreed", "values recomputed"),
+    *("envs followed", "searches followed", "sequences followed"),
+)
+NOT_RECOMPUTED: Final = "recomputations not judged: "
+NOT_RECOMPUTED_RAISED: Final = f"{NOT_RECOMPUTED}raised "
 # What else is counted in ``coverage``, beside ``sets_of_N_layers`` and what is said of one side's answers: the names
 # that can be demanded of a run.
 COVERAGE: Final = (
@@ -20,12 +27,9 @@ COVERAGE: Final = (
     *("changes of answers that another thread may have made", "removals", "questions for presence"),
     *("layers read", "layers taken over", "deep copies", "prefills", "window wraps", "reset", "reorder_cache", "crop"),
     *("batch_repeat_interleave", "batch_select_indices", "activate_past_recording", "early_initialization"),
-    *("recomputations", "recomputations that agreed", "values recomputed"),
-    *("envs followed", "searches followed", "sequences followed"),
+    *RECOMPUTED,
     "not comparable: rows",
 )
-NOT_RECOMPUTED: Final = "recomputations not judged: "  # in ``coverage``, with the reason behind it
-NOT_RECOMPUTED_RAISED: Final = f"{NOT_RECOMPUTED}raised "  # with the class of what was raised
 
 
 class Outcome(str, Enum):

@@ -121,7 +121,7 @@ class TestCreate:
             create(tmp_path, run_id)
 
     @needs_linux
-    @guards("reports/writer.py", "if is_inside(path, RUN_FILE) else", "if True else")
+    @guards("reports/disk/ranks.py", "if is_inside(path, name):", "if True:")
     @pytest.mark.parametrize("rank", [0, 1])
     def test_a_pipe_in_the_place_of_a_file_is_refused_and_waits_for_nobody(self, tmp_path: Path, rank: int) -> None:
         def late(*_: Any) -> None:

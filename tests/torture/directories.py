@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -207,12 +208,13 @@ def outcome(command: list[str]) -> tuple[str, int]:
     return ("" if code in known else f"traceback: {err.getvalue():.300}"), code
 
 
-def torture(n: int, seed: int = 0) -> tuple[Counter[tuple[str, str]], list[str]]:
+def torture(n: int, seed: int = 0, *, progress: bool = False) -> tuple[Counter[tuple[str, str]], list[str]]:
     """Mutate and judge.
 
     Args:
         n: Directories.
         seed: Of what is drawn.
+        progress: Whether standard error says how far it is.
 
     Returns:
         How many there were of each kind, with what became of them; and what must not be, one sentence each.
@@ -243,6 +245,8 @@ def torture(n: int, seed: int = 0) -> tuple[Counter[tuple[str, str]], list[str]]
             named = {EXIT_CODE[verdict]: verdict.value for verdict in Verdict} | {EXIT_USAGE: "refused"}
             counts[done, named.get(verdicts[0], "fault")] += 1
             shutil.rmtree(path)
+            if progress:
+                print(f"\r{number + 1:,} of {n:,}, {len(wrong)} wrong", end="", file=sys.stderr, flush=True)
     return counts, wrong
 
 
@@ -253,7 +257,8 @@ def run() -> int:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same mutations (default: 0)")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    counts, wrong = torture(arguments.n, arguments.seed)
+    counts, wrong = torture(arguments.n, arguments.seed, progress=True)
+    print(file=sys.stderr)
     columns = ("PASS", "FAIL", "INCONCLUSIVE", "refused")
     print(f"{'mutated':<22}" + "".join(f"{name:>14}" for name in columns))
     for kind in sorted({kind for kind, _ in counts}):

@@ -12,8 +12,9 @@ from reports.reader import read_run
 from reports.record.words import Fault, Verdict
 from shadow.hosts.unizero import TrainResult, load_config, train
 from tests.guards import guards
-from validator.config import ValidationConfig
+from validator.config import OracleConfig, ValidationConfig
 from validator.gate.judgement import judge
+from validator.gate.policy import CoveragePolicy, GatePolicy
 from validator.session import Lockstep
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +61,19 @@ def test_the_canary_stage_trains_as_the_manager_alone(tmp_path: Path, manager_on
     result, _ = watched(tmp_path, use_new_cache_manager=True)
     assert fingerprint(result) == fingerprint(manager_only)
     assert result.cache_stats == manager_only.cache_stats
+
+
+def test_recomputing_without_a_cache_changes_no_bit(tmp_path: Path, legacy_only: TrainResult) -> None:
+    settings = ValidationConfig(run_id="run", selftest=False, oracle=OracleConfig(envs=2, searches=2, budget=0.0))
+    with Lockstep(tmp_path, settings) as lockstep:
+        result = train(config(cache_validation_mode=True), validation=lockstep)
+    run = read_run(lockstep.run_dir)
+
+    assert fingerprint(result) == fingerprint(legacy_only)
+    assert result.cache_stats == legacy_only.cache_stats
+    assert run.totals.coverage["recomputations"] == run.totals.coverage["recomputations that agreed"] > 60
+    policy = GatePolicy(selftest=False, coverage=CoveragePolicy(overwrites=0, recomputations=60))
+    assert judge([run], policy).verdict is Verdict.PASS
 
 
 @guards("validator/judge/side.py", "if count < _LOOK_FIRST or self.wary:", "if count < _LOOK_FIRST:")

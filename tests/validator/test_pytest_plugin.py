@@ -521,3 +521,26 @@ def pytest_runtest_makereport(item):  # as xdist does between processes
     assert [figures[f"kv_lockstep_{name}"] for name in ("verdict", "lookups", "divergences")] == ["FAIL", "6", "1"]
     assert read_run(figures["kv_lockstep_run"]).totals.n_lookups == 6
     assert list(cases["test_other"].iter("property")) == []
+
+
+@guards("validator/pytest_plugin.py", "if judged.holds else judged.said", "if True else judged.said")
+@guards("validator/one_test.py", "if lockstep.drill is not None and lockstep.drill.fault is not None:", "if False:")
+def test_in_a_drill_a_test_passes_if_the_fault_is_found(inner: Inner) -> None:
+    test = "def test_it(kv_lockstep): use(kv_lockstep(**sound()))"
+    said = inner(test, "--kv-lockstep-drill", "keys and values swapped", "-rA", passed=1)
+    assert "drill: fault 'keys and values swapped' found, named layer or K/V mixed up (candidate)" in said
+    assert "1 watched: 1 found" in said
+
+    said = inner(test, "--kv-lockstep-drill", "the youngest is evicted", "-rA", passed=1)
+    assert "drill: fault 'the youngest is evicted' not exercised: never evicts" in said
+
+    passes = "def test_it(kv_lockstep): use(kv_lockstep(control=manager(), candidate=WrongAt(3)))"
+    said = inner(passes, "--kv-lockstep-drill", "samples swapped", failed=1)  # what differs is something else
+    assert "drill: fault 'samples swapped' misnamed, named values corrupted (candidate)" in said
+
+
+def test_an_unknown_fault_of_a_drill_is_refused_before_any_test(inner: Inner) -> None:
+    inner.pytester.makepyfile(test_it="def test_it(): pass")
+    done = inner.pytester.runpytest_inprocess("-p", "no:cacheprovider", "--kv-lockstep-drill", "nonsense")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "names no planted fault; expected one that kv-lockstep drill --list shows" in str(done.stderr)

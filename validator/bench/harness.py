@@ -7,25 +7,36 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import thread_time
-from typing import Any
+from typing import Any, Literal
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.caches import entry
 from validator.bench.clock import interleaved
+from validator.config import ValidationConfig
 from validator.proof.trial import Trial
 
 _CONFIG = {"num_simulations": 10, "max_cache_size": 8}
 _ENVS = 4
 
 
-class _Meter(Trial):
-    """A trial that plays one kind of operation at a time, on the shadow or on two bare caches of the same kinds."""
+class Meter(Trial):
+    """A trial that plays one kind of operation at a time, on the shadow or on two bare caches of the same kinds.
 
-    def __init__(self) -> None:
-        super().__init__(LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
+    Args:
+        apart: Whether each buffer of the entries is an allocation of its own, as LightZero's are.
+        deferred: As in the settings; ``always`` looks at entries in host memory as at those on a device.
+    """
+
+    def __init__(self, apart: bool = False, deferred: Literal["auto", "always"] = "auto") -> None:
+        config = ValidationConfig(overhead_budget=0.0, deferred=deferred)
+        super().__init__(LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS), config=config)
         self._bare = (LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
         self._made = entry("CartPole", 1.0)
+        if apart:
+            for layer in self._made:
+                for cache in (layer._k_cache, layer._v_cache):
+                    cache._cache = cache._cache.clone()
         self._empty = entry("CartPole", 1.0)
         for layer in self._empty:
             layer._k_cache._size = layer._v_cache._size = 0
@@ -47,6 +58,17 @@ class _Meter(Trial):
                     self._key += 1
                     cache.set_recur_cache(self._key, made)
         return count
+
+    def store(self, count: int, empty: bool = False) -> None:
+        """Store so many entries on the shadow and in the bare caches, under the same keys."""
+        for shadowed in (True, False):
+            self._key = 10**9
+            self.play_one("set", shadowed, count, empty)
+
+    def check(self) -> None:
+        """AssertionError if the sound pair was charged: no figure counts then."""
+        if self.divergences or self.failures:
+            raise AssertionError(f"a sound pair was charged: {self.divergences[:1]} {self.failures[:1]}")
 
     def search(self) -> int:
         """Play one search as the embedded host does; return the operations."""
@@ -71,7 +93,7 @@ def bench_bookkeeping(rounds: int) -> dict[str, Any]:
     set of one, where there is nothing to copy, compare or digest. Beside them stand a hit and a set of a full CartPole
     entry.
     """
-    meter = _Meter()
+    meter = Meter()
     found = {}
     for name, kind, empty in (
         ("miss", "miss", False),
@@ -80,10 +102,8 @@ def bench_bookkeeping(rounds: int) -> dict[str, Any]:
         ("hit", "hit", False),
         ("set", "set", False),
     ):
-        if kind == "hit":  # both keep the same keys
-            for shadowed in (True, False):
-                meter._key = 10**9
-                meter.play_one("set", shadowed, 10, empty)
+        if kind == "hit":
+            meter.store(10, empty)
         work = {side: partial(meter.play_one, kind, side == "shadow", 200, empty) for side in ("shadow", "bare")}
         times = interleaved(work, rounds)
         found[name] = statistics.median(a - b for a, b in zip(times["shadow"], times["bare"], strict=True)) / 1e3
@@ -100,7 +120,7 @@ def bench_growth(most: int, tell: Callable[[str], None] = lambda text: None) -> 
     Returns:
         Per power of ten: operations, microseconds per operation since the one before, resident bytes.
     """
-    meter = _Meter()
+    meter = Meter()
     found = []
     done, target = 0, 10_000
     while target <= most:
@@ -112,8 +132,7 @@ def bench_growth(most: int, tell: Callable[[str], None] = lambda text: None) -> 
         spent = thread_time() - began
         found.append({"operations": done, "us_per_op": spent / (done - before) * 1e6, "resident": _resident()})
         target *= 10
-    if meter.divergences or meter.failures:
-        raise AssertionError(f"a sound pair was charged: {meter.divergences[:1]} {meter.failures[:1]}")
+    meter.check()
     return found
 
 

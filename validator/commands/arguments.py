@@ -25,7 +25,22 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"kv-lockstep {installed_version()}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    declared = (_train, _run, _ab, _replay, _shrink, _report, _watch, _compare, _gate, _conformance, _selftest, _bench)
+    declared = (
+        _train,
+        _run,
+        _ab,
+        _replay,
+        _shrink,
+        _drill,
+        _report,
+        _watch,
+        _compare,
+        _gate,
+        _campaign,
+        _conformance,
+        _selftest,
+        _bench,
+    )
     for declare in declared:
         declare(commands)
     return whole
@@ -46,6 +61,8 @@ def _train(commands: Commands) -> None:
     _primary(add, "legacy (the control: shadow stage) or new (the candidate: canary)")
     _sides(add)
     _record(add)
+    oracle = "also recompute some of it without a cache, to see what both sides get wrong together; see docs/oracle.md"
+    add("--oracle", action="store_true", help=oracle)
     _settings(add, "change one setting of the file, such as world_model_cfg.num_simulations=25")
     add("--no-validation", action="store_true", help="train with one cache alone; nothing is judged")
     add("--quiet", action="store_true", help="print only the verdict and where the run is")
@@ -55,18 +72,22 @@ def _run(commands: Commands) -> None:
     examples = [
         "kv-lockstep run -- cartpole_unizero_config.py",
         "kv-lockstep run --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        "kv-lockstep run --generate my_caches:candidate -- my_script.py",
+        "kv-lockstep run --generate my_caches:candidate -- -m my_package.evaluate --beams 4",
     ]
-    what = "run an unmodified LightZero script with its KV caches in lockstep, and judge"
+    what = "run an unmodified script of LightZero, or one that generates, with its KV caches in lockstep, and judge"
     add = _command(commands, "run", what, examples, f"{_JUDGED};\nif the script itself fails, its own exit code")
     add("--out", metavar="DIR", help="directory of runs (default: validation under the script's exp_name)")
-    _primary(add, "legacy (LightZero's own store: shadow stage) or new (canary)")
+    made = "shadow every cache of transformers' generate() with a candidate that this makes; without it: LightZero's"
+    add("--generate", metavar="MODULE:CALLABLE", help=made)
+    _primary(add, "legacy (the script's own: shadow stage) or new (canary)")
     _record(add)
     _settings(
         add,
         "change one setting of the script's config (policy.num_simulations=8, create.env_manager.type=base, "
         "cache_validation.audit_share=1.0), or an argument of its training entry (max_env_step=400)",
     )
-    add("script", type=Path, metavar="SCRIPT", help="the script, as after 'python'")
+    add("script", type=Path, metavar="SCRIPT", help="the script as after 'python', or -m MODULE")
     add("args", nargs=argparse.REMAINDER, metavar="ARGS", help="its arguments")
 
 
@@ -127,6 +148,37 @@ def _shrink(commands: Commands) -> None:
     add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
 
 
+def _drill(commands: Commands) -> None:
+    examples = [
+        "kv-lockstep drill --config small_pools",
+        "kv-lockstep drill --set policy.num_simulations=8 --set max_env_step=400 -- cartpole_unizero_config.py",
+        "kv-lockstep drill --fault 'a re-set is ignored' -- my_training.py --steps 1000",
+        "kv-lockstep drill -- -m pytest tests/test_my_cache.py",
+        "kv-lockstep drill --list",
+    ]
+    codes = (
+        "exit codes: 0 every fault that could show was found and named, 1 one was not, 2 usage, or a program\n"
+        "that can't be drilled, 3 fault of kv-lockstep itself, 5 nothing was shown"
+    )
+    what = "run your own program with faults planted in the candidate: would it show them?"
+    add = _command(commands, "drill", what, examples, codes)
+    add("--config", metavar="CONFIG", help="the embedded agent: a TOML file, or a name as in train")
+    _settings(add, "change one setting, as in train (with --config) or run (a LightZero script)")
+    one = "plant this one, by its name or a part of it; repeatable"
+    add("--fault", action="append", default=[], metavar="NAME", help=one)
+    each = "plant these (default: one of each kind that the program could show)"
+    add("--faults", default="", metavar="A,B", help=each)
+    add("--all", action="store_true", help="plant every one that the program could show")
+    add("--list", action="store_true", help="list the planted faults, and run nothing")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    longest = "stop a run after so long; 0 for never (default: 3600)"
+    add("--timeout", type=float, default=3600.0, metavar="S", help=longest)
+    add("--out", metavar="DIR", help="directory under which the drill directory is made (default: runs)")
+    add("--json", action="store_true", help="print everything as JSON instead of the table")
+    program = "your program after --, as after 'python': SCRIPT.py ARGS, or -m MODULE ARGS"
+    add("program", nargs=argparse.REMAINDER, metavar="PROGRAM", help=program)
+
+
 def _report(commands: Commands) -> None:
     examples = [
         "kv-lockstep report runs",
@@ -145,9 +197,10 @@ def _report(commands: Commands) -> None:
 
 
 def _watch(commands: Commands) -> None:
-    what = "follow a run in progress: outcomes, hit rates, operations per second, the last divergence"
+    what = "follow a run in progress: outcomes, hit rates, operations per second, the last divergence; or a campaign"
     add = _command(commands, "watch", what, ["kv-lockstep watch runs"], _SHOWN)
-    _one_run(add, "run", "RUN")
+    followed = "run directory, a directory of runs for the latest one, or the directory of a campaign"
+    add("run", type=Path, metavar="RUN", help=followed)
     add("--every", type=float, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     add("--once", action="store_true", help="look once")
 
@@ -190,6 +243,37 @@ def _gate(commands: Commands) -> None:
     add("--key-file", type=Path, metavar="FILE", help=signed)
 
 
+def _campaign(commands: Commands) -> None:
+    examples = [
+        "kv-lockstep campaign --seeds 1..4 --primary both -- train --config smoke",
+        "kv-lockstep campaign --seeds 1..16 --policy shadow-to-canary --jobs 8 -- train --config validate",
+        "kv-lockstep campaign --seeds 1..8 -- run --set seed={seed} -- cartpole_unizero_config.py",
+        "kv-lockstep campaign rollout.toml --on ray --at 10.0.0.1:6379",
+        "kv-lockstep campaign --resume campaigns/campaign-20261129-010203-box-17-c0de",
+    ]
+    codes = f"{_JUDGED};\n--only: that of the job"
+    what = "run many jobs, here or on a cluster, and judge all of them as one"
+    add = _command(commands, "campaign", what, examples, codes)
+    add("--seeds", default="", metavar="SEEDS", help="one job for each: 1..16, or 1,2,5")
+    add("--primary", choices=("legacy", "new", "both"), default="", help="whose answers the model receives in each job")
+    demanded = "what the gate demands in the end: a TOML file, or a name as in gate (default: built in)"
+    add("--policy", default="", metavar="POLICY", help=demanded)
+    permitted = "which divergences are permitted, as in gate; repeatable (default: none)"
+    add("--waivers", action="append", default=[], metavar="WAIVERS", help=permitted)
+    add("--timeout", type=float, metavar="S", help="seconds for each job (default: no limit)")
+    add("--on", choices=("local", "ray", "print"), default="local", help="where jobs run (default: local)")
+    add("--jobs", type=int, default=0, metavar="N", help="local: how many at a time (default: one a core)")
+    add("--at", default="", metavar="ADDRESS", help="ray: the cluster (default: a Ray of this machine alone)")
+    add("--cpus", type=float, default=1.0, metavar="N", help="ray: cores for each job (default: 1)")
+    add("--gpus", type=float, default=0.0, metavar="N", help="ray: GPUs for each job, may be a share (default: 0)")
+    add("--out", metavar="DIR", help="directory under which the campaign's is made (default: campaigns)")
+    add("--resume", type=Path, metavar="CAMPAIGN", help="run what is missing of a campaign, and nothing twice")
+    add("--only", type=int, metavar="N", help="with --resume: run this job alone; for launchers, see --on print")
+    add("--yes", action="store_true", help="go on where it would stop and ask: very many jobs, jobs of a lost machine")
+    add("--quiet", action="store_true", help="print only the verdict and where everything is")
+    add("job", nargs=argparse.REMAINDER, metavar="CAMPAIGN.toml | -- JOB", help="a file, or what follows kv-lockstep")
+
+
 def _conformance(commands: Commands) -> None:
     examples = [
         "kv-lockstep conformance --ops 20000",
@@ -218,6 +302,7 @@ def _selftest(commands: Commands) -> None:
     add("--full", action="store_true", help="on either side, on both, under both primaries")
     add("--ops", type=int, default=600, metavar="N", help="operations per planted fault, at most")
     add("--seed", type=int, default=0, metavar="N", help="same seed, same streams (default: 0)")
+    add("--oracle", action="store_true", help="plant faults in hosts instead, which only a recomputation shows")
     add("--verbose", action="store_true", help="list every planted fault with what was named")
 
 
@@ -226,6 +311,7 @@ def _bench(commands: Commands) -> None:
     what = "measure the new store against the old one, and what validating adds"
     add = _command(commands, "bench", what, ["kv-lockstep bench --quick", "kv-lockstep bench --json bench.json"], codes)
     add("--quick", action="store_true", help="fewer rounds and a short training: about a minute")
+    add("--added", action="store_true", help="count calls and kernels added per operation, and nothing else")
     add("--json", metavar="FILE", help="also write everything measured")
     growth = "operations of the growth test (default: 10^7, minutes)"
     add("--growth", type=int, default=10_000_000, metavar="N", help=growth)

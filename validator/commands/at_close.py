@@ -61,6 +61,10 @@ def closed_run(lockstep: Lockstep, err: Console, wait_s: float = 60.0) -> Run | 
         err.print(text, soft_wrap=True)
         return None
     end = time.monotonic() + (wait_s if lockstep.world_size > 1 else 0.0)
+    said = ""
     while (run := lockstep.on_disk()).state == "in progress" and time.monotonic() < end:
+        waiting = [str(rank) for rank, fate in sorted(run.fates.items()) if fate != "closed"]
+        if said != (said := f"waits up to {wait_s:.0f} s for rank {', '.join(waiting[:5])} to close"):
+            err.print(said, soft_wrap=True)
         time.sleep(_EVERY_S)
     return run

@@ -13,6 +13,7 @@ import torch
 
 from reports.formats.terminal.layout import Page
 from shadow.memory.dense import COMPILED
+from validator.bench.added import added
 from validator.bench.caches import bench_caches, bench_comparison
 from validator.bench.device import bench_device
 from validator.bench.harness import bench_bookkeeping, bench_growth
@@ -37,12 +38,14 @@ def main(arguments: Namespace) -> int:
     """Measure, print tables, and write everything as JSON if asked to.
 
     Args:
-        arguments: ``quick, json, growth, config``; see ``arguments.py``.
+        arguments: ``quick, added, json, growth, config``; see ``arguments.py``.
 
     Returns:
         0: a benchmark judges nothing; what falls short says so in its line.
     """
     tell_if_not_compiled(console(stderr=True))
+    if arguments.added:
+        return _count(arguments.json)
     quick = bool(arguments.quick)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the embedded host computes; times of two threads on two busy cores say nothing
@@ -77,6 +80,20 @@ def main(arguments: Namespace) -> int:
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     _show(found, targets)
+    return 0
+
+
+def _count(path: str | None) -> int:
+    """Count what is added to an operation, print it, and write it as JSON if asked to."""
+    found = added()
+    if path:
+        Path(path).write_text(json.dumps([row._asdict() for row in found], indent=1) + "\n", encoding="utf-8")
+    page = Page(console())
+    page.heading("Added to an operation", "on average, beyond what both caches do by themselves; no clock is asked")
+    page.table(
+        ["entries", "operation", "calls of Python", "calls of C", "kernels"],
+        [[row.entries, row.operation, *(f"{count:.1f}" for count in row[2:])] for row in found],
+    )
     return 0
 
 

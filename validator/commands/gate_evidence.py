@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+from reports.errors import RunUnreadable
+from reports.read.campaign import is_campaign, read_campaign
 from reports.read.conformance import find_conformance, read_conformance
 from reports.read.consistency import count_what_was_written
+from reports.read.drills import find_drills, read_drill
 from reports.read.trainings import find_trainings, read_trainings
 from reports.reader import find_runs, read_run, unread_below
 from reports.record.run import Run
@@ -34,19 +37,25 @@ class Sources(NamedTuple):
         conformance: Files with results of adversarial streams.
         trainings: Directories with results of trainings with one cache alone.
         unread: What was found and is not read, one sentence each.
+        campaigns: Directories of campaigns, whose runs are among the runs.
+        superseded: Run directories of attempts that do not count.
+        drills: Directories of drills.
     """
 
     runs: list[Path]
     conformance: list[Path]
     trainings: list[Path]
     unread: list[str]
+    campaigns: Sequence[Path] = ()
+    superseded: Sequence[Path] = ()
+    drills: Sequence[Path] = ()
 
 
 def find_sources(given: Sequence[Path]) -> Sources:
     """Find runs, and what lies beside them.
 
     Args:
-        given: Run directories, directories of runs, or result directories of ``kv-lockstep ab``.
+        given: Run directories, directories of runs, campaigns, or result directories of ``kv-lockstep ab``.
 
     Returns:
         Where the evidence lies.
@@ -54,16 +63,33 @@ def find_sources(given: Sequence[Path]) -> Sources:
     Raises:
         RunUnreadable: If one of them holds nothing of that kind.
     """
-    own = [one for one in given if find_trainings(one) == [one]]
-    runs = [path for one in given if one not in own for path in find_runs(one)]
-    folders = list(dict.fromkeys(path.resolve().parent for path in runs))
+    campaigns = [read_campaign(one) for one in given if is_campaign(one)]
+    jobs = [each.path / one.directory for each in campaigns for one in each.counting().values()]
+    rest = [one for one in given if not is_campaign(one)]
+    own = [one for one in (*rest, *jobs) if find_trainings(one) == [one]]
+    runs = [path for one in rest if one not in own for path in find_runs(one)] + _runs_of(jobs)
+    folders = list(dict.fromkeys(path.resolve().parent for path in runs)) + jobs
     trainings = {path.resolve(): path for one in (*own, *folders) for path in find_trainings(one)}
+    conformance = {path.resolve(): path for folder in folders for path in find_conformance(folder)}
+    drills = {path.resolve(): path for folder in folders for path in find_drills(folder)}
     return Sources(
         runs,
-        [path for folder in folders for path in find_conformance(folder)],
+        list(conformance.values()),
         list(trainings.values()),
-        [sentence for one in given for sentence in unread_below(one)],
+        [sentence for one in (*rest, *jobs) for sentence in unread_below(one)],
+        [each.path for each in campaigns],
+        _runs_of(each.path / one.directory for each in campaigns for one in each.superseded()),
+        list(drills.values()),
     )
+
+
+def _runs_of(attempts: Iterable[Path]) -> list[Path]:
+    """Find the runs of attempts at jobs, of which some leave none."""
+    found = []
+    for path in attempts:
+        with suppress(RunUnreadable):
+            found += find_runs(path)
+    return found
 
 
 def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
@@ -79,17 +105,21 @@ def read_sources(sources: Sources, waivers: Sequence[Waiver] = ()) -> Evidence:
     Raises:
         RunUnreadable: If a run or an A/B is gone.
     """
-    with _reading(sources.runs) as reading, counting(console(stderr=True), "runs", len(sources.runs)) as shown:
+    paths = [*sources.runs, *sources.superseded]
+    with _reading(paths) as reading, counting(console(stderr=True), "runs", len(paths)) as shown:
         runs = []
         for run in reading:
             runs.append(run)
-            shown(len(runs), len(sources.runs))
+            shown(len(runs), len(paths))
     return Evidence(
-        runs,
+        runs[: len(sources.runs)],
         waivers,
         [read_conformance(path) for path in sources.conformance],
         sources.unread,
         [read_trainings(path) for path in sources.trainings],
+        [read_campaign(path) for path in sources.campaigns],
+        runs[len(sources.runs) :],
+        [read_drill(path) for path in sources.drills],
     )
 
 

@@ -22,8 +22,10 @@ from reports.disk.layout import encoded, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
 from reports.formats.terminal.layout import STYLES, Page
+from reports.read.campaign import campaign_files
 from reports.read.evidence_files import differences, evidence_files, named_files
 from reports.record.codec import to_json
+from reports.record.drills import DRILL_FILE
 from reports.record.redaction import redacted
 from reports.record.words import EXIT_CODE, READS, SCHEMA, Verdict
 from validator.commands.arguments import installed_version
@@ -35,10 +37,14 @@ from validator.gate.shipped import shipped_folder
 from validator.gate.waivers import load_waivers
 
 KIND = "rollout record"
-_WHOLE = ("run", "ab")  # directories of which every file counts; of others only the file that is named
+_WHOLE = (
+    "run",
+    "ab",
+    "superseded run",
+)  # directories of which every file counts; of others only the file that is named
 _SHIPPED = {"policy": "gate", "waivers": "waivers"}  # kinds of which some come with every installation
 _LEAST_KEY = 16  # bytes
-_KINDS = (*_WHOLE, "conformance", *_SHIPPED)
+_KINDS = (*_WHOLE, "conformance", "campaign", "drill", *_SHIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,10 @@ class Draft:
         base = file.parent
         items = [_item("run", path, evidence_files(path), base) for path in sources.runs]
         items += [_item("ab", path, evidence_files(path), base) for path in sources.trainings]
+        items += [_item("superseded run", path, evidence_files(path), base) for path in sources.superseded]
+        items += [_item("campaign", path, named_files(path, campaign_files(path)), base) for path in sources.campaigns]
         singles = [("conformance", path) for path in sources.conformance]
+        singles += [("drill", path / DRILL_FILE) for path in sources.drills]
         singles += [("policy", policy)] if policy else []
         singles += [("waivers", path) for path in waivers]
         items += [_item(kind, path.parent, named_files(path.parent, [path.name]), base) for kind, path in singles]
@@ -179,6 +188,8 @@ def _signature(about: Mapping[str, Any], key: bytes) -> str:
 def _changes(base: Path, item: Mapping[str, Any]) -> list[str]:
     directory = _directory(base, item)
     found = evidence_files(directory) if item["kind"] in _WHOLE else named_files(directory, item["files"])
+    if item["kind"] == "campaign":
+        found = named_files(directory, {*item["files"], *campaign_files(directory)})
     return differences(item["files"], found)
 
 
@@ -187,13 +198,15 @@ def _judged_again(base: Path, record: Mapping[str, Any], verdict: Verdict) -> It
 
     def paths(kind: str) -> list[Path]:
         items = [item for item in record["evidence"] if item["kind"] == kind]
-        names = ("",) if kind in _WHOLE else ()  # of a whole directory, itself
+        names = ("",) if kind in (*_WHOLE, "campaign") else ()  # of a whole directory, itself
         return [_directory(base, item) / name for item in items for name in names or item["files"]]
 
     policy = [GatePolicy.load(path) for path in paths("policy")] or [GatePolicy()]
     waivers = [waiver for path in paths("waivers") for waiver in load_waivers(path)]
     try:
-        evidence = read_sources(Sources(paths("run"), paths("conformance"), paths("ab"), record["unread"]), waivers)
+        named = paths("run"), paths("conformance"), paths("ab"), record["unread"]
+        drills = [path.parent for path in paths("drill")]
+        evidence = read_sources(Sources(*named, paths("campaign"), paths("superseded run"), drills), waivers)
     except RunUnreadable as problem:
         yield str(problem)
         return

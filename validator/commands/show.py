@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.text import Text
 from reports.content.facts import by_gravity
 from reports.formats.terminal.layout import STYLES, Page
 from validator.gate.judgement import Judgement
+from validator.gate.rates import Rate
 
 _WIDTH_OF_A_FILE = 140
 
@@ -77,11 +78,14 @@ def show_judgement(judgement: Judgement, out: Console) -> None:
     )
     if judgement.rates:
         page.heading("Divergence rate, all runs together", "bounds at 95 % each, without waived divergences")
-        page.table(
-            ["pool", "per lookup", "per episode"],
-            [
-                [by_lookup.pool, str(by_lookup), str(by_episode)]
-                for by_lookup, by_episode in zip(judgement.rates[::2], judgement.rates[1::2], strict=True)
-            ],
-            n_names=3,
-        )
+        page.table(["pool", "per lookup", "per episode"], _by_pool(judgement.rates), n_names=3)
+        page.points(page.text(sentence, limit=1000) for sentence in judgement.spread)
+    if judgement.groups:
+        page.heading("By configuration", "each by itself")
+        rows = [(f"{one.name} ({one.n_runs})", *row) for one in judgement.groups for row in _by_pool(one.rates)]
+        page.table(["configuration (runs)", "pool", "per lookup", "per episode"], rows, n_names=4)
+
+
+def _by_pool(rates: Sequence[Rate]) -> list[tuple[str, str, str]]:
+    pairs = zip(rates[::2], rates[1::2], strict=True)
+    return [(by_lookup.pool, str(by_lookup), str(by_episode)) for by_lookup, by_episode in pairs]

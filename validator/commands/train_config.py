@@ -25,7 +25,7 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
     """Put file and flags together, flags last, and check all of it.
 
     Args:
-        arguments: ``config, out, seed, primary, control, candidate, record, settings, no_validation``.
+        arguments: ``config, out, seed, primary, control, candidate, record, oracle, settings, no_validation``.
 
     Returns:
         What to train and how to validate it.
@@ -48,6 +48,9 @@ def read_config(arguments: Namespace) -> tuple[TrainConfig, ValidationConfig]:
     ):
         if value is not None:
             put_setting(tables, key, value, where)
+    if getattr(arguments, "oracle", False):
+        validation = tables.setdefault("world_model_cfg", {}).setdefault("cache_validation", {})
+        validation.setdefault("oracle", {})
     with _as_config_error(""):
         config = from_mapping(TrainConfig, tables, where)
         settings = ValidationConfig.from_mapping(config.world_model_cfg.cache_validation, f"{where}: cache_validation")

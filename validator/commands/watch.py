@@ -1,4 +1,4 @@
-"""``kv-lockstep watch``: follow a run in progress until it ends."""
+"""``kv-lockstep watch``: follow a run, or a campaign, in progress until it ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from rich.text import Text
 
 from reports.content.facts import SIDES, words
 from reports.content.text import line, plural, seconds, share
+from reports.read.campaign import is_campaign
 from reports.read.follow import Follower
 from reports.reader import find_runs
 from reports.record.totals import Totals
+from validator.commands.campaign_shown import watch_campaign
 from validator.commands.show import console
 from validator.errors import LockstepError
 
@@ -32,8 +34,11 @@ def main(arguments: Namespace) -> int:
     """
     if not 0.05 <= arguments.every <= 3600:
         raise LockstepError(f"--every: expected 0.05 to 3600 seconds, got {arguments.every}")
+    out = console()
+    if is_campaign(arguments.run):
+        return watch_campaign(arguments.run, out, arguments.every, arguments.once)
     path = find_runs(arguments.run)[-1]
-    follower, out = Follower(path), console()
+    follower = Follower(path)
     try:
         if out.is_terminal and not arguments.once:
             with Live(console=out, auto_refresh=False) as live:
@@ -75,7 +80,8 @@ def _figures(follower: Follower, totals: Totals, before: Totals | None) -> Text:
         last = follower.last
         text.append(f"; the last: {last.fault.value} at fault, {last.cause.value}, operation {last.op_index:,}\n")
         text.append(f"             {line(last.explanation, 300)}")
-    for name, said in (("lost", follower.lost), ("hung", follower.stalled)):
+    gone = ", ".join(f"rank {rank} without a close" for rank in follower.gone)
+    for name, said in (("lost", follower.lost), ("hung", follower.stalled), ("gone", gone)):
         if said:
             text.append(f"\n{name:13}{line(said, 300)}", "bold red")
     return text

@@ -7,7 +7,7 @@ to, INCONCLUSIVE if the evidence is missing. The judgement is the worst of them:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports.record.run import Run
 from reports.record.words import EXIT_CODE, Outcome, Verdict
@@ -16,6 +16,9 @@ from validator.gate.rates import Rate, rates
 from validator.gate.rules import RULES
 from validator.gate.rules.demand import Demand, Evidence
 from validator.gate.rules.divergence import n_divergences, n_left
+from validator.gate.rules.identity import distinct
+from validator.gate.rules.ranks import standing
+from validator.gate.spread import Group, by_configuration, spread
 
 __all__ = ["Demand", "Evidence", "Judgement", "judge"]
 
@@ -30,6 +33,8 @@ class Judgement:
         reasons: What the verdict rests on, one sentence each: what failed, what is missing, or the evidence of a PASS.
         policy: Name of the policy.
         rates: The divergence rate of each pool over all runs, by lookup and by episode, without waived ones.
+        spread: In which respect the runs are not alike, one sentence each.
+        groups: The rates of each configuration by itself, where there are several.
     """
 
     verdict: Verdict
@@ -37,6 +42,8 @@ class Judgement:
     reasons: tuple[str, ...]
     policy: str = "default"
     rates: tuple[Rate, ...] = ()
+    spread: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -59,9 +66,12 @@ def judge(evidence: Evidence | Sequence[Run], policy: GatePolicy | None = None) 
     """
     policy = policy or GatePolicy()
     evidence = evidence if isinstance(evidence, Evidence) else Evidence(evidence)
-    bounds = tuple(rates(evidence.runs, n_left(evidence)))
+    runs, restarted = standing(evidence.runs)
+    evidence = replace(evidence, runs=runs, restarted=restarted)
+    bounds = tuple(rates(distinct(evidence.runs), n_left(evidence)))
     demands = tuple(demand for rule in RULES for demand in rule(evidence, policy))
-    return decide(demands, policy.name, lambda: _evidence(evidence), bounds)
+    decided = decide(demands, policy.name, lambda: _evidence(evidence), bounds)
+    return replace(decided, spread=tuple(spread(evidence)), groups=tuple(by_configuration(evidence)))
 
 
 def decide(
@@ -96,7 +106,11 @@ def _evidence(evidence: Evidence) -> Iterator[str]:
         yield f"{left:,} divergences in {lookups:,} lookups, which the policy allows"
     elif not diverged:
         # Rule of three: with no event in N independent trials, 3/N is the upper end of a 95 % interval for the rate.
-        yield f"0 divergences in {lookups:,} lookups: rate below 3/{lookups:,} = {3 / lookups:.1e} at 95 %"
+        apart = sum(run.totals.n_lookups for run in distinct(runs))
+        twice = f", {apart:,} of them of different courses" if apart < lookups else ""
+        yield f"0 divergences in {lookups:,} lookups{twice}: rate below 3/{apart:,} = {3 / apart:.1e} at 95 %"
+    for run, by in evidence.restarted:
+        yield f"{run.path} is not counted: {by.path} is the next attempt of the same launch"
     equal = sum(run.totals.outcomes()[Outcome.BOTH_HIT_EQUAL.value] for run in runs)
     close = sum(run.totals.coverage.get("equal only within tolerance", 0) for run in runs)
     bits = f"; {close:,} of these are equal within the tolerance only, not in their bits" if close else ""

@@ -46,11 +46,13 @@ class CoveragePolicy(_NothingNegative):
         weight_updates: Weight updates that the host told of.
         episodes: Episode ends that the host told of.
         searches: Searches that the host told of.
+        recomputations: Recomputations without a cache that agreed with what the host stored; none may have raised.
         others: What else must have been exercised, each at least once; names as in the report's list.
         every_env: Whether every env of every shadowed pair must have been looked up.
         every_layer: Whether every set must have had as many layers, with something in each, as the model has.
         every_rank: Whether both sides must have answered on every rank.
         every_pair: Whether both sides must have answered in every shadowed pair.
+        weights_in_step: Whether all ranks of a process group must have heard of as many weight updates.
         asked: Those that the policy file itself names. Of the others a run is spared what its shape of cache does not
             have, or only a training has.
     """
@@ -68,11 +70,13 @@ class CoveragePolicy(_NothingNegative):
     weight_updates: int = 1
     episodes: int = 0
     searches: int = 0
+    recomputations: int = 0
     others: tuple[str, ...] = ()
     every_env: bool = True
     every_layer: bool = False
     every_rank: bool = True
     every_pair: bool = False
+    weights_in_step: bool = True
     asked: frozenset[str] = field(default=frozenset(), init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -173,6 +177,17 @@ class ConformancePolicy(_NothingNegative):
 
 
 @dataclass(frozen=True, slots=True)
+class DrillPolicy(_NothingNegative):
+    """What ``kv-lockstep drill`` must have shown of the same host, candidate and commit.
+
+    Attributes:
+        faults: Different planted faults that such drills found and named, with none missed; 0 demands none.
+    """
+
+    faults: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PerformancePolicy(_NothingNegative):
     """How the candidate must fare against the control in the same runs; margins are shares of the control's figure.
 
@@ -243,6 +258,7 @@ class GatePolicy(_NothingNegative):
         runs: Which runs there must be, and of what.
         rate: How often the candidate may diverge at most.
         conformance: What adversarial streams must have shown.
+        drill: Which planted faults the host must have shown.
         performance: How the candidate must fare against the control.
         training: What trainings with one cache alone must have shown; None demands none.
     """
@@ -254,6 +270,7 @@ class GatePolicy(_NothingNegative):
     runs: RunsPolicy = field(default_factory=RunsPolicy)
     rate: RatePolicy = field(default_factory=RatePolicy)
     conformance: ConformancePolicy = field(default_factory=ConformancePolicy)
+    drill: DrillPolicy = field(default_factory=DrillPolicy)
     performance: PerformancePolicy = field(default_factory=PerformancePolicy)
     training: TrainingPolicy | None = None
 

@@ -43,8 +43,8 @@ class LegacyDictModel(PoolModel):
         return old
 
     def clear(self, op_index: int) -> None:
-        self.measure()
         """Empty the dict; slots and write index survive."""
+        self.measure()
         self._remember(self.live(), Reason.CLEARED, op_index)
         self._slot_of.clear()
 

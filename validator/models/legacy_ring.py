@@ -46,8 +46,8 @@ class LegacyRingModel(LegacyDictModel):
         return lost
 
     def clear(self, op_index: int) -> None:
-        self.measure()
         """Empty the dict; reverse map and write index survive."""
+        self.measure()
         super().clear(op_index)
         self._right.clear()
         self._epoch += 1

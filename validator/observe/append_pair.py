@@ -213,6 +213,7 @@ class AppendPair(Pair):
         if self.windows is None:
             case.assumed.append("the window of a layer is the one that the control declares: no configuration says it")
         return {
+            "shape": "append",
             "spared": list(_SPARED),
             "policy": {},
             "env_num": None,

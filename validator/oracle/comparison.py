@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from reports.record.records import LeafDifference, called
 from shadow.entry import KeysValues, KVCache
 from shadow.memory.buffers import WHOLE, Leaf
-from shadow.recompute import Suspect, Suspicion, Tensors
+from shadow.recompute import Recomputed, Suspicion, Tensors
 from validator.entries.compare import Tolerance, differences
 
 FLOOR: Final = 1 / 3  # of the tolerance: where two recomputations of the same differ by more, nothing is judged
@@ -46,13 +46,17 @@ def distance(found: Tensors, expected: Tensors, tolerance: Tolerance) -> float:
     return worst
 
 
-def explained(found: Tensors, expected: Tensors, suspects: Iterable[Suspect], tolerance: Tolerance) -> Explained:
-    """Find what explains what was found: first what needs no recomputation, then the host's own suspects."""
-    for one in _unaided(found, expected, tolerance):
+def explained(found: Tensors, expected: Recomputed, tolerance: Tolerance) -> Explained:
+    """Find what explains what was found: what needs no recomputation, then the host's own suspects, then its tokens."""
+    for one in _unaided(found, expected.tensors, tolerance):
         return one
-    for suspect in suspects:
+    for suspect in expected.suspects():
         if close(found, suspect.tensors, tolerance):
             return Explained(suspect.what, suspect.detail)
+    if expected.tokens_alone and found[1].shape == expected.tensors[1].shape:
+        others = apart([found[1]], [expected.tensors[1]], tolerance)
+        if others:
+            return Explained("another token", f"at {len(others)} positions, first at {others[0] + expected.first}")
     return Explained(None)
 
 
@@ -103,15 +107,20 @@ def whereabouts(
     """Say which tensors differ, and at which positions."""
     names = [one.name for one in leaves]
     text = f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''} of {len(expected)} tensors"
-    pairs = [(a, b) for a, b in zip(found, expected, strict=False) if a.shape == b.shape]
-    if len(pairs) < len(expected) or not pairs:
+    if [each.shape for each in found] != [each.shape for each in expected]:
         return text
-    apart = torch.stack([~torch.isclose(a, b, *tolerance).all(-1).all(1).all(0) for a, b in pairs]).any(0)
-    columns = apart.nonzero()[:, 0].tolist()
+    n = expected[0].shape[2]
+    columns = apart(found, expected, tolerance) if all(each.shape[2] == n for each in expected) else []
     if not columns:
         return text
-    begin, end = columns[0] + first, columns[-1] + first
-    return f"{text}, at {len(columns)} of {len(apart)} positions from {begin} to {end},"
+    return f"{text}, at {len(columns)} of {n} positions from {columns[0] + first} to {columns[-1] + first},"
+
+
+def apart(found: Tensors, expected: Tensors, tolerance: Tolerance) -> list[int]:
+    """List the columns in which tensors of one length differ."""
+    far = [~torch.isclose(a, b, *tolerance).all(-1).all(1).all(0) for a, b in zip(found, expected, strict=True)]
+    columns: list[int] = torch.stack(far).any(0).nonzero()[:, 0].tolist()
+    return columns
 
 
 def entry(tensors: Tensors) -> KeysValues:

@@ -208,7 +208,7 @@ class Oracle:
     def _charge(self, place: Place, held: dict[str, Tensors], wrong: list[str], expected: Recomputed) -> None:
         case, found, right = self._case, held[wrong[0]], expected.tensors
         leaves: tuple[LeafDifference, ...] = shown(found, right, self._tolerance)
-        what, detail = explained(found, right, expected.suspects(), self._tolerance)
+        what, detail = explained(found, expected, self._tolerance)
         distances = [leaf.max_abs_diff for leaf in leaves if leaf.max_abs_diff is not None]
         is_side = "host" not in held and len(wrong) < len(held)
         fault, who = Fault.HOST, "The host"
@@ -219,7 +219,7 @@ class Oracle:
             "did": "holds" if is_side else "stored",
             "detail": f" ({detail})" if detail else "",
             "where": whereabouts(found, right, leaves, expected.first, self._tolerance),
-            "most": f"{max(distances):.1e}" if distances else "an unknown amount",
+            "most": f", by up to {max(distances):.1e}" if distances else "",
             "found": found[0].shape[2],
             "expected": right[0].shape[2],
         }

@@ -11,7 +11,7 @@ from validator.judge.words import Kind
 
 _recompute = partial(Kind, Dimension.RECOMPUTE)
 # The whole of one: what was done, and where a recomputation says otherwise.
-_WHERE = "{detail}: {where} differ from a recomputation without a cache, by up to {most}"
+_WHERE = "{detail}: {where} differ from a recomputation without a cache{most}"
 
 OTHER_HISTORY = _recompute(Cause.OTHER_HISTORY, f"{{did}} the history of another env{_WHERE}")
 OTHER_ROW = _recompute(Cause.OTHER_ROW, f"{{did}} the history of another row of the batch{_WHERE}")

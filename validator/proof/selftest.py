@@ -9,6 +9,8 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+import torch
+
 from reports.record.words import Fault
 from shadow.interface import CacheCapacities
 from shadow.legacy import LegacyKVCache
@@ -99,6 +101,8 @@ class SelfTest:
         )
 
 
+@torch.inference_mode(False)  # whatever mode its caller is in: some faults show in the ordinary one alone
+@torch.enable_grad()
 def selftest(
     planted: Sequence[Planted | PlantedAppend] = PLANTED,
     operations: int = 600,

@@ -11,6 +11,7 @@ from reports.content import facts
 from reports.content.facts import SIDES, Judgement
 from reports.content.groups import Group, grouped
 from reports.content.heat_maps import Shown, differences
+from reports.content.ranks import HEAD, N_NAMES, of_ranks
 from reports.content.series import over_training
 from reports.content.text import abbreviated, line, micros, plural, ratio, share, size
 from reports.formats.html import svg
@@ -64,6 +65,9 @@ def of_run(run: Run, judgement: Judgement, n_divergences: int, n_operations: int
         "latency": list(_latency(run, n_operations)),
         "memory": facts.memory(run),
         "overhead": facts.overhead(run),
+        "rank_names": HEAD,
+        "n_rank_names": N_NAMES,
+        "ranks": of_ranks(run),
         "provenance": list(facts.provenance(run)),
         "config": _flat(run.manifest)[:200],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reports.content import facts
 from reports.content.facts import MARKS, SIDES, Judgement, words
+from reports.content.ranks import HEAD, N_NAMES, of_ranks
 from reports.content.text import micros, plural, ratio
 from reports.formats.terminal.layout import STYLES, Page
 from reports.record.run import Run
@@ -61,7 +62,10 @@ def show_cost(page: Page, run: Run) -> None:
 
 
 def show_provenance(page: Page, run: Run) -> None:
-    """Print what ran, where, and where its record lies."""
+    """Print what ran, on which ranks, and where its record lies."""
+    if rows := of_ranks(run):
+        page.heading("Ranks", f"{len(run.ranks)} of {len(run.fates)} left a file")
+        page.table([*HEAD[:N_NAMES], *(name.replace(" ", "\n") for name in HEAD[N_NAMES:])], rows, n_names=N_NAMES)
     page.heading("Provenance")
     page.facts(facts.provenance(run))
 

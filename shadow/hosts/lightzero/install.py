@@ -117,7 +117,7 @@ def _hook_engine(installation: Installation) -> None:
     @wraps(compile_config)
     def compiling(*args: Any, **kwargs: Any) -> Any:
         compiled = compile_config(*args, **kwargs)
-        installation.compiled(compiled)
+        installation.compiled(compiled, given=args[0] if args else kwargs.get("cfg"))
         return compiled
 
     replace_everywhere(compile_config, compiling)

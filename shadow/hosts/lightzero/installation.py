@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch.distributed as dist
 
 from shadow.hosts.lightzero.attachment import ATTRIBUTE, InlineAttachment
 from shadow.hosts.lightzero.inline import InlineStore
@@ -43,12 +46,14 @@ class Installation:
     Attributes:
         validation: The session, None until the first validated world model was built.
         exp_name: The compiled experiment name, empty before a config was compiled.
+        given_name: The name before that, which is the same on all ranks: DI-engine puts the time behind a name that
+            exists, and on some ranks only.
         about: What is known of the experiment, for the manifest.
     """
 
     def __init__(self, open_validation: OpenValidation | None, force: bool) -> None:
         self.validation: Validation | None = None
-        self.exp_name = ""
+        self.exp_name = self.given_name = ""
         self.about: dict[str, Any] = {"host": "lightzero"}
         self.force = force
         self._open = open_validation or installed_validation
@@ -59,9 +64,10 @@ class Installation:
         self.force = force
         self._open = open_validation or installed_validation
 
-    def compiled(self, config: Any) -> None:
-        """Learn the experiment's name and sizes from its compiled config."""
+    def compiled(self, config: Any, given: Any = None) -> None:
+        """Learn the experiment's name and sizes from its compiled config, and its name before from the one given."""
         self.exp_name = str(read_field(config, "exp_name", "") or "")
+        self.given_name = str(read_field(given, "exp_name", "") or self.exp_name)
         self.about |= {"exp_name": self.exp_name, "seed": read_field(config, "seed", None), "config": config}
 
     def failed(self, error: BaseException) -> None:
@@ -167,7 +173,9 @@ class Installation:
     def _open_for(self, config: Any) -> Validation:
         settings = {**(read_field(config, "cache_validation", None) or {})}
         if not settings.get("out"):
-            settings["out"] = str(Path(self.exp_name or ".") / "validation")
+            # Ranks write beside it: what one of them makes in there would have DI-engine rename another one's.
+            shared = f"{self.given_name or '.'}-validation" if _is_a_rank() else ""
+            settings["out"] = shared or str(Path(self.exp_name or ".") / "validation")
         self.about["switches"] = {
             name: bool(read_field(config, name, False)) for name in ("use_new_cache_manager", "cache_validation_mode")
         }
@@ -181,6 +189,11 @@ class Installation:
 
     def _faulted(self, shadow: Any, fault: Exception) -> None:
         shadow.observer.harness_failed("attachment", fault)
+
+
+def _is_a_rank() -> bool:
+    group = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return group or os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _plain_copy(module: Any, memo: dict[int, Any]) -> Any:

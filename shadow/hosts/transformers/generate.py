@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, Final
 
+from shadow.named import named
+
 OLDEST: Final = (4, 56)
+_MISSING: Final = "transformers is not installed here: pip install 'kv-lockstep[transformers]'"
 _PARTS: Final = {"self_attention_cache": "", "cross_attention_cache": "cross attention"}  # of an encoder-decoder cache
 
 
@@ -40,6 +44,22 @@ class Asked:
     max_length: int
     role: str
     windows: tuple[int | None, ...] | None
+
+
+def maker(name: str) -> Callable[[Asked], Any]:
+    """Return what makes a candidate for each cache that is met, by ``package.module:callable``.
+
+    Raises:
+        Unsupported: If there is no such callable, or no transformers that it could be asked for.
+    """
+    if find_spec("transformers") is None:
+        raise Unsupported(_MISSING)
+    try:
+        return named(name)
+    except ValueError as problem:
+        raise Unsupported(
+            f"expected module:callable, which makes the candidate of each cache it is told of ({problem})"
+        ) from None
 
 
 @contextmanager
@@ -112,7 +132,7 @@ def _generation_mixin() -> Any:
     try:
         version = metadata.version("transformers")
     except metadata.PackageNotFoundError:
-        raise Unsupported("transformers is not installed here: pip install 'kv-lockstep[transformers]'") from None
+        raise Unsupported(_MISSING) from None
     known = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if known < OLDEST:
         oldest = ".".join(map(str, OLDEST))

@@ -97,10 +97,10 @@ class History:
         network = self.network
         self._append(lambda: network.action_token(torch.tensor(action, device=self._device)))
 
-    def next_latent(self) -> Tensor:
-        """Return the latent that the last action leads to, ``(embed_dim,)``."""
+    def next_latent(self, padding: int = 0, late: int = 0) -> Tensor:
+        """Return the latent that the last action leads to, ``(embed_dim,)``; arguments as for ``keys_values``."""
         network = self.network
-        return network.normalise(network.next_latent_head(self.hidden()))
+        return network.normalise(network.next_latent_head(self._run(1, padding, late, new=1)[0]))
 
     def hidden(self) -> Tensor:
         """Run all tokens at once and return what the last one leads to ``(embed_dim,)``."""
@@ -136,14 +136,14 @@ class History:
         self.imagine(latent)
         return latent, reward, *self.prior_and_value()
 
-    def _run(self, batch: int, padding: int = 0, late: int = 0) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, batch: int, padding: int = 0, late: int = 0, new: int = 2) -> tuple[Tensor, list[Tensor]]:
         transformer = self.network.transformer
         n = len(self.tokens)
         x = torch.stack([token() for token in self.tokens]).expand(batch, -1, -1)
         cells = torch.arange(n + padding, device=x.device)
         behind = torch.arange(n, device=x.device)[:, None] - cells
         behind[:, n:] = -1  # padding, which only the newest see
-        newest = slice(max(0, n - 2), n)
+        newest = slice(max(0, n - new), n)
         behind[newest, :n][behind[newest, :n] >= 0] += padding + late
         behind[newest, n:] = padding - 1 - torch.arange(padding, device=x.device)
         hidden = (behind < 0) | (cells < torch.tensor(self.sees_from, device=x.device)[:, None])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from shadow.hosts.unizero.history import History
 from shadow.hosts.unizero.world_model import WorldModel, latent_key
@@ -150,11 +151,15 @@ class UnizeroRecomputer:
     def _new(self) -> History:
         return History(self._model.network, self._model.config.context_length)
 
-    def _stepped(self, history: History | None, action: int | None, observation: Any) -> History:
-        """Return a history with an action, if it has anything that this could follow, and what the env then showed."""
+    def _stepped(self, history: History | None, action: int | None, observation: Any, late: int = 0) -> History:
+        """Return a history with an action, if it has anything that this could follow, and what the env then showed.
+
+        From the action on it begins so many tokens too late.
+        """
         stepped = (history or self._new()).fork()
         if stepped.tokens and action is not None:
             stepped.make_room()
+            stepped.start += late
             stepped.act(action)
         stepped.observe(observation)
         return stepped
@@ -170,16 +175,18 @@ class UnizeroRecomputer:
             return None if env_id in self._lost else self._histories.get(env_id)
         return (self._nodes or {}).get(key)
 
-    def _child(self, parent: History, action: int) -> History:
+    def _child(self, parent: History, action: int, padding: int = 0, late: int = 0, begins_late: int = 0) -> History:
         child = parent.fork()
         child.make_room()
+        child.start += begins_late
         child.act(action)
         acted = child.fork()
-        child.imagine(acted.next_latent)
+        child.imagine(lambda: acted.next_latent(padding, late))
         return child
 
     def _expected(self, history: History, suspects: Iterator[Suspect]) -> Recomputed:
-        return Recomputed(history.keys_values(), history.keys_values, lambda: suspects, len(history.tokens))
+        first = len(history.tokens) - history.length
+        return Recomputed(history.keys_values(), history.keys_values, lambda: suspects, first, tokens_alone=True)
 
     def _root(self, place: Place, entry: Any, suspects: Callable[[int], Iterator[Suspect]]) -> None:
         env_id = place.env_id
@@ -201,16 +208,16 @@ class UnizeroRecomputer:
                 yield Suspect("another env", history.keys_values(), f"env {other}")
         if env_id not in rows:
             return
-        before, (action, own) = self._before[env_id], rows[env_id]
+        before, (action, seen) = self._before[env_id], rows[env_id]
         actions = range(self._model.network.action_token.num_embeddings)
         if action is None:
             for taken in actions:
-                yield Suspect("stale", self._stepped(before, taken, own).keys_values(), "that of the episode before")
-            yield Suspect("stale", self._stepped(before, None, own).keys_values(), "that of the episode before")
+                yield Suspect("stale", self._stepped(before, taken, seen).keys_values(), "that of the episode before")
+            yield Suspect("stale", self._stepped(before, None, seen).keys_values(), "that of the episode before")
         for other, theirs in self._before.items():
             if other != env_id and theirs.tokens:
                 told = f"that of env {other} before this step"
-                yield Suspect("another env", self._stepped(theirs, action, own).keys_values(), told)
+                yield Suspect("another env", self._stepped(theirs, action, seen).keys_values(), told)
         for other, (_, shown) in rows.items():
             if other != env_id:
                 told = f"what env {other} showed"
@@ -219,19 +226,25 @@ class UnizeroRecomputer:
         for taken in actions:
             if action not in (None, taken):
                 told = f"action {taken} in the place of {action}"
-                yield Suspect("another token", self._stepped(before, taken, own).keys_values(), told)
-        yield from self._beginnings(self._histories[env_id], 2)
-        yield Suspect("begins elsewhere", self._stepped(None, None, own).keys_values(), "with the newest latent")
+                yield Suspect("another token", self._stepped(before, taken, seen).keys_values(), told)
+        for late in _beginnings(before):
+            yield Suspect("begins elsewhere", self._stepped(before, action, seen, late).keys_values(), _told(late))
+        yield Suspect("begins elsewhere", self._stepped(None, None, seen).keys_values(), "with the newest latent")
         for taken in actions:
             sooner = self._new()
             sooner.act(taken)
-            sooner.observe(own)
+            sooner.observe(seen)
             yield Suspect("begins elsewhere", sooner.keys_values(), f"with action {taken} before the newest latent")
-        yield from self._misplaced(self._histories[env_id])
+        own = self._histories[env_id]
+        lengths = [other.length for other in self._histories.values()]
+        yield from _misplaced(lambda *how: own.keys_values(1, *how), own.length, lengths)
 
     def _trim_suspects(self, env_id: int) -> Iterator[Suspect]:
         yield Suspect("begins elsewhere", self._before[env_id].keys_values(), "nothing was dropped")
-        yield from self._beginnings(self._histories[env_id], 0)
+        for late in _beginnings(self._histories[env_id]):
+            off = self._histories[env_id].fork()
+            off.start += late
+            yield Suspect("begins elsewhere", off.keys_values(), _told(late))
 
     def _node_suspects(self, parent: History, action: int, others: dict[int, History]) -> Iterator[Suspect]:
         for other, theirs in others.items():
@@ -240,29 +253,36 @@ class UnizeroRecomputer:
             if taken != action:
                 told = f"action {taken} in the place of {action}"
                 yield Suspect("another token", self._child(parent, taken).keys_values(), told)
-        child = self._child(parent, action)
-        yield from self._beginnings(child, 2)
-        lone = child.fork()
-        lone.start = len(lone.tokens) - 3
-        lone.sees_from[lone.start :] = [lone.start] * 3
-        yield Suspect("begins elsewhere", lone.keys_values(), "with the latent that the step began from")
-        yield from self._misplaced(child)
+        for late in _beginnings(parent):
+            off = self._child(parent, action, begins_late=late)
+            yield Suspect("begins elsewhere", off.keys_values(), _told(late))
+        alone = self._new()
+        alone.tokens, alone.sees_from = parent.tokens[-1:], [0]
+        told = "with the latent that the step began from"
+        yield Suspect("begins elsewhere", self._child(alone, action).keys_values(), told)
+        lengths = [other.length for other in others.values()]
+        yield from _misplaced(
+            lambda *how: self._child(parent, action, *how).keys_values(1, *how), parent.length, lengths
+        )
 
-    def _beginnings(self, history: History, new: int) -> Iterator[Suspect]:
-        """Suspect that the newest tokens saw a pair more or less, or a few, than they should."""
-        for pairs in (-1, 1, -2, 2):
-            begin = history.start + 2 * pairs
-            if 0 <= begin < len(history.tokens) - 1:
-                off = history.fork()
-                off.start = begin
-                off.sees_from[len(off.tokens) - new :] = [begin] * new
-                told = f"{2 * abs(pairs)} tokens too {'late' if pairs > 0 else 'early'}"
-                yield Suspect("begins elsewhere", off.keys_values(), told)
 
-    def _misplaced(self, history: History) -> Iterator[Suspect]:
-        lengths = {other.length for other in self._histories.values()}
-        for padding in sorted({length - history.length for length in lengths if length > history.length}):
-            yield Suspect("padding attended", history.keys_values(padding=padding), f"{padding} cells of it")
-        for late in (-2, -1, 1, 2):
-            told = f"{abs(late)} too {'far' if late > 0 else 'near'}"
-            yield Suspect("position off", history.keys_values(late=late), told)
+def _beginnings(history: History) -> Iterator[int]:
+    """List by how many tokens too late, or too early, a context may begin."""
+    begin = history.start
+    while begin + history.capacity < len(history.tokens) + 2:  # what is about to be dropped to make room
+        begin += 2
+    for late in (-2, 2, -4, 4):
+        if 0 <= begin + late < len(history.tokens):
+            yield late
+
+
+def _told(late: int) -> str:
+    return f"{abs(late)} tokens too {'late' if late > 0 else 'early'}"
+
+
+def _misplaced(make: Callable[[int, int], list[Tensor]], length: int, lengths: list[int]) -> Iterator[Suspect]:
+    """Suspect that the newest tokens attended to padding up to another row's length, or took another place."""
+    for padding in sorted({each - length for each in lengths if each > length}):
+        yield Suspect("padding attended", make(padding, 0), f"{padding} cells of it")
+    for late in (-2, -1, 1, 2):
+        yield Suspect("position off", make(0, late), f"{abs(late)} too {'far' if late > 0 else 'near'}")

@@ -11,6 +11,7 @@ import torch
 
 from reports.record.histogram import bucket
 from shadow.entry import leaves
+from validator.bench.added import added
 from validator.bench.caches import SIZES, bench_comparison, entry
 from validator.bench.clock import Spread, interleaved, ratio
 from validator.bench.device import bench_device
@@ -49,6 +50,23 @@ def test_an_equal_entry_of_every_size_is_compared() -> None:
 
 def test_bookkeeping_is_measured_for_each_kind_of_operation() -> None:
     assert all(value > 0 for value in bench_bookkeeping(2).values())
+
+
+def test_what_is_added_to_an_operation_is_counted_and_stays_what_it_is() -> None:
+    most = {
+        ("in host memory", "set"): (60, 80, 0.2),
+        ("in host memory", "lookup"): (31, 36, 0.1),
+        ("as on a device", "set"): (165, 200, 1.6),
+        ("as on a device", "lookup"): (125, 180, 1.6),
+    }
+    rows = added(64)
+    assert len(rows) == 6
+    for row in rows:
+        python_calls, c_calls, kernels = most[row.entries.rpartition(", ")[2], row.operation]
+        assert 10 < row.python_calls <= python_calls, row
+        assert 10 < row.c_calls <= c_calls, row
+        assert 0 <= row.kernels <= kernels, row
+        assert "host" in row.entries or row.kernels >= 0.5, row
 
 
 def test_growth_looks_at_every_power_of_ten() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.guards import guards
 from tests.warm import kv_lockstep
+from validator.cli import main
 from validator.script import ScriptMissing, run_script
 
 ROOT = Path(__file__).parents[3]
@@ -212,3 +213,50 @@ def test_run_script_puts_back_what_it_changed(tmp_path: Path) -> None:
     assert (sys.argv, sys.path) == before
     with pytest.raises(ScriptMissing, match="found a directory"):
         run_script(tmp_path, [])
+
+
+@pytest.fixture
+def generating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a module of candidates and a script."""
+    (tmp_path / "mine_made.py").write_text("def make(asked): ...\nNUMBER = 3\n")
+    (tmp_path / "broken_made.py").write_text("1 / 0")
+    (tmp_path / "mine.py").write_text("import sys; print('RAN', sys.argv)")
+    monkeypatch.setattr("shadow.hosts.transformers.generate.find_spec", bool)  # as if transformers were installed
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--generate", "nowhere_made:make"], "--generate nowhere_made:make: expected module:callable, which makes"),
+        (["--generate", "mine_made"], "(no full module name before, or no class after, a colon)"),
+        (["--generate", "mine_made:NUMBER"], "(NUMBER is no class but of type int)"),
+        (["--generate", "broken_made:make"], "(broken_made can't be imported: ZeroDivisionError: division by zero)"),
+        (["--generate", "mine_made:make", "--set", "policy.n=2"], "--set policy.n: with --generate only settings of"),
+        (["--generate", "mine_made:make", "--set", "cache_validation.rtoll=2"], "did you mean 'rtol'"),
+    ],
+)
+def test_what_a_script_that_generates_can_t_be_given_is_told_before_it_runs(
+    generating: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    assert main(["run", *flags, "--", "mine.py"]) == 2
+
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert "RAN" not in printed.out
+
+
+def test_a_module_is_run_as_python_would(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import sys, os; print(__name__, sys.argv, os.getcwd(), sys.path[0])")
+
+    ours = run(tmp_path, "--", "-m", "mine", "-a", "b c", site=stand_in(tmp_path))
+    plain = subprocess.run(
+        [sys.executable, "-m", "mine", "-a", "b c"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    missing = run(tmp_path, "--", "-m", "no_such_module", site=stand_in(tmp_path))
+
+    assert plain.stdout.strip() in ours.stdout
+    assert "INCONCLUSIVE: -m mine built no UniZero world model" in ours.stdout
+    assert missing.returncode == 2
+    assert "-m no_such_module: no module of this name is found" in missing.stderr

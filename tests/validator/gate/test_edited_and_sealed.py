@@ -113,7 +113,7 @@ def test_a_close_from_which_its_state_was_taken_is_no_complete_one(recorded: dic
     assert verdict(directory) is not Verdict.PASS
 
 
-@guards("reports/read/consistency.py", "if parted := _parted(said, here):", "if False:")
+@guards("reports/read/consistency.py", "if difference := parted(said, here):", "if False:")
 @guards("reports/read/consistency.py", 'all(state == "complete" for state in states)', "True")
 @pytest.mark.parametrize(("name", "every"), [("passes", 3), ("two ranks", 8)])
 def test_whatever_is_changed_in_a_run_that_passes_is_contradicted(

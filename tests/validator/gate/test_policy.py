@@ -22,7 +22,7 @@ def test_the_default_policy_allows_nothing_and_demands_what_a_training_run_exerc
 
     assert policy.max_divergences == 0
     demanded = {field.name for field in fields(CoveragePolicy) if getattr(policy.coverage, field.name)}
-    every = {"every_env", "every_rank"}
+    every = {"every_env", "every_rank", "weights_in_step"}
     assert demanded == {"lookups", "both_hits", "overwrites", "evictions", "clears", "weight_updates", *every}
 
 

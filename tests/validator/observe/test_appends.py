@@ -188,7 +188,7 @@ def test_a_cache_that_the_host_lets_go_is_looked_at_once_more_and_freed(tmp_path
 def test_a_store_that_rounds_passes_within_a_tolerance_that_is_counted() -> None:
     rounding = planted("rounded to bfloat16")
     config = ValidationConfig(overhead_budget=0.0, rtol=0.01, atol=0.01)
-    trial = AppendTrial(GrowingCache(WHOLE), rounding.make(WHOLE), "control", WHOLE, config)
+    trial = AppendTrial(GrowingCache(WHOLE), rounding.make(GrowingCache(WHOLE)), "control", WHOLE, config)
     trial.play_calls(islice(calls(WHOLE), 40))
 
     assert charges(trial) == set()

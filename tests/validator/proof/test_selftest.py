@@ -35,7 +35,8 @@ from validator.proof.stream import steps
 
 @pytest.fixture(scope="module")
 def quick() -> SelfTest:
-    return quick_selftest()
+    with torch.no_grad():  # as inside generate(), where the first cache opens a session
+        return quick_selftest()
 
 
 def of(result: SelfTest, fault: Planted, where: str = "candidate", primary: str = "control") -> Result:
@@ -50,6 +51,7 @@ def test_there_are_at_least_forty_faults_of_every_family_and_no_name_twice() -> 
 
 
 @guards("validator/judge/presence.py", "if asked in side.model.places.searched and", "if False and")
+@guards("validator/proof/selftest.py", "@torch.enable_grad()\n", "")
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
 def test_the_quick_form_detects_each_fault_with_the_right_cause_and_side(quick: SelfTest, fault: Planted) -> None:
     planted = of(quick, fault)

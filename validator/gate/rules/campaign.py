@@ -13,6 +13,7 @@ from validator.gate.rules.identity import (
     Candidate,
     by_rank,
     candidates,
+    distinct,
     is_sound,
     seed,
     setting,
@@ -81,7 +82,8 @@ def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
             continue
         of_stage = [run for run in evidence.runs if stage(run) == name]
         counting = [run for run in of_stage if is_sound(run) and candidates(run) == usual]
-        seeds = {seed(run) for run in counting} - {""}
+        apart = distinct(counting)
+        seeds = {seed(run) for run in apart} - {""}
         found = f"{len(counting):,}"
         if len(of_stage) > len(counting):
             found += f" ({len(of_stage) - len(counting):,} more that are incomplete, damaged, sampled or foreign)"
@@ -92,6 +94,8 @@ def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         yield at_least(f"sound runs of the {name} stage", least, len(counting), "", more, found)
         if least_seeds := min(policy.runs.seeds, least):
             shown = f"{len(seeds):,}" + (f" ({', '.join(sorted(seeds)[:8])})" if seeds else "")
+            alike = {seed(run) for run in counting} - seeds - {""}
+            shown += f"; {len(alike):,} more took the course of one of them to the last bit" if alike else ""
             yield at_least(f"distinct seeds in the {name} stage", least_seeds, len(seeds), "", more, shown)
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reports.record.campaign import Campaign
+from reports.record.drills import DrillRecord
 from reports.record.run import ConformanceResult, Run
 from reports.record.trainings import Trainings
 from reports.record.words import Verdict
@@ -49,7 +51,11 @@ class Evidence:
         conformance: Results of adversarial streams found beside the runs.
         unread: What lies beside the runs and was not read, one sentence each.
         trainings: Results of trainings compared with one cache alone at a time.
+        campaigns: Campaigns of which these are the runs.
+        superseded: Runs of attempts that were lost or stopped, and repeated or not.
+        drills: What drills of a host showed.
         now: The moment of judging, seconds since 1970.
+        restarted: Attempts of a launch that are not counted, each with the one after it; ``judge`` finds them.
     """
 
     runs: Sequence[Run] = ()
@@ -57,7 +63,11 @@ class Evidence:
     conformance: Sequence[ConformanceResult] = ()
     unread: Sequence[str] = ()
     trainings: Sequence[Trainings] = ()
+    campaigns: Sequence[Campaign] = ()
+    superseded: Sequence[Run] = ()
+    drills: Sequence[DrillRecord] = ()
     now: float = field(default_factory=time.time)
+    restarted: Sequence[tuple[Run, Run]] = ()
 
 
 Rule = Callable[[Evidence, GatePolicy], Iterator[Demand]]

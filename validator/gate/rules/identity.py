@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reports.record.run import Run
 from reports.record.words import ONLY_COUNTED
 from validator.gate.policy import GatePolicy
+
+_PATHS = ("out", "run_id")  # where a run is written, and what it is called, does not change its course
+_VARIED = ("seed", "use_new_cache_manager")
 
 
 class Candidate(NamedTuple):
@@ -79,22 +82,50 @@ def dropped(run: Run) -> dict[str, int]:
     return {reason: n for reason, n in sorted(run.totals.dropped.items()) if n and reason != ONLY_COUNTED}
 
 
+def planted(run: Run) -> str:
+    """Name the fault that a drill planted in a run, on any rank; empty where nothing was planted."""
+    for _, about in by_rank(run):
+        drill = about.get("drill")
+        if drill is not None and drill != {"fault": ""}:  # what can't be read is no run without a fault
+            return str(drill.get("fault") if isinstance(drill, Mapping) else drill) or "unnamed"
+    return ""
+
+
 def is_sound(run: Run) -> bool:
-    """Say whether a run may count: whole, readable, nothing dropped or sampled."""
+    """Say whether a run may count: whole, readable, nothing dropped, sampled or planted."""
     whole = run.state == (run.summary or {}).get("state", "complete") == "complete"
-    return whole and not (run.lost or run.problems or dropped(run) or sampled(run))
+    return whole and not (planted(run) or run.lost or run.problems or dropped(run) or sampled(run))
+
+
+def distinct(runs: Sequence[Run], apart: Sequence[Callable[[Run], str]] = ()) -> list[Run]:
+    """Return one run of each course, the first: what asked, stored and showed the same to the last bit is no more.
+
+    Args:
+        runs: The runs; those whose course is not known are all kept.
+        apart: In what runs of one course must differ to be kept all the same.
+    """
+    found: dict[Any, Run] = {}
+    for run in runs:
+        shown = frozenset(run.totals.divergences.items()), run.totals.n_differing
+        course = (run.course, candidates(run), configuration(run), shown, *(of(run) for of in apart))
+        found.setdefault(course if run.course else id(run), run)
+    return list(found.values())
+
+
+def configuration(run: Run) -> str:
+    """Return what a run was configured with, as text to compare: beside its seed, its stage and where it lies."""
+    return json.dumps(_without(run.manifest.get("config"), (*_PATHS, *_VARIED)), sort_keys=True, default=str)
 
 
 def setting(run: Run) -> str:
     """Return what decides a run's course, as text to compare: candidate, stage, seed and configuration."""
-    config = json.dumps(_without_paths(run.manifest.get("config")), sort_keys=True, default=str)
+    config = json.dumps(_without(run.manifest.get("config"), _PATHS), sort_keys=True, default=str)
     return json.dumps([sorted(map(str, candidates(run))), stage(run), seed(run), config])
 
 
-def _without_paths(config: Any) -> Any:
+def _without(config: Any, left_out: Sequence[str]) -> Any:
     if isinstance(config, Mapping):
-        # Where a run is written, and what it is called, does not change its course.
-        return {name: _without_paths(value) for name, value in config.items() if name not in ("out", "run_id")}
+        return {name: _without(value, left_out) for name, value in config.items() if name not in left_out}
     return config
 
 

@@ -81,6 +81,12 @@ _PER_HOST: Final[dict[str, dict[Host, str]]] = {
         "script": "lower audit_share, or set overhead_budget, in cache_validation",
         "own": "lower audit_share, or set overhead_budget, in ValidationConfig",
     },
+    "oracle": {
+        "train": "record again with --oracle, in which case it says what it could not judge, and train longer",
+        "run": "record again with --set cache_validation.oracle.envs=1, and train longer",
+        "script": "record again with a table oracle in cache_validation, and train longer",
+        "own": "record again with ValidationConfig(oracle=OracleConfig()), in a host that can recompute",
+    },
     "trained alone": {
         "train": "kv-lockstep ab --config configs/validate.toml --out beside the runs",
         "run": "kv-lockstep ab --out beside the runs -- SCRIPT.py",

@@ -8,7 +8,7 @@ from reports.record.run import Run, State
 from reports.record.words import Dimension, Outcome
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, demand, each
-from validator.gate.rules.identity import by_rank, dropped, sampled
+from validator.gate.rules.identity import by_rank, dropped, planted, sampled
 from validator.gate.rules.remedies import remedy
 
 _INCOMPLETE: dict[State, str] = {
@@ -82,6 +82,18 @@ def nothing_dropped(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         return found, "remove what the reasons name and record again"
 
     yield from each(evidence.runs, "nothing sampled, dropped or faulty", look, "nothing")
+
+
+def nothing_planted(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
+    """No run of a drill, whose candidate is not the candidate."""
+
+    def look(run: Run) -> tuple[str, str]:
+        name = planted(run)
+        away = "judge runs of the candidate itself; kv-lockstep drill judges what it plants"
+        return (f"drill: fault {name!r:.80} planted", away) if name else ("", "")
+
+    runs = [run for run in evidence.runs if planted(run)]  # of all others there is nothing to say
+    yield from each(runs, "no fault planted in the candidate", look)
 
 
 def self_tested(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:

@@ -13,7 +13,7 @@ from validator.gate.policy import GatePolicy
 from validator.gate.rates import rates
 from validator.gate.rules.demand import Demand, Evidence, demand
 from validator.gate.rules.divergence import n_left
-from validator.gate.rules.identity import is_sound
+from validator.gate.rules.identity import distinct, is_sound
 from validator.gate.rules.remedies import remedy
 
 SIDES = ("control", "candidate")
@@ -27,7 +27,7 @@ def rate_bounds(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     if not any(limits.values()):
         return
     sound = [run for run in evidence.runs if is_sound(run)]
-    for one in rates(sound, n_left(evidence), policy.rate.pools):
+    for one in rates(distinct(sound), n_left(evidence), policy.rate.pools):
         limit = limits[one.unit]
         if not limit:
             continue

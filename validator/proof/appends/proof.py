@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from inspect import signature
 from itertools import islice
 from typing import Any
+
+import torch
 
 from reports.record.words import Cause
 from validator.config import ValidationConfig
@@ -37,6 +40,7 @@ class AppendTrial(Trial):
         windows: Windows | None = None,
         config: ValidationConfig | None = None,
     ) -> None:
+        self._told_positions = all("cache_kwargs" in signature(side.update).parameters for side in (control, candidate))
         super().__init__(control, candidate, primary, config, shape=AppendShape(windows))
         self.raised = 0
 
@@ -45,7 +49,10 @@ class AppendTrial(Trial):
         for call in stream:
             self.operations += 1
             # The host's own tensors each time: a side may write into what it is given.
-            args = tuple(each.clone() if hasattr(each, "clone") else each for each in call.args)
+            args: tuple[Any, ...] = tuple(each.clone() if hasattr(each, "clone") else each for each in call.args)
+            if self._told_positions and call.method == "update":  # as models do before transformers 5
+                seen = self.pair.model.table(args[2]).length
+                args = (*args, {"cache_position": torch.arange(seen, seen + args[0].shape[2])})
             try:
                 getattr(self.cache, call.method)(*args)
             except Exception:
@@ -60,8 +67,9 @@ class AppendTrial(Trial):
 
 def planted_trial(planted: PlantedAppend, where: str, primary: str) -> AppendTrial:
     """Put a broken cache beside a sound one, or two broken ones beside each other."""
-    control = planted.make(planted.windows) if where in ("control", "both") else GrowingCache(planted.windows)
-    candidate = planted.make(planted.windows) if where in ("candidate", "both") else GrowingCache(planted.windows)
+    control, candidate = GrowingCache(planted.windows), GrowingCache(planted.windows)
+    control = planted.make(control) if where in ("control", "both") else control
+    candidate = planted.make(candidate) if where in ("candidate", "both") else candidate
     return AppendTrial(control, candidate, primary, planted.windows)
 
 

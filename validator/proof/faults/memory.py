@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from shadow.entry import KeysValues, leaves
+from validator.proof.faults.acts import acted
 from validator.proof.faults.wrapped import Place, Wrapped, copy_of, pool_of
 
 
@@ -22,6 +23,7 @@ class ByReference(Wrapped):
         if key not in pool and len(pool) >= getattr(self.inner.policy().capacities, place[0]):
             pool.popitem(last=False)
         pool[key] = self.keep(kv_cache)
+        acted()
         return 0
 
     def of(self, place: Place) -> OrderedDict[int, Any]:
@@ -86,6 +88,7 @@ class InputEdited(Wrapped):
         slot = super().store(place, method, key, kv_cache)
         for leaf in leaves(kv_cache):
             leaf.tensor.data.fill_(3)
+        acted()
         return slot
 
 
@@ -104,6 +107,7 @@ class ScratchAnswered(Wrapped):
         layout = tuple((leaf.tensor.shape, leaf.tensor.dtype) for leaf in source)
         own = self.scratch.setdefault(layout, KeysValues.empty_like(source))
         own.copy_from(source)
+        acted()
         return own
 
 
@@ -113,6 +117,7 @@ class LiveSlotAnswered(Wrapped):
     def answer(self, place: Place, method: str, key: int) -> Any:
         if super().answer(place, method, key) is None:
             return None
+        acted()
         if place[0] == "hierarchical":
             found = self.inner.peek("init", place[1], key)
             return self.inner.peek("recur", None, key) if found is None else found
@@ -128,11 +133,14 @@ class Leak(Wrapped):
 
     def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
         self.kept.append(copy_of(kv_cache))
+        acted()
         return super().store(place, method, key, kv_cache)
 
 
 class Decay(Wrapped):
     """Every eleventh set damages the oldest entry of another pool, which may never be read again."""
+
+    asks = ("live_keys", "peek")
 
     def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
         slot = super().store(place, method, key, kv_cache)
@@ -140,6 +148,7 @@ class Decay(Wrapped):
         if self.count % 11 == 0:
             pool: tuple[str, int | None] = ("recur", None) if place[0] == "init" else ("init", 0)
             live = self.inner.live_keys(*pool)
+            acted(live)
             if live:
                 for leaf in leaves(self.inner.peek(*pool, live[0])):
                     leaf.tensor.data[..., : max(1, leaf.size), :] += 0.5
@@ -154,5 +163,6 @@ class SlotsCollide(Wrapped):
         self.count += 1
         live = [k for k in self.inner.live_keys(*pool_of(place)) if k != key]
         if live and self.count % 5 == 0:
+            acted()
             super().store(place, method, live[0], kv_cache)
         return slot

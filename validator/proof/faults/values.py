@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shadow.entry import KeysValues, leaves
+from validator.proof.faults.acts import acted, contents
 from validator.proof.faults.wrapped import Place, Wrapped, copy_of
 
 Change = Callable[[KeysValues], None]
@@ -27,6 +28,7 @@ class FirstLayerOnly(Wrapped):
         self.before[layout] = copy_of(kv_cache)
         if old is not None:
             own._keys_values = (own[0], *old._keys_values[1:])
+            acted(contents(own) != contents(kv_cache))
         return super().store(place, method, key, own)
 
 
@@ -48,8 +50,9 @@ def swap_kv(entry: KeysValues) -> None:
 
 
 def v_from_k(entry: KeysValues) -> None:
-    entry[1]._v_cache._cache.copy_(entry[1]._k_cache._cache)
-    entry[1]._v_cache._size = entry[1]._k_cache._size
+    for layer in entry._keys_values[1:2]:
+        layer._v_cache._cache.copy_(layer._k_cache._cache)
+        layer._v_cache._size = layer._k_cache._size
 
 
 def reverse_layers(entry: KeysValues) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shadow.entry import KeysValues, leaves
+from validator.proof.faults.acts import acted, contents
 
 Make = Callable[[Any], Any]
 """Breaks a sound cache."""
@@ -25,7 +26,7 @@ class Wrapped:
         self.count = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name == "inner":
+        if name == "inner" or name.startswith("__"):  # a deep copy is one of this, not of what stands behind
             raise AttributeError(name)
         return getattr(self.inner, name)
 
@@ -65,7 +66,9 @@ def storing(change: Callable[[KeysValues], Any]) -> Make:
     class Storing(Wrapped):
         def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
             own = copy_of(kv_cache)
-            return super().store(place, method, key, change(own) or own)
+            stored = change(own) or own
+            acted(contents(stored) != contents(kv_cache))
+            return super().store(place, method, key, stored)
 
     return Storing
 
@@ -80,7 +83,9 @@ def answering(change: Callable[[Any], Any]) -> Make:
                 return None
             own = copy_of(found)
             changed = change(own)
-            return own if changed is None else changed
+            answered = own if changed is None else changed
+            acted(contents(answered) != contents(found))
+            return answered
 
     return Answering
 
@@ -91,6 +96,7 @@ def raising(verb: str, every: int = 1) -> Make:
     def fail(self: Any, *args: Any) -> Any:
         self.count += 1
         if self.count % every == 0:
+            acted()
             raise RuntimeError(f"planted in {verb}")
         return getattr(Wrapped, verb)(self, *args) if hasattr(Wrapped, verb) else getattr(self.inner, verb)(*args)
 
@@ -101,6 +107,7 @@ def clearing(verb: str, *instead: str) -> Make:
     """Break a clear: other ones are called in its place, or none."""
 
     def clear(self: Any, *_: Any) -> None:
+        acted()
         for name in instead:
             getattr(self.inner, name)()
 
@@ -113,10 +120,12 @@ def asking(*pools: str) -> Make:
     class Asking(Wrapped):
         def hierarchical_get(self, env_id: int, cache_key: int) -> Any:
             found = None
+            before = contents(super().hierarchical_get(env_id, cache_key))
             for pool in pools:
                 if found is None:
                     place = (env_id,) if pool == "init" else ()
                     found = getattr(self.inner, f"get_{pool}_cache")(*place, cache_key)
+            acted(contents(found) != before)
             return found
 
     return Asking
@@ -127,6 +136,7 @@ def meddling(change: Callable[[], Any]) -> Make:
 
     class Meddling(Wrapped):
         def store(self, place: Place, method: str, key: int, kv_cache: Any) -> Any:
+            acted()
             self.changed = change()  # kept: a mode that is dropped is left
             return super().store(place, method, key, kv_cache)
 
@@ -146,6 +156,7 @@ def odd(name: str, value: Any) -> Make:
     """Answer something odd in a method or an attribute that is optional; an exception is raised."""
 
     def answer(self: Any, *args: Any) -> Any:
+        acted()
         if isinstance(value, BaseException):
             raise value
         return value

@@ -30,7 +30,7 @@ Plant = Callable[[Any], AbstractContextManager[Any]]
 
 ENV_NUM, OBSERVATION_DIM, NUM_ACTIONS = 3, 4, 2
 _READY = ((0, 1, 2), (2, 0), (1, 2), (0, 1, 2), (1,), (2, 0, 1))  # rows are not env ids
-_SIMULATIONS = 4
+_SIMULATIONS = 3
 _CONFIG: dict[str, Any] = {
     **{"embed_dim": 16, "num_heads": 2, "num_layers": 2, "hidden_dim": 16, "value_bound": 5, "max_tokens": 20},
     **{"context_length": 8, "num_simulations": _SIMULATIONS, "max_cache_size": 8},
@@ -48,7 +48,9 @@ def lively_network(config: WorldModelConfig, seed: int = 0) -> Network:
     return network
 
 
-def play(plant: Plant, with_oracle: bool, steps: int = 18, settings: OracleConfig | None = None) -> Trial:
+def play(
+    plant: Plant, with_oracle: bool, steps: int = 12, settings: OracleConfig | None = None, seed: int = 0
+) -> Trial:
     """Play a world model on scripted envs: episodes of unequal length, searches, and new weights half-way.
 
     Args:
@@ -56,6 +58,7 @@ def play(plant: Plant, with_oracle: bool, steps: int = 18, settings: OracleConfi
         with_oracle: Whether it is recomputed; by default all of it.
         steps: Vector steps.
         settings: What is followed, for other than all.
+        seed: Of what the envs show and which actions are taken.
     """
     config = WorldModelConfig(**_CONFIG)
     trial = Trial(LegacyKVCache(config, ENV_NUM), KVCacheManager(config, ENV_NUM))
@@ -64,15 +67,15 @@ def play(plant: Plant, with_oracle: bool, steps: int = 18, settings: OracleConfi
         if with_oracle:
             settings = settings or OracleConfig(envs=ENV_NUM, searches=1, budget=0.0)
             oracle = Oracle(trial.pair, UnizeroRecomputer(model, ENV_NUM), settings, seed=0)
-        _play(model, steps)
+        _play(model, steps, seed)
         if with_oracle:
             oracle.close()
     trial.finish()
     return trial
 
 
-def _play(model: WorldModel, steps: int) -> None:
-    draw = np.random.default_rng(0)
+def _play(model: WorldModel, steps: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
     actions: dict[int, int | None] = dict.fromkeys(range(ENV_NUM))
     ends = {0: 5, 1: 7, 2: 11}  # after so many steps an episode of this env ends
     for step in range(steps):
@@ -253,8 +256,9 @@ def _stale_root(model: Any) -> AbstractContextManager[Any]:
 
 def _first_rows_mixed(model: Any) -> AbstractContextManager[Any]:
     """Append an action to the contexts of envs that only begin, as to those that go on."""
-    real = model._step_actions
+    real, prepare = model._step_actions, model.prepare_roots
     model._step_actions = lambda contexts, actions, *_: real(contexts, actions)
+    model.prepare_roots = lambda envs: prepare([each for each in envs if model._root_lengths[each] % 2])
     return nullcontext()
 
 

@@ -43,6 +43,9 @@ class Listener:
         assert (primary, name) == ("control", "collect")
         return control
 
+    def recompute(self, cache: Any, recomputer: Any) -> None:
+        self.recomputers = [recomputer]
+
     def weights_updated(self) -> None:
         self.heard["weights_updated"] += 1
 

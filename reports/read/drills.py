@@ -1,0 +1,59 @@
+"""Drills on disk: ``drill.json`` written whole, and read without trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reports.disk.json_file import json_file
+from reports.disk.layout import described, encoded, write_atomically
+from reports.disk.seal import seal
+from reports.errors import RunDirectoryError
+from reports.read.consistency import schema_problems
+from reports.record.codec import from_json, to_json
+from reports.record.drills import DRILL_FILE, DRILL_KIND, Drilled, DrillRecord
+from reports.record.redaction import redacted
+from reports.record.words import SCHEMA
+
+
+def write_drill(drill: DrillRecord) -> None:
+    """Write ``drill.json``.
+
+    Raises:
+        RunDirectoryError: If it can't be written.
+    """
+    about = {"schema": SCHEMA, "kind": DRILL_KIND, **drill.manifest, "state": drill.state}
+    faults = [to_json(one) for one in drill.faults]
+    content = seal(encoded(redacted(described({**about, "faults": faults})), indent=1))
+    try:
+        write_atomically(drill.path / DRILL_FILE, content)
+    except OSError as problem:
+        text = f"{drill.path / DRILL_FILE}: {problem.strerror}; expected a directory that can be written"
+        raise RunDirectoryError(text) from problem
+
+
+def find_drills(folder: Path) -> list[Path]:
+    """Find every drill whose directory lies directly in a directory of runs; links are not followed."""
+    try:
+        return sorted(one for one in folder.iterdir() if not one.is_symlink() and (one / DRILL_FILE).is_file())
+    except OSError:
+        return []
+
+
+def read_drill(path: Path) -> DrillRecord:
+    """Read one drill; one that can't be believed says why in ``problems``."""
+    problems: list[str] = []
+    content = json_file(path, DRILL_FILE, problems, problems) or {}
+    if not problems and content.get("kind") != DRILL_KIND:
+        problems.append(f"{DRILL_FILE} is of kind {content.get('kind')!r:.40}, expected {DRILL_KIND!r}")
+    if not problems:
+        problems += schema_problems(DRILL_FILE, {"schema": None, **content})
+    faults = []
+    listed = content.get("faults")
+    for each in listed if isinstance(listed, list) else []:
+        try:
+            faults.append(from_json(Drilled, each if isinstance(each, Mapping) else {}))
+        except ValueError as fault:
+            problems.append(f"{DRILL_FILE}: {fault!s:.120}")
+    manifest = {name: value for name, value in content.items() if name not in ("faults", "schema", "kind", "state")}
+    return DrillRecord(path, str(content.get("state", "unreadable")), manifest, faults, problems)

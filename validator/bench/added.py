@@ -1,0 +1,89 @@
+"""Counts what watching adds to one operation, exactly and by no clock, so that a busy machine changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from validator.bench.harness import Meter
+
+_EACH = 1024  # operations: some of the looks are at a share of them, so figures are averages
+
+
+class Added(NamedTuple):
+    """What one operation of a watched pair does beyond the two bare caches, on average.
+
+    Attributes:
+        entries: Where the entries' buffers lie, and how they are compared.
+        operation: ``set`` or ``lookup``.
+        python_calls: Functions of Python that are called.
+        c_calls: Functions and methods of C that are called from Python, torch's included.
+        kernels: Operations of torch that compute or copy; each is one or more kernels on a device.
+    """
+
+    entries: str
+    operation: str
+    python_calls: float
+    c_calls: float
+    kernels: float
+
+
+class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what torch dispatches, but for views."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not any(found.alias_info and not found.alias_info.is_write for found in func._schema.returns)
+        return func(*args, **(kwargs or {}))
+
+
+def added(operations: int = _EACH) -> list[Added]:
+    """Count for sets and lookups of CartPole's entries, whole and apart, and as on a device.
+
+    Args:
+        operations: How many of each are counted; the figures are averages.
+
+    Returns:
+        A row per kind of entry and operation.
+    """
+    rows = []
+    for name, apart, device in (
+        ("in one block, in host memory", False, False),
+        ("buffers apart, in host memory", True, False),
+        ("buffers apart, as on a device", True, True),
+    ):
+        meter = Meter(apart, "always" if device else "auto")
+        for kind, called in (("set", "set"), ("hit", "lookup")):
+            meter.store(300)  # the pools are full, and what is looked at first was looked at:
+            for shadowed in (True, False):
+                meter.play_one("hit", shadowed, 100)
+            watched, bare = (_counted(partial(meter.play_one, kind, on, operations)) for on in (True, False))
+            rows.append(Added(name, called, *((a - b) / operations for a, b in zip(watched, bare, strict=True))))
+        meter.check()
+    return rows
+
+
+def _counted(work: Callable[[], object]) -> tuple[int, int, int]:
+    """Return the calls of Python and of C that some work makes, and the kernels."""
+    with _Kernels() as kernels:
+        work()
+    calls = {"call": 0, "c_call": 0}
+
+    def count(frame: FrameType, event: str, _: Any) -> None:
+        if event in calls:
+            calls[event] += 1
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls["call"], calls["c_call"], kernels.count

@@ -1,0 +1,1 @@
+"""Many runs, judged as one: which jobs there are, who runs them, and what becomes of each."""
