@@ -81,6 +81,8 @@ class KeyedPair(Pair):
             pending = self.sets.begin(entry, staged, regions)
             if self.oracle is not None:
                 self.oracle.storing(operation, env_id, key, entry)
+            if self.keep is not None:
+                self.keep(pending.digest, staged)
             return pending
         if kind == "clear" and not self._torn:
             self.audits.before_clear(operation.pool, env_id)
@@ -217,6 +219,7 @@ class KeyedPair(Pair):
     def take_over(self) -> None:
         """Read in what both held."""
         if self._held is not None:
+            self.lived("held_before")
             read_in(self.case, self._held)
 
     @property

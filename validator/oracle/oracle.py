@@ -77,7 +77,7 @@ class Oracle:
             primary = control if self._case.primary is self._case.control else candidate
             self._recomputer.looked_up(place, primary)
             if control is not None and candidate is not None and self._expected:
-                self._answered(place, {"control": regions(control), "candidate": regions(candidate)})
+                self._answered(place, control, candidate)
         self._in_operation = False
 
     @property
@@ -196,11 +196,12 @@ class Oracle:
                 break
         return self._exact
 
-    def _answered(self, place: Place, answers: dict[str, Tensors]) -> None:
+    def _answered(self, place: Place, control: Any, candidate: Any) -> None:
         """Charge a side whose answer alone is not what was recomputed."""
         spots = self._case.places.asked(place.pool, place.env_id)
         known = [self._expected[spot] for pool, env in spots if (spot := (pool, env, place.key)) in self._expected]
         for expected in known:
+            answers: dict[str, Tensors] = {"control": regions(control), "candidate": regions(candidate)}
             wrong = [who for who, found in answers.items() if not close(found, expected.tensors, self._tolerance)]
             if len(wrong) == 1:
                 self._charge(place, answers, wrong, expected)

@@ -82,7 +82,7 @@ class UnizeroRecomputer:
             self._sets.clear()
             self._missed.clear()
             answer = real(*args, **named)
-            with self._oracle.contained(f"follow {name}", self._model.network):
+            with self._oracle.contained(f"follow {name}"):
                 follow(answer, *args, **named)
             return answer
 
@@ -138,8 +138,7 @@ class UnizeroRecomputer:
                 self._nodes[key] = child
                 continue
             suspects = self._node_suspects(parent, actions[row], others)
-            place = place._replace(env_id=env_id, row=row)
-            if self._oracle.judge(place, {"host": regions(entry)}, self._expected(child, suspects)) is not False:
+            if self._agrees(place._replace(env_id=env_id, row=row), entry, child, suspects):
                 self._nodes[key] = child
 
     def _weights_moved(self, _: Any) -> None:
@@ -184,9 +183,14 @@ class UnizeroRecomputer:
         child.imagine(lambda: acted.next_latent(padding, late))
         return child
 
-    def _expected(self, history: History, suspects: Iterator[Suspect]) -> Recomputed:
-        first = len(history.tokens) - history.length
-        return Recomputed(history.keys_values(), history.keys_values, lambda: suspects, first, tokens_alone=True)
+    def _agrees(self, place: Place, entry: Any, history: History, suspects: Iterator[Suspect]) -> bool:
+        """Recompute a history and have it judged; return False if something else was stored."""
+        agrees: bool | None = None
+        with self._oracle.contained("recompute a history", self._model.network):
+            make, first = history.keys_values, len(history.tokens) - history.length
+            expected = Recomputed(make(), make, lambda: suspects, first, tokens_alone=True)
+            agrees = self._oracle.judge(place, {"host": regions(entry)}, expected)
+        return agrees is not False
 
     def _root(self, place: Place, entry: Any, suspects: Callable[[int], Iterator[Suspect]]) -> None:
         env_id = place.env_id
@@ -195,10 +199,8 @@ class UnizeroRecomputer:
         history = self._histories.get(env_id)
         if history is None or env_id in self._lost:
             self._oracle.not_judged(_LOST if env_id in self._lost else "roots of which no history is known")
-        elif self._oracle.affords():
-            expected = self._expected(history, suspects(env_id))
-            if self._oracle.judge(place, {"host": regions(entry)}, expected) is False:
-                self._lost.add(env_id)
+        elif self._oracle.affords() and not self._agrees(place, entry, history, suspects(env_id)):
+            self._lost.add(env_id)
 
     # -- what the host may have done instead ---------------------------------------------------------------------------
 

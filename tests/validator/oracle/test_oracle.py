@@ -21,7 +21,6 @@ from validator.config import OracleConfig, ValidationConfig
 from validator.oracle.oracle import Oracle
 from validator.proof.trial import Trial
 
-ORACLE = "validator/oracle/oracle.py"
 Expect = Callable[[Place], Recomputed]
 
 
@@ -79,7 +78,11 @@ def test_what_agrees_is_counted_and_silent() -> None:
     assert (trial.divergences, trial.failures) == ([], [])
 
 
-@guards(ORACLE, "        if wrong:\n            self._charge(", "        if False:\n            self._charge(")
+@guards(
+    "validator/oracle/oracle.py",
+    "        if wrong:\n            self._charge(",
+    "        if False:\n            self._charge(",
+)
 def test_what_both_sides_store_wrongly_is_the_hosts_fault_and_shown() -> None:
     trial, _, _ = followed(exactly(entry(1), Suspect("another env", regions(entry(2)), "env 1")))
 
@@ -118,7 +121,7 @@ def test_where_one_side_alone_is_wrong_that_side_is_charged() -> None:
     assert all(each.fault is Fault.CANDIDATE for each in trial.divergences)
 
 
-@guards(ORACLE, "if not self._exact or (wrong and not self._calibrate(expected)):", "if False:")
+@guards("validator/oracle/oracle.py", "if not self._exact or (wrong and not self._calibrate(expected)):", "if False:")
 @pytest.mark.parametrize("given", [1, 2])
 def test_a_recomputation_that_is_not_exact_judges_nothing(given: int) -> None:
     trial, _, _ = followed(exactly(entry(1), noise=1e-2))
@@ -143,7 +146,7 @@ def test_a_recomputation_is_calibrated_before_anybody_is_charged() -> None:
 
 
 @guards(
-    ORACLE,
+    "validator/oracle/oracle.py",
     "        except Exception as error:\n            self._note(step, error)",
     "        except ZeroDivisionError:\n            pass",
 )
@@ -165,7 +168,7 @@ def test_what_a_recomputation_raises_is_counted_and_the_host_goes_on() -> None:
     assert (trial.divergences, trial.failures) == ([], [])
 
 
-@guards(ORACLE, "self._spent_ns <= budget *", "self._spent_ns >= 0 * budget *")
+@guards("validator/oracle/oracle.py", "self._spent_ns <= budget *", "self._spent_ns >= 0 * budget *")
 def test_nothing_is_recomputed_beyond_the_budget() -> None:
     trial, _, oracle = followed(exactly(entry(1)), budget=0.01)
     assert oracle.affords()

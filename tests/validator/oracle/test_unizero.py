@@ -12,8 +12,6 @@ from tests.shadow.hosts.unizero.uncached import make_model
 from validator.proof.hosts.planted import PlantedInHost, tried
 from validator.proof.hosts.unizero import PLANTED_IN_UNIZERO, nothing, play
 
-RECOMPUTES = "shadow/hosts/unizero/oracle.py"
-
 
 def test_a_sound_host_agrees_in_all_that_is_recomputed() -> None:
     trial = play(nothing, with_oracle=True)
@@ -32,7 +30,7 @@ def test_a_planted_fault_is_charged_to_the_host_with_its_cause_and_seen_by_nobod
 
 
 @guards(
-    RECOMPUTES,
+    "shadow/hosts/unizero/oracle.py",
     "            if anew:\n                self._lost.discard(env_id)",
     "            if False:\n                self._lost.discard(env_id)",
 )
