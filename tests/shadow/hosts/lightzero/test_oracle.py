@@ -55,7 +55,7 @@ def swap_rows(world_model: Any) -> None:
 @guards(
     "shadow/hosts/lightzero/oracle.py",
     "begins = anew or (step == 0 and self._steps_count and (last is None or last.step != 0))",
-    "begins = anew",
+    "begins = bool(anew)",
 )
 @pytest.mark.parametrize(
     ("how", "cause"),
