@@ -2,7 +2,8 @@
 
 The branch is not on the registry, and its compiled tree search would have to be built; neither matters to its caches.
 Packages that it imports and does not use here are stood in for. Arguments: its source, and ``legacy``, ``new`` (its
-manager object) or ``multitask`` (its multi-task world model, which overrides how the store is built and asked).
+manager object), ``rebuild`` (legacy, and windows made anew of their tokens in the place of a shift) or ``multitask``
+(its multi-task world model, which overrides how the store is built and asked).
 
 Beside LightZero's own counters every lookup in a dict, or of the manager, is counted where the model makes it.
 """
@@ -67,7 +68,9 @@ SIZES = {
     "num_layers": 2, "num_heads": 2, "embed_dim": 64, "env_num": ENVS, "collector_env_num": ENVS,
     "evaluator_env_num": ENVS, "norm_type": "BN", "num_simulations": 8, "max_cache_size": 4,
     "use_new_cache_manager": mode == "new", "cache_validation_mode": True,
-    "cache_validation": {"out": "runs", "audit_share": 1.0, "selftest": False},
+    "cache_validation": {
+        "out": "runs", "audit_share": 1.0, "selftest": False, "oracle": {"envs": ENVS, "searches": 2, "budget": 0},
+    },
 }  # fmt: skip
 rng = np.random.default_rng(0)
 counted = {"init": 0, "recur": 0, "hierarchical": 0}
@@ -88,7 +91,8 @@ class SingleTask:
         unizero_model.RepresentationNetworkMLP = lambda *args, layer_num=None, **kwargs: encoder(*args, **kwargs)
         unizero_model.VectorDecoderForMemoryEnv = lambda *args, **kwargs: None
         config = EasyDict(UniZeroPolicy.config["model"]["world_model_cfg"])
-        config.update(SIZES, action_space_size=ACTIONS, obs_type="vector", rotary_emb=True)
+        config.update(SIZES, action_space_size=ACTIONS, obs_type="vector", rotary_emb=mode != "rebuild")
+        config.rebuild_kv_window_from_tokens = mode == "rebuild"
         return unizero_model.UniZeroModel(
             observation_shape=4, action_space_size=ACTIONS, world_model_cfg=config, model_type="mlp", norm_type="BN"
         )

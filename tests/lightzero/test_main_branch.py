@@ -14,6 +14,7 @@ import pytest
 
 from reports.reader import find_runs, read_run
 from reports.record.totals import fold
+from reports.record.words import NOT_RECOMPUTED
 from tests.lightzero.conftest import HERE, ROOT
 
 MAIN = os.environ.get("LIGHTZERO_MAIN", "")
@@ -35,6 +36,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("legacy", "WorldModel", "shadow.hosts.lightzero.inline.InlineStore", "shadow.manager.KVCacheManager"),
         ("new", "WorldModel", "shadow.legacy.LegacyKVCache", "shadow.hosts.lightzero.package.PackageStore"),
+        ("rebuild", "WorldModel", "shadow.hosts.lightzero.inline.InlineStore", "shadow.manager.KVCacheManager"),
         ("multitask", "WorldModelMT", "shadow.hosts.lightzero.inline.InlineStore", "shadow.manager.KVCacheManager"),
     ],
 )
@@ -70,3 +72,8 @@ def test_every_lookup_of_its_own_world_models_is_compared(
         assert 0 < counts["asked"]["recur"] < nodes
     assert run.totals.coverage["evictions"] > 0
     assert run.totals.coverage["clears_init_env"] >= 3
+    if mode == "multitask":
+        reason = "inferences for several tasks, whose embeddings are part of the tokens"
+        assert run.totals.coverage[f"{NOT_RECOMPUTED}{reason}"] >= 30
+    else:
+        assert run.totals.coverage["recomputations"] == run.totals.coverage["recomputations that agreed"] >= 150

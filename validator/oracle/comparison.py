@@ -81,7 +81,8 @@ def _unaided(found: Tensors, expected: Tensors, tolerance: Tolerance) -> Iterato
     for what, ours, theirs in by_columns:
         columns = [one[:, :, ours] for one in found], [one[:, :, theirs] for one in expected]
         if (what != "padded length" or n > right) and close(*columns, tolerance):
-            yield Explained(what)
+            zeros = n > right and not any(one[:, :, : n - right].any() for one in found)
+            yield Explained("padded length" if zeros else what)
 
 
 def _place_of(one: Tensor, index: int, expected: Tensors, tolerance: Tolerance) -> int | None:

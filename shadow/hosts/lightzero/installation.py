@@ -14,6 +14,8 @@ import torch.distributed as dist
 from shadow.hosts.lightzero.attachment import ATTRIBUTE, InlineAttachment
 from shadow.hosts.lightzero.inline import InlineStore
 from shadow.hosts.lightzero.managed import ManagedAttachment
+from shadow.hosts.lightzero.oracle import ATTRIBUTE as ORACLE
+from shadow.hosts.lightzero.oracle import LineageOracle
 from shadow.hosts.lightzero.package import PackageStore
 from shadow.hosts.lightzero.sides import OWN_INLINE, OWN_MANAGER, build, choose
 from shadow.interface import CachePolicy, read_field
@@ -96,11 +98,16 @@ class Installation:
         attachment = world_model.__dict__.get(ATTRIBUTE)
         if attachment is None:
             return _plain_copy(world_model, memo)
+        oracle = world_model.__dict__.get(ORACLE)
+        if oracle is not None:
+            oracle.detach()
         attachment.take_out()
         try:
             clone = _plain_copy(world_model, memo)
         finally:
             attachment.put_in()
+            if oracle is not None:
+                oracle.put_in()
         if isinstance(attachment, InlineAttachment):
             attachment.copied_to(clone, lambda store: self._shadow_inline(store, COPY))
         else:
@@ -157,9 +164,11 @@ class Installation:
             "Validating KV caches of %s (%s) in lockstep: control %s, candidate %s, the model receives the %s's",
             type(model).__name__, name, type(control).__name__, type(candidate).__name__, primary,
         )  # fmt: skip
-        return session.shadow(
+        shadow = session.shadow(
             control=control, candidate=candidate, primary=primary, name=name, copies=COPY, promises=promises
         )
+        session.recompute(shadow, LineageOracle(model))
+        return shadow
 
     def _open_for(self, config: Any) -> Validation:
         settings = {**(read_field(config, "cache_validation", None) or {})}

@@ -88,8 +88,8 @@ def _changed(pair: Any, settings: Mapping[str, Any], say: Callable[[str], None])
 
 def _put(config: Any, path: list[str], value: Any, key: str, say: Callable[[str], None]) -> None:
     table = config
-    for name in path[:-1]:
-        if name == "cache_validation" and name not in table:
+    for depth, name in enumerate(path[:-1], start=1):
+        if "cache_validation" in path[:depth] and isinstance(table, MutableMapping) and table.get(name) is None:
             table[name] = {}
         if not isinstance(table, MutableMapping) or name not in table:
             known = list(table) if isinstance(table, MutableMapping) else []
@@ -97,6 +97,6 @@ def _put(config: Any, path: list[str], value: Any, key: str, say: Callable[[str]
         table = table[name]
     if not isinstance(table, MutableMapping):
         raise SettingsError(f"--set {key}: {path[-2] if len(path) > 1 else key!r} is no table but {table!r:.60}")
-    if path[-1] not in table and path[-2:-1] != ["cache_validation"] and path[-1] not in _SWITCHES:
+    if path[-1] not in table and "cache_validation" not in path and path[-1] not in _SWITCHES:
         say(f"--set {key}: new in the script's config; {nearest(path[-1], [str(name) for name in table])}")
     table[path[-1]] = value

@@ -10,6 +10,7 @@ import torch
 
 from shadow.hosts.lightzero.attachment import ATTRIBUTE
 from shadow.hosts.lightzero.installation import Installation
+from shadow.hosts.lightzero.oracle import ATTRIBUTE as ORACLE
 
 _ROLES = {"learn": "_learn_model", "collect": "_collect_model", "eval": "_eval_model", "target": "_target_model"}
 
@@ -22,7 +23,7 @@ def watch_policy(policy: Any, installation: Installation) -> None:
         installation: Where its session is.
     """
     session = installation.validation
-    roles = {role: _attachment(getattr(policy, name, None)) for role, name in _ROLES.items()}
+    roles = {role: _of_model(getattr(policy, name, None)) for role, name in _ROLES.items()}
     if session is None or not any(roles.values()):
         return
     serving: dict[int, list[str]] = {}
@@ -44,14 +45,28 @@ def watch_policy(policy: Any, installation: Installation) -> None:
 
     def reset(role: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = method(*args, **kwargs)
-        attachment = _attachment(getattr(policy, _ROLES[role], None))
+        attachment = _of_model(getattr(policy, _ROLES[role], None))
         if attachment is not None and attachment.shadow is not None:
             for env_id in _ended(*args, **kwargs):
                 session.episode_ended(env_id, cache=attachment.shadow)
         return result
 
+    def inferred(role: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        oracle = _of_model(getattr(policy, _ROLES[role], None), ORACLE)
+        if oracle is None:
+            return method(*args, **kwargs)
+        oracle.serves(role, kwargs.get("ready_env_id"))
+        try:
+            result = method(*args, **kwargs)
+        finally:
+            oracle.serves("", None)
+        oracle.acted(role, {env_id: output["action"] for env_id, output in result.items()})
+        return result
+
     for name, wrapper in (
         ("_forward_learn", learned),
+        ("_forward_collect", partial(inferred, "collect")),
+        ("_forward_eval", partial(inferred, "eval")),
         ("_reset_collect", partial(reset, "collect")),
         ("_reset_eval", partial(reset, "eval")),
     ):
@@ -90,9 +105,9 @@ class _OptimizerSteps:
         self.count += 1
 
 
-def _attachment(model: Any) -> Any:
+def _of_model(model: Any, attribute: str = ATTRIBUTE) -> Any:
     world_model = getattr(model, "world_model", None)
-    return None if world_model is None else getattr(world_model, "__dict__", {}).get(ATTRIBUTE)
+    return None if world_model is None else getattr(world_model, "__dict__", {}).get(attribute)
 
 
 def _ended(env_id: Any = None, current_steps: Any = None, *_: Any, **__: Any) -> list[int]:

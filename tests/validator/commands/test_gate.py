@@ -21,7 +21,7 @@ Printed = pytest.CaptureFixture[str]
 
 def test_policies_ship_by_name() -> None:
     assert shipped_names("gate") == sorted([*POLICIES, "test"])
-    assert shipped_names("waivers") == ["legacy-ring"]
+    assert shipped_names("waivers") == ["legacy-ring", "lightzero-0.2.0"]
     assert [policy(name).name for name in POLICIES] == list(POLICIES)
 
 

@@ -207,6 +207,14 @@ def test_a_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
         load_waivers(path)
 
 
+def test_the_shipped_file_for_a_release_waives_what_its_host_does_and_nothing_of_a_cache() -> None:
+    shipped = load_waivers(find_file("waivers", "lightzero-0.2.0", "file of waivers"))
+
+    assert [(one.cause, one.side, one.scope.dimensions) for one in shipped] == [
+        ("padding attended to", "host", ("recompute",))
+    ]
+
+
 def test_the_shipped_file_waives_the_legacy_rings_four_quirks_and_nothing_of_the_candidate() -> None:
     shipped = load_waivers(find_file("waivers", "legacy-ring", "file of waivers"))
 
