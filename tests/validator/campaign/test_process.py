@@ -87,7 +87,7 @@ def test_a_job_hears_its_seed_and_how_many_cores_it_has(tmp_path: Path) -> None:
 PARENT = """
 import subprocess, sys
 job = "import validator.campaign.one as one, time; one.end_with_parent(); print(flush=True); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-c", job], stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-c", job], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 child.stdout.readline()
 print(child.pid)
 """
