@@ -160,7 +160,7 @@ def _put_together(node: Any, tensors: Iterator[Tensor]) -> Any:
 
 
 def _is_leaf(node: Any) -> bool:
-    return isinstance(node, Tensor) and _registration(type(node)) is None
+    return isinstance(node, Tensor) and registration(type(node)) is None
 
 
 def _is_value(node: Any) -> bool:
@@ -170,7 +170,7 @@ def _is_value(node: Any) -> bool:
 def _parts(node: Any, path: str) -> tuple[Parts, Callable[[list[Any]], Any]]:
     """Return the parts of a container by name, and what makes the same container of others."""
     kind = type(node)
-    registered = _registration(kind)
+    registered = registration(kind)
     if registered is not None:
         return [("", registered.leaves(node))], lambda made: registered.rebuild(made[0])
     if isinstance(node, dict):  # before dataclasses: some are both, and keep their fields as items
@@ -190,7 +190,8 @@ def _parts(node: Any, path: str) -> tuple[Parts, Callable[[list[Any]], Any]]:
     )
 
 
-def _registration(kind: type) -> _Registration | None:
+def registration(kind: type) -> _Registration | None:
+    """Return what ``register_entry`` was told of a class, or of one that it is a subclass of."""
     if not _registered:
         return None
     return next((_registered[base] for base in kind.__mro__ if base in _registered), None)

@@ -18,6 +18,12 @@ Pool = str  # name of a pool, or of what a lookup or a clear covers; which there
 Side = Literal["control", "candidate"]
 
 
+class Given(tuple[Any, ...]):
+    """What a method is given that takes neither key nor entry, in order: whole numbers, texts, tuples of numbers."""
+
+    __slots__ = ()
+
+
 class Operation(NamedTuple):
     """One kind of call; the door of each shape of cache lists its own.
 

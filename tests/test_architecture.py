@@ -24,7 +24,7 @@ SHADOW_EXTERNALS = {"torch", "numpy", "xxhash", "gymnasium", "tomli", "transform
 FLOORS = {
     "shadow": (
         *("shadow.interface", "shadow.settings", "shadow.memory", "shadow.operation", "shadow.entry", "shadow.lent"),
-        *("shadow.entries", "shadow.outside"),
+        *("shadow.entries", "shadow.outside", "shadow.named"),
         *("shadow.located", "shadow.pool", "shadow.pooled", "shadow.legacy", "shadow.manager", "shadow.wrapper"),
         *("shadow.named", "shadow.switch", "shadow", "shadow.hosts"),
     ),
@@ -39,13 +39,16 @@ FLOORS = {
             "validator.models",
             "validator.judge",
             "validator.device",
+            "validator.replay.keeping",
             "validator.replay.recording",
+            "validator.replay.appending",
             "validator.observe",
             "validator.shapes",
             "validator.gate",
         ),
         *(
             "validator.gate.rules",
+            "validator.gate.spread",
             "validator.gate.judgement",
             "validator.proof",
             "validator.bench",

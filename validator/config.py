@@ -41,7 +41,8 @@ class ValidationConfig:
             event name side and operation; nothing is ended. 0 for never.
         on_divergence: ``record`` it, or record it and ``log`` a warning as well.
         record: What is recorded of each operation, so that it can be played again: ``digests`` of what is stored, in 32
-            bytes an operation, or ``off``, nothing.
+            bytes an operation; ``all``, what is stored as well, each entry once; ``failing``, of the last 1,024 sets
+            before a divergence; or ``off``, nothing.
         record_mb: Space for what is recorded, per rank, megabytes; beyond, the oldest of it gives way.
         selftest: Whether the harness first proves on planted faults that it would notice (some seconds, once a
             process). Without it no run passes the default gate.
@@ -67,7 +68,7 @@ class ValidationConfig:
     deferred: Literal["auto", "never", "always"] = "auto"
     stall_warning_s: float = 60.0
     on_divergence: Literal["record", "log"] = "record"
-    record: Literal["digests", "off"] = "digests"
+    record: Literal["digests", "failing", "all", "off"] = "digests"
     record_mb: float = 1024.0
     selftest: bool = True
     seed: int = 0

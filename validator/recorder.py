@@ -30,7 +30,8 @@ _PER_GROUP = 100  # divergences of one dimension, cause and fault that are writt
 _FIRST_COUNT_S = 0.2
 _COUNT_SHARE = 0.1  # of the run so far, until ``window_s`` is reached
 _EARLY = 0.3  # of ``window_s``: what is due so soon is counted by those who look at the clock seldom
-_MOST_TRACES = 32  # of one rank: each holds two files open
+_MOST_OPEN = 32  # traces of one rank: each holds two files open
+_MOST_TRACES = 1000  # of one rank
 _WINDOWS = 256  # a window is as long as the run so far divided by this, once that is more than ``window_s``
 
 
@@ -124,6 +125,7 @@ class Recorder:
         self._harness_failures: dict[str, int] = {}
         self._room = Room(int(config.record_mb * 1e6))
         self._traces: dict[str, Recording] = {}
+        self._n_traces = self._n_unrecorded = 0
 
     def cache(self, name: str, **about: Any) -> None:
         """Note that a pair is shadowed."""
@@ -132,14 +134,29 @@ class Recorder:
 
     def trace(self, name: str, about: dict[str, Any]) -> Recording | None:
         """Begin to record a pair; None if nothing of it is to be recorded."""
-        if self._config.record == "off" or len(self._traces) >= _MOST_TRACES:
-            if len(self._traces) >= _MOST_TRACES:
-                self._writer.event("not_recorded", f"{name}: {_MOST_TRACES} pairs are recorded already")
+        if self._config.record == "off":
             return None
-        index = index_file(self._writer.rank, len(self._traces))
-        recording = Recording(TraceFile(self._writer.path, index, about, RECORD.itemsize, self._room))
+        if len(self._traces) >= _MOST_OPEN or self._n_traces >= _MOST_TRACES:
+            if not self._n_unrecorded:
+                limit = f"{_MOST_OPEN} at once" if len(self._traces) >= _MOST_OPEN else f"{_MOST_TRACES} in all"
+                self._writer.event("not_recorded", f"{name} and perhaps later pairs: there are {limit} already")
+            self._n_unrecorded += 1
+            return None
+        index = index_file(self._writer.rank, self._n_traces)
+        self._n_traces += 1
+        recording = Recording(
+            TraceFile(self._writer.path, index, about, RECORD.itemsize, self._room), self._config.record
+        )
         self._traces[name] = recording
         return recording
+
+    def end_trace(self, name: str) -> None:
+        """Close the trace of a pair to which nothing can happen any more, if it has one."""
+        trace = self._traces.pop(name, None)
+        if trace is not None:
+            trace.close()
+            for kind, said in trace.remarks():
+                self._writer.event(kind, f"{name}: {said}")
 
     def event(self, name: str, detail: str = "") -> None:
         """Note what happened."""
@@ -163,7 +180,8 @@ class Recorder:
             divergence = replace(divergence, id=ident, evidence=file, evidence_note=note, t_s=self._writer.elapsed_s())
             self._first = self._first or divergence
             self._writer.divergence(divergence)
-            self._write_trace(divergence.cache, at_once=True)
+            if (trace := self._traces.get(divergence.cache)) is not None:
+                trace.diverged()
             if self._config.on_divergence == "log":
                 logger.warning("KV cache divergence %d: %s", ident, in_a_log(divergence.explanation))
             return True
@@ -233,10 +251,8 @@ class Recorder:
     def close(self, run_id: str, state: str, ended: str) -> None:
         """Write the summary, after the last windows: in which state the run is, and how the host ended."""
         first = self._first
-        for name, trace in self._traces.items():
-            trace.close()
-            for kind, said in trace.remarks():
-                self._writer.event(kind, f"{name}: {said}")
+        for name in list(self._traces):
+            self.end_trace(name)
         self._writer.close(
             summarise(
                 self.counted,

@@ -59,6 +59,7 @@ class Registry:
         for gone in [pair for pair in self.pairs if pair.ended]:
             self.pairs.remove(gone)
             del self._of[gone]
+            self._recorder.end_trace(gone.name)
         name, taken = pairing.name, self._names
         unique = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(taken) + 3))) if n not in taken)
         pair = shape.pair(pairing._replace(name=unique), self._recorder)
@@ -76,12 +77,11 @@ class Registry:
         own = within if pairing.config is not self._config else {}
         self._recorder.cache(unique, **classes, sources=sources, **said, **own)
         self._prove(pair, shape)
-        if pair.recorded:
-            where = {"run_id": self._run_id, "rank": self._rank, "cache": unique}
-            trace = self._recorder.trace(unique, about(pair.case, sides, **where, classes=classes, **said))
-            pair.note = None if trace is None else trace.note
-        elif self._config.record != "off":
-            self._recorder.event("not_recorded", f"{unique}: operations on {shape.name} caches are not recorded")
+        where = {"run_id": self._run_id, "rank": self._rank, "cache": unique, "shape": shape.name}
+        described = about(pair.case, sides, pair.built_of(), classes=classes, **{**said, **where})
+        trace = self._recorder.trace(unique, described)
+        if trace is not None:
+            pair.note, pair.keep = trace.note, trace.keep
         if not copy_of:
             pair.take_over()
         return pair

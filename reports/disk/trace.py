@@ -17,6 +17,7 @@ from reports.disk.seal import seal
 
 TRACE_DIR: Final = "trace"
 _SEGMENT_MOST = 4 << 20  # bytes
+_BODIES_SHARE = 0.75  # of the room; what they leave is for operations
 _SEGMENTS_LEAST = 8  # into which the room is divided, so that what gives way is a small part of it
 
 
@@ -28,6 +29,11 @@ def index_file(rank: int, number: int) -> str:
 def segment_file(index: str, segment: int) -> str:
     """Return the name of one segment of a trace, given the name of its index."""
     return f"{index.removesuffix('.jsonl')}.{segment:06d}.ops"
+
+
+def bodies_file(index: str) -> str:
+    """Return the name of the file of entries that are kept whole, given the name of the index of their trace."""
+    return f"{index.removesuffix('.jsonl')}.bodies"
 
 
 class Room:
@@ -52,10 +58,13 @@ class TraceFile:
         ended: Why nothing is written any more, or empty.
         records: Records that are on disk, those that gave way among them.
         first: Ordinal of the first record that is still there.
+        bodies_ended: Why no entries are kept any more, or empty.
     """
 
     def __init__(self, run: Path, index: str, about: dict[str, Any], record_bytes: int, room: Room) -> None:
-        self.ended = ""
+        self.ended = self.bodies_ended = ""
+        self._bodies: OwnFile | None = None
+        self._n_bodies = 0
         self.records = self.first = 0
         self._path = run / TRACE_DIR
         self._index_name = index
@@ -85,6 +94,20 @@ class TraceFile:
         """Append whole records; where there is no room for more, the oldest segment that is whole goes."""
         self._go_on(lambda: self._append(records))
 
+    def body(self, data: bytes) -> None:
+        """Append an entry with what stands before it; where there is no room, or an error, no more of them are kept."""
+        if self.bodies_ended or self.ended or os.getpid() != self._pid:
+            return
+        try:
+            if self._room.used + len(data) > self._room.most * _BODIES_SHARE:
+                raise ValueError("there is no room for more")
+            self._bodies = self._bodies or self._opened(bodies_file(self._index_name))
+            self._bodies.extend(data)
+            self._room.used += len(data)
+            self._n_bodies += 1
+        except Exception as problem:
+            self.bodies_ended = f"{getattr(problem, 'strerror', None) or problem!s:.200}"
+
     @property
     def head(self) -> bytes:
         """The oldest record that is there, if others gave way, else empty."""
@@ -96,6 +119,9 @@ class TraceFile:
 
     def _close(self) -> None:
         self._finish_segment()
+        if self._bodies is not None:
+            self._bodies.close()
+            self._line({"bodies": self._n_bodies, "digest": self._bodies.digest.hexdigest()})
         assert self._index is not None
         self._index.append(seal(encoded({"close": self.records}), self._index.digest) + b"\n")
         self._index.sync()

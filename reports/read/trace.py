@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from reports.disk.json_file import is_inside
 from reports.disk.seal import is_sealed, new_digest
-from reports.disk.trace import TRACE_DIR, segment_file
+from reports.disk.trace import TRACE_DIR, bodies_file, segment_file
 from reports.errors import RunUnreadable
-from reports.record.trace import FORMAT, RECORD, Layout, Trace, Verb
+from reports.record.trace import BODY, FORMAT, RECORD, Form, Layout, Trace, Verb
 
 _INDEX = re.compile(r"rank-(\d{4,9})-(\d{2,9})\.jsonl")
 _LINE_MOST = 1 << 20
@@ -71,12 +72,17 @@ def read_trace(path: Path) -> Trace:
         )
     trace = Trace(str(path), first, np.empty(0, RECORD))
     segments: dict[int, dict[str, Any]] = {}
+    bodies: dict[str, Any] = {}
     for data, line, before in lines:
         try:
-            _take(trace, segments, data, line, before)
+            if "bodies" in line:
+                bodies = line
+            else:
+                _take(trace, segments, data, line, before)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
             trace.problems.append(f"{path.name}: a line can't be read: {data[:80]!r}")
     _read_segments(path, trace, segments)
+    _read_bodies(path, trace, bodies)
     _check_numbers(trace)
     return trace
 
@@ -99,10 +105,11 @@ def _take(trace: Trace, segments: dict[int, dict[str, Any]], data: bytes, line: 
         _at(trace.verbs, line["verb"], Verb(*(str(line[name]) for name in ("method", "kind", "pool", "name"))))
     elif "layout" in line:
         _at(trace.layouts, line["layout"], _layout(line["leaves"]))
+        trace.forms.append(_form(line.get("form")))
     elif "key" in line:
         value = line.get("value", f"{line.get('repr', 'key')}-{line['key']}")
         trace.stand_ins += "repr" in line
-        _at(trace.keys, line["key"], tuple(value) if line.get("tuple") else value)
+        _at(trace.keys, line["key"], _tupled(value))
     elif "segment" in line:
         segments[int(line["segment"])] = line
     elif "dropped" in line:
@@ -134,6 +141,15 @@ def _layout(runs: Any) -> Layout:
     return tuple(leaves)
 
 
+def _form(found: Any) -> Form | None:
+    return None if found is None else tuple((str(path), str(what)) for path, what in found)
+
+
+def _tupled(value: Any) -> Any:
+    """Return a key as it was: JSON has no tuples, and no list is a key."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
 def _read_segments(path: Path, trace: Trace, segments: dict[int, dict[str, Any]]) -> None:
     """Put the records of all segments together, those after the last index line too."""
     parts, number = [], 0
@@ -159,6 +175,37 @@ def _read_segments(path: Path, trace: Trace, segments: dict[int, dict[str, Any]]
         trace.problems.append(f"{segment_file(path.name, number)} is missing: nothing after it was read")
     if parts:
         trace.records = np.concatenate(parts)
+
+
+def _read_bodies(path: Path, trace: Trace, about: dict[str, Any]) -> None:
+    """Find the entries that were kept, up to the first that is torn or was changed."""
+    name = bodies_file(path.name)
+    if not is_inside(path.parent, name):
+        if about:
+            trace.problems.append(f"{name} is missing: its entries are made of their digests")
+        return
+    if not (path.parent / name).stat().st_size:
+        return
+    data: Any = np.memmap(path.parent / name, np.uint8, "r")
+    if about and _digest_of(data) != about.get("digest"):
+        trace.problems.append(f"{name} was changed after it was written: its digest does not fit")
+    at = 0
+    while at + BODY.size <= len(data):
+        digest, check, layout, size = BODY.unpack_from(data, at)
+        body = data[at + BODY.size : at + BODY.size + size]
+        at += BODY.size + size
+        if len(body) < size:
+            break  # torn
+        if check != xxh3_64_intdigest(body):
+            trace.problems.append(f"{name}: an entry was changed after it was written; it and later ones are not used")
+            break
+        trace.bodies[digest, layout - 1] = body
+
+
+def _digest_of(data: Any) -> str:
+    digest = new_digest()
+    digest.update(data)
+    return str(digest.hexdigest())
 
 
 def _check_numbers(trace: Trace) -> None:

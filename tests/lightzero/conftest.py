@@ -30,6 +30,8 @@ SIZES = (
     *("world_model_cfg.collector_env_num=2", "world_model_cfg.evaluator_env_num=2"),
 )
 
+ELSEWHERE = "import sys; sys.modules.update(lzero=None, ding=None); from validator.cli import main; sys.exit(main())"
+
 Done = subprocess.CompletedProcess[str]
 KvLockstep = Callable[..., Done]
 
@@ -52,11 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def kv_lockstep(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
-    """Return a function that runs the command in a directory, with one thread."""
+    """Return a function that runs the command in a directory, with one thread; ``elsewhere`` as without LightZero."""
 
-    def run(cwd: Path, *args: str, timeout_s: float = 1200.0) -> Done:
+    def run(cwd: Path, *args: str, timeout_s: float = 1200.0, elsewhere: bool = False) -> Done:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-        command = [sys.executable, "-m", "validator.cli", *args]
+        start = ["-c", ELSEWHERE] if elsewhere else ["-m", "validator.cli"]
+        command = [sys.executable, *start, *args]
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )

@@ -32,6 +32,17 @@ def test_a_planted_fault_fails_the_real_run(
     assert {found.fault for found in run.divergences} == {Fault.CANDIDATE}
     assert run.state == "complete"
 
+    n = len(run.divergences)
+    again = kv_lockstep(tmp_path, "replay", str(run.path), "--out", "again", elsewhere=True)
+    assert again.returncode == 1, again.stdout[-2000:] + again.stderr[-2000:]
+    assert f"{n:,} of {n:,} recorded divergences came again" in " ".join(again.stdout.split())
+    flags = ["--cause", cause.value, "--out", "shrunk", "--seconds", "60"]
+    shrunk = kv_lockstep(tmp_path, "shrink", str(run.path), *flags, elsewhere=True)
+    assert shrunk.returncode == 0, shrunk.stdout[-2000:] + shrunk.stderr[-2000:]
+    (test,) = (tmp_path / "shrunk").iterdir()
+    assert f"{cause.value}, candidate at fault" in " ".join(test.read_text().split())
+    assert test.read_text().count("cache.") <= 12
+
 
 def test_in_the_canary_stage_the_training_runs_on_the_candidate(kv_lockstep: KvLockstep, tmp_path: Path) -> None:
     flags = [*sizes(max_env_step="60", exp_name="data/canary"), "--primary", "new"]

@@ -121,7 +121,7 @@ def test_a_class_that_nobody_knows_is_refused_by_a_sentence_that_says_what_would
 
 
 @guards(
-    "shadow/entries.py", "isinstance(node, Tensor) and _registration(type(node)) is None", "isinstance(node, Tensor)"
+    "shadow/entries.py", "isinstance(node, Tensor) and registration(type(node)) is None", "isinstance(node, Tensor)"
 )
 @pytest.mark.usefixtures("_unregistered")
 def test_a_class_is_taken_apart_and_put_together_as_it_was_registered() -> None:

@@ -32,7 +32,8 @@ import random, sys, time
 from pathlib import Path
 from tests.validator.campaign import write
 time.sleep(random.random() * 0.3)
-write(Path(sys.argv[3]), int(sys.argv[5]), now=time.time(), before_close=lambda writer: time.sleep(random.random() * 0.2))
+late = lambda writer: time.sleep(random.random() * 0.2)
+write(Path(sys.argv[3]), int(sys.argv[5]), now=time.time(), before_close=late)
 """
 DRIVER = f"""
 import sys

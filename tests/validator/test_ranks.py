@@ -112,7 +112,7 @@ def launch(out: Path, world_size: int, ranks: range) -> None:
         for rank in ranks
     ]
     for process in started:
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
 
 

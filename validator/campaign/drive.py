@@ -128,16 +128,11 @@ def signals_kept() -> Iterator[None]:
         return
     before: dict[int, Any] = {number: signal.getsignal(number) for number in signal.valid_signals()}
     try:
-        interrupt_on_term()
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name) and before[getattr(signal, name)] is not signal.SIG_IGN:  # as under nohup
+                signal.signal(getattr(signal, name), signal.default_int_handler)
         yield
     finally:
         for number, handler in before.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
-
-
-def interrupt_on_term() -> None:
-    """Take SIGTERM and SIGHUP for a Ctrl-C from here on; a library that replaced the handlers is overruled."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
-            signal.signal(getattr(signal, name), signal.default_int_handler)

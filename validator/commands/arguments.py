@@ -155,7 +155,7 @@ def _drill(commands: Commands) -> None:
         "kv-lockstep drill --list",
     ]
     codes = (
-        "exit codes: 0 every fault that could show was found and named, 1 one was not, 2 usage, or a program\n"
+        "exit codes: 0 every planted fault that could show was found, 1 one was not, 2 usage, or a program\n"
         "that can't be drilled, 3 fault of kv-lockstep itself, 5 nothing was shown"
     )
     what = "run your own program with faults planted in the candidate: would it show them?"
@@ -338,7 +338,11 @@ def _primary(add: Add, which: str) -> None:
 
 
 def _record(add: Add) -> None:
-    add("--record", choices=("digests", "off"), help="what is recorded, to be played again (default: digests)")
+    add(
+        "--record",
+        choices=("digests", "failing", "all", "off"),
+        help="what is recorded, to be played again (default: digests)",
+    )
 
 
 def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:

@@ -15,7 +15,6 @@ from rich.console import Console
 from reports.content.text import line, plural
 from reports.disk.run_id import run_id
 from reports.errors import RunDirectoryError, RunUnreadable
-from reports.formats.html.campaign import PAGE_FILE, render
 from reports.read.campaign import read_campaign, write_campaign
 from reports.record.campaign import Campaign, Job
 from reports.record.words import EXIT_CODE, Verdict
@@ -98,6 +97,8 @@ def fold(campaign: Campaign, out: Console) -> int:
     evidence = read_sources(find_sources([campaign.path]), read_waivers(files))
     judgement = judge(evidence, gate)
     show_judgement(judgement, out)
+    from reports.formats.html.campaign import PAGE_FILE, render  # here, for the processes that read have none of it
+
     page = campaign.path / PAGE_FILE
     write_output(page, render(evidence.campaigns[0], evidence.runs, judgement))
     out.print(line(f"report: {page}", 4000), soft_wrap=True)

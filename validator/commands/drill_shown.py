@@ -25,7 +25,7 @@ _STYLE = {
 }
 _LOUD = {DrillOutcome.MISSED: "NOT FOUND", DrillOutcome.MISNAMED: "MISNAMED"}
 _MEANING = {
-    Verdict.PASS: "every fault that could show was found, by its name, at the candidate",
+    Verdict.PASS: "every planted fault that could show was found, by its name, at the candidate",
     Verdict.FAIL: "this host has faults pass by: a PASS of it says nothing about these",
     Verdict.INCONCLUSIVE: "nothing was shown",
 }

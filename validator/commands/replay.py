@@ -47,9 +47,10 @@ def main(arguments: Namespace) -> int:
     primary = _PRIMARY[arguments.primary]
     sides = [Sides(one.about, arguments.control, arguments.candidate, primary) for one in programs]
     for each in sides:
-        each.build()  # before there is a run directory
+        each.trial(each.setting, ValidationConfig())  # before there is a run directory
     config = ValidationConfig.from_mapping(settings_of(recorded.manifest), "the settings of the recorded run")
-    more: dict[str, Any] = {"run_id": recorded.manifest.get("run_id", ""), "bodies": "made of digests"}
+    run_id = recorded.manifest.get("run_id") or programs[0].about.get("run_id", "")
+    more: dict[str, Any] = {"run_id": str(run_id), "bodies": bodies_of(programs)}
     about = about_replay(recorded.manifest, **more, operations=sum(one.n_operations for one in programs))
     total = sum(map(len, programs))
     with Lockstep(arguments.out or "runs", config, manifest_extra=about) as lockstep:
@@ -63,7 +64,7 @@ def main(arguments: Namespace) -> int:
     run = closed_run(lockstep, err)
     found = again(recorded.divergences, run.divergences if run else [], replay.names)
     same = all(each.same for each in sides)
-    _show(Page(out), recorded, replay, found, same)
+    _show(Page(out), recorded, replay, found, same, more["bodies"])
     if same and found.missing and code == EXIT_CODE[Verdict.PASS]:
         return EXIT_CODE[Verdict.INCONCLUSIVE]
     return code
@@ -101,9 +102,15 @@ def programs_of(path: Path, err: Console) -> tuple[Run, list[Program]]:
     return run, sorted(programs, key=lambda one: bool(one.about.get("copy_of")))
 
 
-def _show(page: Page, recorded: Run, replay: Replay, found: Again, same: bool) -> None:
+def bodies_of(programs: list[Program]) -> str:
+    """Say of what entries are made."""
+    kept = sum(len(one.kept) for one in programs)
+    return f"made of digests, but for {kept:,} that were kept" if kept else "made of digests"
+
+
+def _show(page: Page, recorded: Run, replay: Replay, found: Again, same: bool, bodies: str) -> None:
     name = recorded.manifest.get("run_id", recorded.path.name)
-    page.heading(f"Replayed from run {name}", f"{plural(replay.operations, 'operation')}, bodies made of digests")
+    page.heading(f"Replayed from run {name}", f"{plural(replay.operations, 'operation')}, bodies {bodies}")
     n = len(recorded.divergences)
     which = "the same two classes" if same else "other classes"
     page.points(

@@ -82,7 +82,7 @@ def _shrink(
     if one.fault is Fault.HOST:
         out.print(line(f"{name}: no test of the caches alone can show what the host does", 400), soft_wrap=True)
         return True
-    sides = Sides(program.about, arguments.control, arguments.candidate)
+    sides = Sides(program.about, arguments.control, arguments.candidate, kept=program.kept)
     began = time.monotonic()
     with counting(err, f"{name}: calls") as shown:
         found = shrink_divergence(program, one, sides, arguments.seconds, lambda calls: shown(calls, calls))

@@ -68,7 +68,7 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
     for leaf in entry_leaves:
         tensor, size = leaf
         layout.append((tuple(tensor.shape), tensor.dtype, tensor.device, size))
-        found = _bytes_of(valid(leaf))
+        found = bytes_of(valid(leaf))
         contents.append(xxh3_64_intdigest(found) if found.nbytes else 0)
         whole.update(found)
     return Digest(tuple(contents), tuple(layout), whole.intdigest(), form_of(entry_leaves))
@@ -90,7 +90,7 @@ def holds(found: Region, expected: Digest) -> bool:
     return expected.layout == described and expected.whole == xxh3_64_intdigest(gather(found.addresses, *runs))
 
 
-def _bytes_of(values: torch.Tensor) -> memoryview:
+def bytes_of(values: torch.Tensor) -> memoryview:
     """Return the bytes of any tensor, whether NumPy knows its type or not."""
     own = values.cpu().resolve_conj().resolve_neg().contiguous()
     # Of one element to a dimension, torch takes any stride for contiguous; as_strided says the one that a view needs.

@@ -23,6 +23,7 @@ from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
 from validator.observe.standing import Standing
+from validator.replay.appending import WITH_MORE, appended, plain
 
 PLACES = Places(single=("layers",))
 _SPARED = ("overwrites", "evictions", "clears", "weight_updates", "every_env")  # what no append cache has
@@ -46,7 +47,6 @@ class AppendPair(Pair):
 
     case: Case[LayersSide]
     door: Door | None = None
-    recorded = False
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class AppendPair(Pair):
         self._incomparable: set[str] = set()
         self._ended = False
         self._strict = strict
+        self._more = False
         self._before: list[int] = []  # tokens that each layer of the primary had seen when it was met
 
     # -- the observer's side ------------------------------------------------------------------------------------------
@@ -80,17 +81,25 @@ class AppendPair(Pair):
         """Digest what is about to be appended; keep what a rearrangement is told."""
         if self.case.now == 0:
             self.case.charge_early()
+        self._more = len(entry) + len(getattr(entry, "named", ())) > 3  # arguments than an update needs
         if operation.kind == "append" and operation.method == "update":
             states, own = _states(entry), _states(staged)
             if states is None or own is None or type(key) is not int:
                 return None
-            return self.appends.begin(key, states, own)
+            pending = self.appends.begin(key, states, own)
+            if self.keep is not None and (digest := appended(pending)) is not None:
+                self.keep(digest, own)
+            return pending
         return staged
 
     def observed(self, seen: Observation, token: Any) -> None:
         """Count and judge one operation; ``token`` is what ``before`` returned."""
         op_index, operation, _, key, _, _, _, _, control_ns, candidate_ns = seen
         self.case.now = op_index + 1
+        if self.note is not None:
+            stored = appended(token) if operation.kind == "append" else None
+            given = key if operation.kind == "append" else plain(token, getattr(self.held.own, operation.method))
+            self.note((op_index, operation, WITH_MORE if self._more else None, given, stored))
         self.timed(operation.name, control_ns, candidate_ns)
         if operation.kind == "rearrange":
             self._rearranged(seen, token)
@@ -161,10 +170,19 @@ class AppendPair(Pair):
             elif seen:
                 self.standing.lose(layer)
         if any(self._before):
+            self.lived("held_before")
             told = f"{self.name}: what the {primary.label} held before is taken for right; the other side was given it"
             self.case.sink.event("held_before", told)
             self.counters.coverage["layers taken over"] += sum(map(bool, self._before))
             self.appends.all_due()
+
+    def built_of(self) -> dict[str, Any]:
+        """Return the window of each layer, if anybody says it by now, and how many tokens there is room for."""
+        control = self.case.control
+        layers = range(max(len(getattr(side.cache, "layers", None) or ()) for side in self.case.sides))
+        rooms = [getattr(side.layer(layer), "max_cache_len", None) for side in self.case.sides for layer in layers]
+        windows = self.windows or [control.window(layer) for layer in layers]
+        return {"windows": list(windows), "room": max([room for room in rooms if type(room) is int], default=0)}
 
     def watches(self, cache: Any) -> bool:
         """Tell whether this is the observer of a watched cache."""

@@ -78,7 +78,10 @@ class KeyedPair(Pair):
         if self._handed_out.watched:
             self._handed_out.before_operation()
         if kind == "set":
-            return self.sets.begin(entry, staged, regions)
+            pending = self.sets.begin(entry, staged, regions)
+            if self.keep is not None:
+                self.keep(pending.digest, staged)
+            return pending
         if kind == "clear" and not self._torn:
             self.audits.before_clear(operation.pool, env_id)
         return None
@@ -212,6 +215,7 @@ class KeyedPair(Pair):
     def take_over(self) -> None:
         """Read in what both held."""
         if self._held is not None:
+            self.lived("held_before")
             read_in(self.case, self._held)
 
     @property

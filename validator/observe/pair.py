@@ -6,13 +6,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from reports.record import histogram
 from reports.record.records import Window
 from reports.record.words import STATE_LOOKS
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
+from validator.entries.digest import Digest
 from validator.judge import words
 from validator.judge.case import Case, Sink
 from validator.judge.counters import BATCH
@@ -50,11 +51,12 @@ class Pair(ABC):
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
         note: Takes a row for the trace; None where nothing is recorded.
+        keep: Takes an entry for the trace, after its digest; None where none are kept.
     """
 
     case: Case[Any]
     note: Callable[[Row], None] | None = None
-    recorded: ClassVar[bool] = True  # whether a pair of this shape notes its operations
+    keep: Callable[[Digest, Any], None] | None = None
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name
@@ -123,6 +125,10 @@ class Pair(ABC):
     @abstractmethod
     def about(self) -> dict[str, Any]:
         """Return what the record of this pair says of what both sides declare, and what had to be assumed."""
+
+    def built_of(self) -> dict[str, Any]:
+        """Return what is known of how its caches are built, for who builds them again."""
+        return {}
 
     def watches(self, cache: Any) -> bool:
         """Tell whether this is the observer of what a host holds."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from reports.record.words import Cause, Fault
 from shadow.interface import CacheCapacities
 from validator.proof.mappings import MappingPlayer, mapping_steps
-from validator.proof.shrink import shrink
+from validator.proof.shrink import shortest
 from validator.proof.stream import Player, Step, Terrain, steps
 from validator.proof.trial import Trial
 
@@ -147,7 +147,7 @@ def _shortest(
     fresh: Callable[[], Trial], stream: Sequence[Step], group: Group, player: type[Player]
 ) -> tuple[tuple[Step, ...], str]:
     """Return the shortest program found that leads to a charge, and what the charge says."""
-    program = shrink(stream, lambda part: group in _played(fresh(), part, player).causes())
+    program = shortest(stream, lambda part: group in _played(fresh(), part, player).causes())
     charges = _played(fresh(), program, player).divergences
     return tuple(program), next((c.explanation for c in charges if (c.cause, c.fault) == group), "")
 

@@ -239,8 +239,9 @@ PLANTED_IN_MAPPINGS = (
         *("presence", "a second set of a key is ignored", _with(__setitem__=_keeps_the_first), Cause.RESET_IGNORED),
         needs=("overwrites",),
     ),
-    _general("presence", "pop removes nothing", _with(pop=_only_looks), Cause.CLEAR_FORGOTTEN, needs=("removals",)),
-    _general(
+    # Not in any mapping: one that evicts by its own del would try for ever.
+    _planted("presence", "pop removes nothing", _with(pop=_only_looks), Cause.CLEAR_FORGOTTEN, needs=("removals",)),
+    _planted(
         *("presence", "del removes nothing", _with(__delitem__=_checks_only), Cause.CLEAR_FORGOTTEN),
         needs=("removals",),
     ),

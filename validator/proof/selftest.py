@@ -135,7 +135,7 @@ def selftest(
             problems += [f"{each.name}: {problem!r}" for problem in trial.failures[:1]]
             results.append(_judged(each, where, primary, trial))
     alarms = sound = 0
-    for trial in _sound({_shape(each) for each in planted}, operations, seed, full):
+    for trial in _sound({shape_of(each) for each in planted}, operations, seed, full):
         alarms += len(trial.divergences)
         sound += trial.operations
         problems += [repr(problem) for problem in trial.failures[:1]]
@@ -145,10 +145,11 @@ def selftest(
 @cache
 def quick_selftest(shape: str = "pools") -> SelfTest:
     """Run the quick form on the faults of one shape of cache, once a process."""
-    return selftest([each for each in EVERYTHING if _shape(each) == shape])
+    return selftest([each for each in EVERYTHING if shape_of(each) == shape])
 
 
-def _shape(planted: Planted | PlantedAppend) -> str:
+def shape_of(planted: Planted | PlantedAppend) -> str:
+    """Return the shape of the cache that a fault is planted in."""
     return "append" if isinstance(planted, PlantedAppend) else planted.shape
 
 

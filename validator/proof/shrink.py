@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
+from shadow.operation import Given
 from validator.proof.stream import Step
 
 _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
@@ -25,10 +26,12 @@ class Setting(NamedTuple):
     Attributes:
         config: What the sizes of their pools follow from.
         env_num: Number of environments.
+        sizes: Names of what in the config may be made smaller, as one; none where nothing may.
     """
 
     config: Mapping[str, Any]
     env_num: int
+    sizes: tuple[str, ...] = ("num_simulations", "max_cache_size")
 
 
 class Shrunk(NamedTuple):
@@ -86,12 +89,18 @@ class Shrinker:
             self._tell(len(steps))
         return True
 
-    def minimise(self, wider: Sequence[Step] = (), plainer: Sequence[Callable[[Any], Any]] = ()) -> Shrunk:
+    def minimise(
+        self,
+        wider: Sequence[Step] = (),
+        plainer: Sequence[Callable[[Any], Any]] = (),
+        settings: Sequence[Setting] = (),
+    ) -> Shrunk:
         """Make the best so far as short and plain as it gets within the budget.
 
         Args:
             wider: A longer stretch of the same operations, which may show the same on smaller caches.
             plainer: Each makes a plainer recipe of an entry's; all of a program's are tried at once.
+            settings: Plainer caches, of one env.
 
         Returns:
             The best found, also where time is up or somebody interrupted.
@@ -102,6 +111,7 @@ class Shrinker:
             self._cut()
             for make in plainer:
                 self._with(entry=make)
+            any(self.fails(_in_one_env(self._steps), setting) for setting in settings)
             self._names()
             self._down()
             self._names()
@@ -128,7 +138,7 @@ class Shrinker:
         """
         assert self.best is not None
         own, now = self._steps, self.best.setting
-        for size in _SIZES:
+        for size in _SIZES if now.sizes else ():
             if size >= _size(now) // now.env_num:
                 return
             for steps, env_num in product(filter(None, (own, wider)), dict.fromkeys((1, now.env_num))):
@@ -138,7 +148,7 @@ class Shrinker:
     def _down(self) -> None:
         """Try ever smaller caches, and leave out as many operations as there are slots less: what filled these."""
         assert self.best is not None
-        while True:
+        while self.best.setting.sizes:
             size = _size(self.best.setting)
             for smaller in [other for other in reversed(_SIZES) if other < size][:2]:
                 if any(self.fails(steps, self._of_size(smaller, 1)) for steps in self._with_less(size - smaller)):
@@ -161,14 +171,16 @@ class Shrinker:
         assert self.best is not None
         kept = {name: value for name, value in self.best.setting.config.items() if name == _STRATEGY}
         kept = {name: value for name, value in kept.items() if value != "fifo"}
-        return Setting({"num_simulations": size, "max_cache_size": size, **kept}, env_num)
+        sizes = self.best.setting.sizes
+        return Setting({**dict.fromkeys(sizes, size), **kept}, env_num, sizes)
 
     def _names(self) -> None:
         """Call keys 0, 1, 2, by first use, two of them one where that still fails, and entries likewise."""
-        keys = list(dict.fromkeys(step.key for step in self._steps if step.key is not None))
-        self._with(key={key: number for number, key in enumerate(keys)}.get)
+        numbers = {key: number for number, key in enumerate(self._named("key"))}
+        self._with(key=lambda key: numbers.get(key, key))
         self._merge("key")
-        entries = list(dict.fromkeys(step.entry for step in self._steps if step.entry is not None))
+        self._with(key=_least)
+        entries = self._named("entry")
         if hasattr(next(iter(entries), None), "digest"):
             self._with(entry={one: one._replace(digest=number) for number, one in enumerate(entries)}.get)
         self._merge("entry")
@@ -176,11 +188,16 @@ class Shrinker:
 
     def _merge(self, name: str) -> None:
         """Let two values of a field be one, wherever that still fails."""
-        values = list(dict.fromkeys(value for step in self._steps if (value := getattr(step, name)) is not None))
+        values = self._named(name)
         for later in reversed(values[1:_MERGED_MOST]):
             for earlier in values[: values.index(later)]:
                 if self._with(**{name: lambda value, a=earlier, b=later: a if value == b else value}):
                     break
+
+    def _named(self, name: str) -> list[Any]:
+        """List the values of a field that are names for something, by first use."""
+        values = (getattr(step, name) for step in self._steps)
+        return list(dict.fromkeys(value for value in values if value is not None and not isinstance(value, Given)))
 
     def _with(self, **of: Callable[[Any], Any]) -> bool:
         """Try the program with other values of a field."""
@@ -194,8 +211,15 @@ class Shrinker:
 
 def _size(setting: Setting) -> int:
     """Return how many entries the pool of all envs may hold, as far as the config says."""
-    said = setting.config.get("num_simulations")
+    said = setting.config.get(setting.sizes[0])
     return said * setting.env_num if type(said) is int else _SIZES[-1] * setting.env_num
+
+
+def _least(key: Any) -> Any:
+    """Make the numbers of what a verb is given as small as they get."""
+    if not isinstance(key, Given):
+        return key
+    return Given(max(-1, min(1, each)) if type(each) is int else each for each in key)
 
 
 def _in_one_env(steps: Sequence[Step]) -> list[Step]:
@@ -231,3 +255,10 @@ def shrink(stream: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> l
             return needed
         if not cut or size > len(needed):
             size = max(1, size // 2)
+
+
+def shortest(stream: Sequence[Step], fails: Callable[[Sequence[Step]], bool]) -> tuple[Step, ...]:
+    """Return the plainest program that fails on the caches that a stream fails on, which stay as they are."""
+    shrinker = Shrinker(lambda steps, _: fails(steps))
+    found = shrinker.first([stream], Setting({}, 1, sizes=()))
+    return shrinker.minimise().steps if found else tuple(stream)

@@ -17,6 +17,7 @@ import torch
 from shadow.entry import KeysValues, leaves
 from shadow.interface import CacheCapacities
 from shadow.memory.buffers import Leaf
+from shadow.operation import Given
 
 LAYERS, HEADS, TOKENS, HEAD_DIM = 2, 2, 8, 4
 _DTYPES = ("float32", "float32", "float32", "bfloat16", "float64")
@@ -51,7 +52,7 @@ class Step(NamedTuple):
     Attributes:
         verb: Method of the cache interface, or of the life cycle.
         env_id: Environment, if the verb takes one.
-        key: Cache key, if the verb takes one.
+        key: Cache key, if the verb takes one; ``Given`` of a verb that takes something else.
         entry: Recipe of what to store, for a set.
     """
 
@@ -61,7 +62,8 @@ class Step(NamedTuple):
     entry: Any = None
 
     def __str__(self) -> str:
-        given = [repr(value) for value in (self.env_id, self.key) if value is not None]
+        keys = self.key if isinstance(self.key, Given) else (self.key,)
+        given = [repr(value) for value in (self.env_id, *keys) if value is not None]
         if self.entry is not None:
             given.append(f"entry{tuple(self.entry)!r}")
         return f"{self.verb}({', '.join(given)})"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from reports.record.trace import Layout
-from shadow.entry import KeysValues, KVCache
+from reports.record.trace import Form, Layout
+from shadow.entry import KeysValues, KVCache, leaves
+from shadow.memory.buffers import WHOLE
 from validator.errors import LockstepError
+from validator.replay.nests import Nest
 
 _POOL = 1 << 18  # numbers to draw from
 _WORD = (1 << 64) - 1
@@ -19,6 +23,8 @@ _LEAVES_MOST = 4096
 _OF_LEAVES = np.random.default_rng(1).integers(0, 1 << 64, _LEAVES_MOST, dtype=np.uint64)  # tells leaves apart
 _SHIFTS_21, _SHIFTS_7 = (np.arange(0, 64, bits, dtype=np.uint64) for bits in (21, 7))
 _MOST_BYTES = 1 << 30  # of one entry
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+_NUMBERS = (1 << 42) - 1  # of nests, each a number
 _FINE = ("float32", "float64")  # whose elements tell 2^21 values apart; those of the others 2^7 at least
 
 
@@ -28,10 +34,12 @@ class Body(NamedTuple):
     Attributes:
         digest: 64 bits that tell its values from those of others.
         layout: Per leaf ``(shape, dtype, device, valid length)``.
+        form: Of a nest, what it is besides these; None of a ``KeysValues``.
     """
 
     digest: int
     layout: Layout
+    form: Form | None = None
 
 
 class CannotMake(LockstepError):
@@ -105,14 +113,77 @@ def _pool() -> Any:
 
 
 class Bodies:
-    """Makes entries as a host does that reuses its buffers: one scratch entry per layout, written over and over."""
+    """Makes entries, as a host does that reuses its buffers: one scratch entry per layout, written over and over.
 
-    def __init__(self) -> None:
+    Args:
+        anew: Make each entry of memory of its own, as for a cache that keeps what it is given. Nests always are.
+        kept: Entries that are known whole: the bytes of their valid regions, leaf by leaf.
+
+    Attributes:
+        stand_ins: Classes that can't be imported here; a dict or a tuple stands for each of their objects.
+    """
+
+    def __init__(self, anew: bool = False, kept: Mapping[Body, Any] = _NONE) -> None:
+        self.kept = dict(kept)
+        self.stand_ins: set[str] = set()
+        self._anew = anew
         self._scratch: dict[Layout, Scratch] = {}
+        self._nests: dict[Form, Nest] = {}
+        self._numbers: dict[Body, int] = {}
 
-    def __call__(self, body: Body) -> KeysValues:
-        """Return the entry; it holds these values until the next of its layout is asked for."""
+    def __call__(self, body: Body) -> Any:
+        """Return the entry; one that is not made anew holds these values until the next of its layout is asked for.
+
+        Raises:
+            CannotMake: If there is no such entry.
+        """
+        if body.form is not None:
+            return self._nest(body, body.form)
         scratch = self._scratch.get(body.layout)
-        if scratch is None:
+        if scratch is None or self._anew:
             scratch = self._scratch[body.layout] = Scratch(body.layout)
-        return scratch.fill(body.digest)
+        if (whole := self.kept.get(body)) is None:
+            return scratch.fill(body.digest)
+        for (tensor, size), values in zip(leaves(scratch.entry), _tensors(body.layout, whole), strict=True):
+            tensor[:, :, :size] = values
+        return scratch.entry
+
+    def _nest(self, body: Body, form: Form) -> Any:
+        """Make a nest. Its tensors may be of few elements, so it is its number among all that tells it apart."""
+        try:
+            nest = self._nests.get(form)
+            if nest is None:
+                nest = self._nests[form] = Nest(form)
+                self.stand_ins |= nest.stand_ins
+            number = self._numbers.setdefault(body, len(self._numbers))
+            if sum(8 * prod(shape) for shape, *_ in body.layout) > _MOST_BYTES:
+                raise ValueError("too large")
+            if (whole := self.kept.get(body)) is not None:
+                return nest.of(_tensors(body.layout, whole))
+            return nest.of(_tensor(shape, dtype, number, leaf) for leaf, (shape, dtype, *_) in enumerate(body.layout))
+        except (AttributeError, TypeError, ValueError, RuntimeError, IndexError, StopIteration) as problem:
+            raise CannotMake(f"a nest of this form can't be made: {problem}") from None
+
+
+def _tensors(layout: Layout, whole: Any) -> Iterator[torch.Tensor]:
+    """Yield the valid regions of the leaves of an entry that is known whole."""
+    at = 0
+    for shape, dtype, _, size in layout:
+        own = shape if size == WHOLE else (*shape[:2], size, *shape[3:])
+        kind = getattr(torch, dtype)
+        end = at + prod(own) * kind.itemsize
+        yield torch.from_numpy(np.array(whole[at:end])).view(kind).reshape(own)
+        at = end
+
+
+def _tensor(shape: tuple[int, ...], dtype: str, number: int, leaf: int) -> torch.Tensor:
+    """Make one tensor of a nest: its first elements spell the number, the others are drawn by it."""
+    kind, count = getattr(torch, dtype), prod(shape)
+    bits = 1 if dtype == "bool" else 3 if dtype.startswith("float8") else 21 if dtype in _FINE or kind.is_complex else 7
+    at = (_mixed(number) + leaf) % _POOL
+    values = np.resize(_pool()[at : at + count], count) * 31  # eight bits hold it
+    spelt = (number ^ int(_OF_LEAVES[leaf % _LEAVES_MOST])) & _NUMBERS
+    marks = [spelt >> shift & (1 << bits) - 1 for shift in range(0, _NUMBERS.bit_length(), bits)][:count]
+    whole = not (kind.is_floating_point or kind.is_complex)
+    values[: len(marks)] = np.array(marks) * (1.0 if whole else 2.0**-bits)  # exact in every type
+    return torch.from_numpy(values).reshape(shape).to(kind)

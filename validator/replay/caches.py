@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from shadow.interface import CacheCapacities
 from shadow.switch import implementation
+from validator.config import ValidationConfig
 from validator.errors import LockstepError
-
-Make = Callable[[Mapping[str, Any], int], Any]  # (config, env_num) -> cache
-
-_SIZES = {"num_simulations", "max_cache_size", "game_segment_length", "cache_capacity_rule"}
+from validator.proof.shrink import Setting
+from validator.proof.trial import Trial
+from validator.replay.bodies import Body
+from validator.replay.kinds import kind_of
 
 
 class CannotBuild(LockstepError):
@@ -23,52 +23,106 @@ class Sides:
     """Both caches of a trace, to be built as often as they are wanted.
 
     Args:
-        about: First line of the trace's index.
+        about: First line of the trace's index, and ``layers``, how many an append cache was seen to have.
         control: ``legacy``, ``new`` or ``package.module:Class`` in place of the control that was recorded.
         candidate: The same in place of the candidate.
         primary: ``control`` or ``candidate`` in place of the one that was recorded.
+        kept: Entries that are known whole; see ``Program``.
 
     Attributes:
-        config: What the sizes of pools follow from.
+        config: What the sizes of the caches follow from.
         env_num: Number of environments.
         primary: Whose answers a host received.
         classes: What stands on each side, as ``package.module:Class``.
         same: Whether these are the classes that were recorded.
+        kind: The shape of both.
 
     Raises:
         CannotBuild: If a class can't be imported, or the trace does not say what it was built of.
     """
 
-    def __init__(self, about: Mapping[str, Any], control: str = "", candidate: str = "", primary: str = "") -> None:
+    def __init__(
+        self,
+        about: Mapping[str, Any],
+        control: str = "",
+        candidate: str = "",
+        primary: str = "",
+        kept: Mapping[Body, Any] | None = None,
+    ) -> None:
+        self.kept = kept or {}
         recorded = about.get("classes")
         recorded = recorded if isinstance(recorded, Mapping) else {}
         given = {"control": control, "candidate": candidate}
         self._makes = {side: _found(side, name, str(recorded.get(side, ""))) for side, name in given.items()}
+        self._built: dict[str, Callable[[], Any]] = {}
         self.classes = {side: name for side, (name, _) in self._makes.items()}
         self.same = not (control or candidate)
         self.primary = primary or ("candidate" if about.get("primary") == "candidate" else "control")
+        self.kind = kind_of(about)
         env_num, config = about.get("env_num"), about.get("config")
         self.env_num = env_num if type(env_num) is int and 0 < env_num <= 1 << 20 else 1
-        self.config: dict[str, Any] = dict(config) if isinstance(config, Mapping) else {}
-        if not _SIZES & self.config.keys():
-            self.config |= _config_of(about.get("policy"), self.env_num)
+        self.config = self.kind.config(about, dict(config) if isinstance(config, Mapping) else {}, self.env_num)
 
-    def build(self, config: Mapping[str, Any] | None = None, env_num: int | None = None) -> tuple[Any, Any]:
+    @property
+    def setting(self) -> Setting:
+        """What the recorded caches were built of."""
+        return Setting(self.config, self.env_num, self.kind.sizes_in(self.config))
+
+    def build(self, setting: Setting | None = None) -> tuple[Any, Any]:
         """Build control and candidate, of the recorded sizes or of others.
 
         Raises:
-            CannotBuild: If one raises.
+            CannotBuild: If one raises, or is of another shape.
         """
         built = []
         for side, (name, make) in self._makes.items():
+            text = self.text(side, setting)
             try:
-                built.append(make(config=dict(config or self.config), env_num=env_num or self.env_num))
+                if text not in self._built:
+                    self._built[text] = eval(f"lambda: {text}", self.kind.names() | {called(name): make})
+                cache = self._built[text]()
             except Exception as problem:
                 raise CannotBuild(
-                    f"the {side} {name} can't be built by {name}(config=..., env_num=...) "
-                    f"({type(problem).__name__}: {problem!s:.200}); name one that can: --{side} package.module:Class"
+                    f"the {side} {name} can't be built by {text} ({type(problem).__name__}: {problem!s:.200}); name "
+                    f"one that can: --{side} package.module:Class"
                 ) from None
+            if not self.kind.shape(self.config).takes(cache):
+                raise CannotBuild(
+                    f"the {side} {name} is of another shape than what was recorded, {self.kind.name}: name one of that"
+                )
+            built.append(cache)
         return built[0], built[1]
+
+    def text(self, side: str, setting: Setting | None = None) -> str:
+        """Return the expression by which a side is built."""
+        name, make = self._makes[side]
+        config, env_num, _ = setting or self.setting
+        return f"{called(name)}({self.kind.arguments(make, config, env_num)})"
+
+    def trial(self, setting: Setting, config: ValidationConfig, looks: bool = False) -> Trial:
+        """Put both, of a setting, behind one; ``looks`` at the state of the process around the first calls.
+
+        Raises:
+            CannotBuild: If they can't be compared.
+        """
+        sides, kind = self.build(setting), self.kind
+        try:
+            shape = kind.shape(setting.config)
+            return Trial(*sides, self.primary, config, kind.bodies(self.kept), shape=shape, look_first=int(looks))
+        except ValueError as problem:
+            raise CannotBuild(str(problem)) from None
+
+
+def imported(name: str) -> tuple[str, str]:
+    """Split what ``implementation`` takes into module and class."""
+    named = {"legacy": "shadow.legacy:LegacyKVCache", "new": "shadow.manager:KVCacheManager"}.get(name, name)
+    module, _, kind = named.partition(":")
+    return module, kind
+
+
+def called(name: str) -> str:
+    """Return the name of a class as a test has it."""
+    return imported(name)[1]
 
 
 def _found(side: str, given: str, recorded: str) -> tuple[str, Callable[..., Any]]:
@@ -96,17 +150,4 @@ def _names(recorded: str) -> list[str]:
         find_spec(module)
     except (ImportError, ValueError, AttributeError):
         return []
-    return [f"{module}:{kind}"]
-
-
-def _config_of(policy: Any, env_num: int) -> dict[str, Any]:
-    """Return a config that asks for the capacities that a side declared, if one can."""
-    for side in ("control", "candidate"):
-        try:
-            sizes = CacheCapacities(**policy[side]["capacities"])
-            config = {"num_simulations": max(1, sizes.recur // env_num), "max_cache_size": sizes.init}
-            if CacheCapacities.from_config(config, env_num) == sizes:
-                return config
-        except (KeyError, TypeError, ValueError):
-            continue
-    return {}
+    return [f"{module}:{kind}"] if kind.isidentifier() else []

@@ -56,7 +56,8 @@ class Replay:
         self._lockstep = lockstep
         self._tell = on_progress
         self._done = 0
-        self._copies: dict[tuple[int, str], list[Any]] = {}
+        self._copies: dict[tuple[int, str], list[tuple[Any, str]]] = {}
+        self._bodies: dict[str, Bodies] = {}  # shared, so that what was equal in two pairs stays equal
 
     def play(self, program: Program, sides: Sides) -> None:
         """Play one trace to its end."""
@@ -65,7 +66,7 @@ class Replay:
         copies = self._copies.get((rank, str(original)), []) if original else []
         own = promises if _are_promises(promises := about.get("promises")) else None
         if copies:
-            cache = copies.pop(0)
+            cache, self.names[rank, name] = copies.pop(0)
         else:
             control, candidate = sides.build()
             cache = self._lockstep.shadow(
@@ -74,19 +75,25 @@ class Replay:
                 primary=sides.primary,
                 name=name,
                 promises=None if own is None else HostPromises(**own),
+                shape=sides.kind.shape(sides.config),
             )
             if original:
                 self.left_out["pairs that began as a copy, and begin empty here"] += 1
-        self.names[rank, name] = cache.observer.name
+            self.names[rank, name] = self._lockstep.pairs[-1].name
         self.left_out.update(program.left_out)
-        player = Player(cache, _Host(self._lockstep, cache), Bodies())
+        bodies = self._bodies.setdefault(sides.kind.name, sides.kind.bodies({}))
+        bodies.kept.update(program.kept)
+        player = sides.kind.player(cache, _Host(self._lockstep, cache), bodies)
         copied = self._copies.setdefault((rank, name), [])
         begin = 0
         for end in (*program.copied_at.tolist(), len(program)):
             self._play(program, player, begin, end)
             if end < len(program):
-                copied.append(copy.deepcopy(cache))
+                copied.append((copy.deepcopy(cache), self._lockstep.pairs[-1].name))
             begin = end
+        if bodies.stand_ins:
+            named = ", ".join(sorted(bodies.stand_ins))
+            self.left_out[f"classes of entries, for which others stand in ({named:.200})"] = len(bodies.stand_ins)
 
     def _play(self, program: Program, player: Player, begin: int, end: int) -> None:
         """Play a stretch; where the training stood is told wherever that was recorded."""

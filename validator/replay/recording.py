@@ -11,12 +11,16 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from reports.record.trace import FORMAT, HAS_BODY, HAS_ENV, HAS_KEY, INTERNED, NEGATIVE, ODD_ENV, RECORD
+from shadow.entries import Form
 from shadow.interface import offered, read_field
-from shadow.operation import Operation
+from shadow.operation import Given, Operation
+from validator.entries.digest import Digest
 from validator.judge.side import Report, Unreadable, tried
+from validator.replay.keeping import Keeping
 
 LIFE: Final = "life"  # kind of a verb that is no operation
 _BATCH = 4096  # rows in memory
+_LAYOUTS_MOST = 1 << 16
 _PACK = Struct("<BBHiIIQQ").pack
 _WORD = (1 << 64) - 1
 _FIELDS = ("num_simulations", "max_cache_size", "game_segment_length", "cache_capacity_rule", "cache_eviction_strategy")
@@ -29,8 +33,8 @@ class Moment(NamedTuple):
     env_step: int
 
 
-# Ordinal, operation, env, key, digest of what is stored. Of the life cycle: ordinal of the next operation, the verb as
-# an operation, env, moment, None.
+# Ordinal, operation, env, key or what else a method is given, digest of what is stored. Of the life cycle: ordinal of
+# the next operation, the verb as an operation, env, moment, None.
 Row = tuple[int, Operation, Any, Any, Any]
 
 
@@ -42,11 +46,16 @@ class Pen(Protocol):
         """Why nothing is written any more, or empty."""
 
     @property
+    def bodies_ended(self) -> str:
+        """Why no entries are kept any more, or empty."""
+
+    @property
     def head(self) -> bytes:
         """The oldest record that is there, if others gave way, else empty."""
 
     def line(self, value: dict[str, Any]) -> None: ...
     def append(self, records: bytes) -> None: ...
+    def body(self, data: bytes) -> None: ...
     def close(self) -> None: ...
 
 
@@ -58,6 +67,7 @@ class Recording:
 
     Args:
         pen: What it writes with.
+        keeps: ``digests``, ``failing`` or ``all``; see ``ValidationConfig.record``.
 
     Attributes:
         note: Takes a row.
@@ -66,7 +76,7 @@ class Recording:
 
     note: Callable[[Row], None]
 
-    def __init__(self, pen: Pen) -> None:
+    def __init__(self, pen: Pen, keeps: str = "digests") -> None:
         self.rows: list[Row] = []
         self.note = self.rows.append
         self._pen = pen
@@ -74,7 +84,27 @@ class Recording:
         self._layouts: dict[Any, int] = {}
         self._by_id: dict[int, tuple[Any, int]] = {}
         self._keys: dict[Any, int] = {}
+        self._n_keys = 0  # those of them that entries are stored under
         self._failed = ""
+        self._keeping = None if keeps == "digests" else Keeping(pen, keeps == "failing")
+
+    @property
+    def keep(self) -> Callable[[Digest, Any], None] | None:
+        """What takes the digest of an entry and the entry, before either side has it; None if no entries are kept."""
+        return None if self._keeping is None else self._keep
+
+    def _keep(self, digest: Digest, entry: Any) -> None:
+        assert self._keeping is not None
+        try:
+            self._keeping.keep(digest, self._layout(digest.layout, digest.form), entry)
+        except Exception as problem:  # of a stranger's entry
+            self._failed = self._failed or f"{type(problem).__name__}: {problem}"[:200]
+
+    def diverged(self) -> None:
+        """Write what led to a divergence."""
+        self.write()
+        if self._keeping is not None:
+            self._keeping.write()
 
     def remarks(self) -> list[tuple[str, str]]:
         """Return what is to be said of the trace once it is closed: each a name of an event, and a detail."""
@@ -84,8 +114,10 @@ class Recording:
         if self._pen.head:
             (op_index,) = np.frombuffer(self._pen.head, RECORD)["op"]
             said.append(("trace_cut", f"older operations gave way: the trace reaches back to operation {op_index}"))
-        if self._keys:
-            said.append(("trace_keys", f"{len(self._keys)} keys are no whole numbers and are recorded by number"))
+        if self._keeping is not None and (left_out := self._keeping.remark()):
+            said.append(("trace_bodies", left_out))
+        if self._n_keys:
+            said.append(("trace_keys", f"{self._n_keys} keys are no whole numbers and are recorded by number"))
         return said
 
     @property
@@ -113,16 +145,14 @@ class Recording:
             digest = layout = flags = 0
             if stored is not None:
                 contents, described, whole, form = stored
-                if form is not None:
-                    raise NotImplementedError("entries that are nests of tensors are not recorded")
                 if whole is None:  # hashed on a device
                     if getattr(contents, "batch", None) is not None:
                         break
                     whole = hash(tuple(contents)) & _WORD
                 known = layouts.get(id(described))
-                layout = (self._layout(described) if known is None else known[1]) + 1
+                layout = (known[1] if known is not None and form is None else self._layout(described, form)) + 1
                 digest, flags = whole, HAS_BODY
-            verb = verbs.get(operation.name)
+            verb = verbs.get(operation.method)
             if verb is None:
                 verb = self._new_verb(operation)
             if type(key) is int and 0 <= key <= _WORD:
@@ -155,17 +185,21 @@ class Recording:
         self._pen.close()
 
     def _new_verb(self, operation: Operation) -> int:
-        verb = self._verbs[operation.name] = len(self._verbs)
+        verb = self._verbs[operation.method] = len(self._verbs)
         self._pen.line({"verb": verb, **dict(zip(("method", "kind", "pool", "name"), operation[:4], strict=True))})
         return verb
 
-    def _layout(self, layout: Any) -> int:
+    def _layout(self, layout: Any, form: Form | None) -> int:
         """Return the number of a layout; dense entries share the object, by which it is known the next time."""
-        number = self._layouts.get(layout)
+        number = self._layouts.get((layout, form))
         if number is None:
-            number = self._layouts[layout] = len(self._layouts)
-            self._by_id[id(layout)] = layout, number  # held, so that nothing else comes to lie there
-            self._pen.line({"layout": number, "leaves": _runs(layout)})
+            if len(self._layouts) >= _LAYOUTS_MOST:
+                raise NotImplementedError(f"entries of more than {_LAYOUTS_MOST:,} structures are not recorded")
+            number = self._layouts[layout, form] = len(self._layouts)
+            if form is None:
+                self._by_id[id(layout)] = layout, number  # held, so that nothing else comes to lie there
+            nest = {} if form is None else {"form": form}
+            self._pen.line({"layout": number, "leaves": _runs(layout), **nest})
         return number
 
     def _odd_key(self, key: Any) -> tuple[int, int]:
@@ -180,6 +214,7 @@ class Recording:
             return _WORD, HAS_KEY | INTERNED
         if number is None:
             number = self._keys[name] = len(self._keys)
+            self._n_keys += type(key) is not Given
             self._pen.line({"key": number, **_worded(key)})
         return number, HAS_KEY | INTERNED
 
@@ -192,15 +227,16 @@ def life(verb: str) -> Operation:
 _LIFE: dict[str, Operation] = {}
 
 
-def about(report: Report, sides: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Return the first line of a trace's index: ``more``, and the fields of a config that sizes follow from.
+def about(report: Report, sides: Mapping[str, Any], built_of: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Return the first line of a trace's index: ``more``, and what the sizes of the caches follow from.
 
     Args:
         report: Told of what a side does to the process when it is asked; what it raises was charged before.
         sides: Control and candidate by name.
+        built_of: What their pair knows of how they are built.
         more: What else is known.
     """
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = dict(built_of)
     for name in ("candidate", "control"):
         found = tried(report, name, _fields, sides[name])
         kept |= {} if type(found) is Unreadable else found
@@ -210,6 +246,7 @@ def about(report: Report, sides: Mapping[str, Any], **more: Any) -> dict[str, An
 def _fields(cache: Any) -> dict[str, Any]:
     config = offered(cache, "config")
     fields = {name: read_field(config, name) for name in _FIELDS if config is not None}
+    fields["capacity"] = offered(cache, "maxsize")  # of a mapping, as they mostly call it
     return {name: value for name, value in fields.items() if type(value) in (int, str)}
 
 
@@ -225,6 +262,9 @@ def _runs(layout: Any) -> list[list[Any]]:
 
 
 def _worded(key: Any) -> dict[str, Any]:
-    if type(key) in (str, int, float, bool) or (type(key) is tuple and all(type(x) in (str, int, bool) for x in key)):
-        return {"value": list(key) if type(key) is tuple else key, "tuple": type(key) is tuple}
-    return {"repr": type(key).__qualname__}
+    return {"value": key} if _is_worded(key) else {"repr": type(key).__qualname__}
+
+
+def _is_worded(key: Any) -> bool:
+    """Tell whether JSON has a word for a key."""
+    return type(key) in (str, int, float, bool) or (isinstance(key, tuple) and all(map(_is_worded, key)))

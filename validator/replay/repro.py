@@ -12,44 +12,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from reports.record.records import Divergence
-from reports.record.words import Fault
+from reports.record.words import Cause, Fault
 from shadow.manager import KVCacheManager
 from validator.proof.selftest import surroundings_kept
-from validator.proof.stream import LIFE_CYCLE, Step
-from validator.replay.caches import Sides
+from validator.proof.stream import LIFE_CYCLE
+from validator.replay.caches import Sides, imported
+from validator.replay.plain import Plain, appending, keyed
 from validator.replay.shrinking import Found
-
-_SAME = '''
-def same(found, expected):
-    """Tell whether two entries hold equal bits."""
-    if found is None or expected is None:
-        return found is expected
-    pairs = [pair for one, other in zip(found, expected) for pair in zip(one.get(), other.get())]
-    return len(found) == len(expected) and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
-
-'''
-_OVERWRITE = '''
-def overwrite(given):
-    """Write into an entry, as a host does that goes on to use its buffers."""
-    for layer in given or ():
-        for part in layer.get():
-            part.fill_(7)
-
-'''
-
-
-_ENTRY = '''
-def entry({signature}):
-    """Make an entry that no other number makes."""
-    made = KeysValues({shape}, dtype={dtype})
-    generator = torch.Generator().manual_seed(number)
-    for layer in made:
-        for part, size in zip((layer._k_cache, layer._v_cache), {sizes}):
-            part.update({drawn}.to({dtype}))
-    return made
-
-'''
-_USUAL = {"batch": 1, "heads": 1, "tokens": 1, "head_dim": 2, "layers": 1, "sizes": (1, 1), "dtype": "torch.float32"}
+from validator.replay.texts import Entries, call
 
 
 class Repro(NamedTuple):
@@ -100,190 +70,97 @@ class _Forms:
         self.steps, self.setting = found.shrunk
         self._found, self._sides, self._divergence = found, sides, divergence
         self._number, self._run_id = number, run_id
-        bodies = list(dict.fromkeys(step.entry for step in self.steps if step.entry is not None))
-        self._bodies = {body: index for index, body in enumerate(bodies)}
+        self._entries = Entries(step.entry for step in self.steps if step.entry is not None)
         fault = divergence.fault
         self._guilty = ["control"] if fault is Fault.CONTROL else ["candidate"] if fault is Fault.CANDIDATE else []
 
     def all(self) -> Iterator[tuple[str, int, bool]]:
+        """Yield text, number of calls, and whether it is plain."""
+        overwriting = ((False, False), (True, False), (False, True), (True, True))
         for side in self._guilty:
-            for given, answers in ((False, False), (True, False), (False, True), (True, True)):
+            for given, answers in overwriting if self._sides.kind.name == "pools" else overwriting[:1]:
                 with surroundings_kept():
                     made = self._plain(side, given, answers)
                 if made is not None:
-                    yield (*made, True)
+                    lines = [f"cache = {self._sides.text(side, self.setting)}", *made.lines]
+                    yield self._test([self._sides.classes[side]], made.helpers, lines), made.calls, True
         yield (*self._watched(), False)
 
     def outcomes(self, source: str) -> tuple[bool, bool]:
-        """Run a test as it stands, and with the cache at fault replaced by the manager."""
+        """Run a test as it stands, and with a sound cache in the place of that at fault."""
         sound = source
         for side in self._guilty or ("control", "candidate"):
-            module, _, kind = _imported(self._sides.classes[side])
-            sound = sound.replace(f"from {module} import {kind}\n", "").replace(f"{kind}(", "KVCacheManager(")
-        return not _passes(source, self._number), _passes(_with_manager(sound), self._number)
+            text, name = self._sound(side)
+            sound = sound.replace(f" = {self._sides.text(side, self.setting)}\n", f" = {text}\n")
+            sound = sound.replace("import torch\n", f"import torch\n{_import(name)}", 1)
+        return not _passes(source, self._number), _passes(sound, self._number)
 
-    # -- the plain form ------------------------------------------------------------------------------------------------
+    def _sound(self, side: str) -> tuple[str, str]:
+        """Return how a sound cache is built, and its name: of pools the manager, else what stands on the other side."""
+        if self._sides.kind.name == "pools":
+            text = self._sides.text(side, self.setting)
+            return f"KVCacheManager{text[text.index('(') :]}", "new"
+        other = "candidate" if side == "control" else "control"
+        return self._sides.text(other, self.setting), self._sides.classes[other]
 
-    def _plain(self, side: str, given: bool, answers: bool) -> tuple[str, int] | None:
-        """Play the calls on the cache at fault and on a sound one, and assert the first answer in which they differ."""
-        kind = _imported(self._sides.classes[side])[2]
-        namespace: dict[str, Any] = {}
-        head = self._head([self._sides.classes[side]], _SAME + (_OVERWRITE if given or answers else ""))
-        try:
-            exec(_with_manager(head), namespace)
-            cache = self._sides.build(self.setting.config, self.setting.env_num)[side == "candidate"]
-        except Exception:
-            return None
-        sound = KVCacheManager(dict(self.setting.config), self.setting.env_num)
-        lines = [f"cache = {self._built(kind)}"]
+    def _plain(self, side: str, given: bool, answers: bool) -> Plain | None:
         calls = [step for step in self.steps if step.verb not in LIFE_CYCLE]
-        probes = _probes(calls)
-        for at, step in enumerate([*calls, *probes]):
-            call = f"cache.{step.verb}({', '.join(self._arguments(step))})"
-            expected, _ = _played(sound, step, self._made(namespace, step))
-            entry = self._made(namespace, step)
-            answer, error = _played(cache, step, entry)
-            if error is not None:
-                return self._test(head, [*lines, f"{call}  # raises {type(error).__name__}"]), at + 1
-            is_get = step.entry is None and "get" in step.verb
-            if is_get and not _same(namespace, answer, expected):
-                which = self._which(namespace, expected)
-                asserted = f"assert {call} is None" if which == "None" else f"assert same({call}, {which})"
-                return self._test(head, [*lines, asserted]), at + 1
-            if at >= len(calls):
-                continue
-            if step.entry is not None and given:
-                arguments = [*self._arguments(step)[:-1], "given"]
-                lines += [f"given = {self._call_of(step.entry)}", f"cache.{step.verb}({', '.join(arguments)})"]
-                lines.append("overwrite(given)")
-                namespace["overwrite"](entry)
-            elif is_get and answers:
-                lines.append(f"overwrite({call})")
-                namespace["overwrite"](answer)
-            else:
-                lines.append(call)
-        return None
-
-    def _which(self, namespace: dict[str, Any], expected: Any) -> str:
-        for body in self._bodies:
-            text = self._call_of(body)
-            if expected is not None and _same(namespace, eval(text, namespace), expected):
-                return text
-        return "None"
-
-    # -- the form that needs the harness -------------------------------------------------------------------------------
+        try:
+            both = self._sides.build(self.setting)
+            cache, other = both[side == "candidate"], both[side == "control"]
+            if self._sides.kind.name == "append":
+                return appending(calls, self._entries, cache, self.setting.config["windows"])
+            if self._sides.kind.name == "pools":
+                other = KVCacheManager(dict(self.setting.config), self.setting.env_num)
+            return keyed(calls, self._entries, cache, other, given, answers)
+        except Exception:  # of a stranger's cache: the other form says what it does
+            return None
 
     def _watched(self) -> tuple[str, int]:
-        names = [self._sides.classes[side] for side in ("control", "candidate")]
-        made = [self._built(_imported(name)[2]) for name in names]
+        """Return the form that needs the harness."""
+        sides = self._sides
+        names = [sides.classes[side] for side in ("control", "candidate")]
         imports = "from validator import ValidationConfig\nfrom validator.proof.trial import Trial\n"
+        shape = ""
+        if sides.kind.name == "append":
+            imports += "from validator.shapes.append import AppendShape\n"
+            shape = f", shape=AppendShape({self.setting.config['windows']})"
+        looks = ", look_first=0" if self._divergence.cause is not Cause.MEDDLED else ""
         share = self._found.config.audit_share
         lines = [
-            f"control = {made[0]}",
-            f"candidate = {made[1]}",
+            f"control = {sides.text('control', self.setting)}",
+            f"candidate = {sides.text('candidate', self.setting)}",
             f"settings = ValidationConfig(overhead_budget=0.0, audit_share={share})",
-            f'trial = Trial(control, candidate, "{self._sides.primary}", settings)',
+            f'trial = Trial(control, candidate, "{sides.primary}", settings{shape}{looks})',
+            "cache = trial.cache",
         ]
         for step in self.steps:
-            holder = "trial.pair" if step.verb in LIFE_CYCLE else "trial.cache"
-            lines.append(f"{holder}.{step.verb}({', '.join(self._arguments(step))})")
+            text = self._entries.call(step.entry) if step.entry is not None else ""
+            lines.append(
+                call(step, text) if step.verb not in LIFE_CYCLE else call(step).replace("cache", "trial.pair", 1)
+            )
         lines += ["trial.finish()", "assert [one.explanation for one in trial.divergences] == []"]
-        return self._test(self._head(names, "", imports), lines), len(self.steps)
+        return self._test(names, "", lines, imports), len(self.steps)
 
-    # -- text ----------------------------------------------------------------------------------------------------------
-
-    def _head(self, classes: Sequence[str], helpers: str, imports: str = "") -> str:
+    def _test(self, classes: Sequence[str], helpers: str, lines: Sequence[str], imports: str = "") -> str:
         one = self._divergence
         told = f"{one.cause.value}, {one.fault.value} at fault. {self._found.explanation}".replace("\\", "/")
         where = f"Shrunk by kv-lockstep from operation {one.op_index:,} of run {self._run_id}, divergence {one.id}."
-        lines = [*textwrap.wrap(told.replace('"""', "'''"), 110), "", *textwrap.wrap(where, 110)]
-        text = "\n".join(lines)
-        froms = {"from shadow import KeysValues\n"}
-        for name in classes:
-            module, _, kind = _imported(name)
-            froms.add(f"from {module} import {kind}\n")
-        froms |= set(imports.splitlines(keepends=True))
-        modules = "".join(sorted(froms))
-        return f'"""{text}\n"""\n\nimport torch\n\n{modules}\n{self._make_entry()}{helpers}'
-
-    def _built(self, kind: str) -> str:
-        config = ", ".join(f'"{name}": {_text(value)}' for name, value in self.setting.config.items())
-        return f"{kind}(config={{{config}}}, env_num={self.setting.env_num})"
-
-    def _make_entry(self) -> str:
-        """Return what makes an entry of a number; where there are several layouts, of these too."""
-        known = [_described(body.layout) for body in self._bodies] or [_USUAL]
-        usual = known[0]
-        more = [name for name in usual if any(one[name] != usual[name] for one in known)]
-        values = {name: name if name in more else str(value) for name, value in usual.items()}
-        signature = ", ".join(["number", *(f"{name}={usual[name]}" for name in more)])
-        fixed = not {"heads", "head_dim"} & set(more)
-        values["width"] = (
-            str(usual["heads"] * usual["head_dim"]) if fixed else "{heads} * {head_dim}".format_map(values)
+        head = [*textwrap.wrap(told.replace('"""', "'''"), 110), "", *textwrap.wrap(where, 110)]
+        froms = {_import(name) for name in classes} | set(imports.splitlines(keepends=True)) | self._entries.imports
+        if any("PretrainedConfig(" in line for line in lines):
+            froms.add("from transformers import PretrainedConfig\n")
+        modules, body = "".join(sorted(froms)), "\n".join(f"    {line}" for line in lines)
+        docstring = "\n".join(head)
+        return (
+            f'"""{docstring}\n"""\n\nimport torch\n\n{modules}\n{self._entries.helpers}{helpers}'
+            f"\ndef test_divergence_{self._number:03d}():\n{body}\n"
         )
-        shape = "{batch}, {heads}, {tokens}, {width}, {layers}".format_map(values)
-        drawn = "torch.randn({batch}, {heads}, size, {head_dim}, generator=generator)".format_map(values)
-        return _ENTRY.format(signature=signature, shape=shape, drawn=drawn, **values)
-
-    def _call_of(self, body: Any) -> str:
-        """Return how the entry of a body is made; what is as in the first one is left to the defaults."""
-        own, usual = _described(body.layout), _described(next(iter(self._bodies)).layout)
-        more = [f"{name}={value}" for name, value in own.items() if value != usual[name]]
-        return f"entry({', '.join([str(self._bodies[body]), *more])})"
-
-    def _arguments(self, step: Step) -> list[str]:
-        given = [repr(value) for value in (step.env_id, step.key) if value is not None]
-        return [*given, self._call_of(step.entry)] if step.entry is not None else given
-
-    def _made(self, namespace: dict[str, Any], step: Step) -> Any:
-        return eval(self._call_of(step.entry), namespace) if step.entry is not None else None
-
-    def _test(self, head: str, lines: Sequence[str]) -> str:
-        body = "\n".join(f"    {line}" for line in lines)
-        return f"{head}\ndef test_divergence_{self._number:03d}():\n{body}\n"
 
 
-def _described(layout: Any) -> dict[str, Any]:
-    shape, dtype, _, size = layout[0]
-    sizes = {"layers": len(layout) // 2, "sizes": (size, layout[1][3]), "dtype": f"torch.{dtype}"}
-    return dict(zip(("batch", "heads", "tokens", "head_dim"), shape, strict=True)) | sizes
-
-
-def _same(namespace: dict[str, Any], answer: Any, expected: Any) -> bool:
-    """Compare as the test does; what can't be compared, an odd answer, is another one."""
-    try:
-        return bool(namespace["same"](answer, expected))
-    except Exception:
-        return False
-
-
-def _text(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def _probes(calls: Sequence[Step]) -> list[Step]:
-    """Return a lookup of each place that was written to, to be asked for at the end."""
-    sets = [step for step in calls if step.entry is not None]
-    return list(dict.fromkeys(step._replace(verb=step.verb.replace("set", "get"), entry=None) for step in sets))
-
-
-def _played(cache: Any, step: Step, entry: Any) -> tuple[Any, Exception | None]:
-    given = [value for value in (step.env_id, step.key) if value is not None]
-    try:
-        return getattr(cache, step.verb)(*given, *([entry] if step.entry is not None else [])), None
-    except Exception as error:
-        return None, error
-
-
-def _imported(name: str) -> tuple[str, str, str]:
-    """Split what ``implementation`` takes into module, a colon and class."""
-    named = {"legacy": "shadow.legacy:LegacyKVCache", "new": "shadow.manager:KVCacheManager"}.get(name, name)
-    return named.partition(":")
-
-
-def _with_manager(source: str) -> str:
-    needed = "from shadow.manager import KVCacheManager\n"
-    return source if needed in source else source.replace("import torch\n", f"import torch\n\n{needed}", 1)
+def _import(name: str) -> str:
+    module, kind = imported(name)
+    return f"from {module} import {kind}\n"
 
 
 def _passes(source: str, number: int) -> bool:

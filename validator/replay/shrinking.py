@@ -15,15 +15,12 @@ from validator.models.places import Places
 from validator.proof.shrink import Setting, Shrinker, Shrunk, TimeIsUp
 from validator.proof.stream import Step
 from validator.proof.trial import Trial
-from validator.replay.bodies import Bodies, Body
 from validator.replay.caches import Sides
 from validator.replay.program import Program
 from validator.shapes import SHAPES
 
 _FIRST_TAIL, _GROWTH = 16, 4
 _WIDER = 512  # operations in which a fault may show on smaller caches
-_TINY = (((1, 1, 1, 2), "float32", "cpu", 1),) * 2  # one layer, one head, one token
-_SMALL = (((2, 2, 3, 2), "float32", "cpu", 2),) * 4  # two of each
 _LOOKS = (0.05, 1.0)  # shares of live entries that are looked at in between
 
 
@@ -71,13 +68,14 @@ def shrink_divergence(
 
         shrinker = Shrinker(fails, seconds, on_progress)
         try:
-            if not shrinker.first(stretches(program, divergence), Setting(sides.config, sides.env_num)):
+            if not shrinker.first(stretches(program, divergence), sides.setting):
                 continue
         except (TimeIsUp, KeyboardInterrupt):
             continue
         assert shrinker.best is not None
         began = len(shrinker.best.steps)
-        shrunk = shrinker.minimise(_wider(program, divergence), [_laid_out(_SMALL), _laid_out(_TINY)])
+        kind = sides.kind
+        shrunk = shrinker.minimise(_wider(program, divergence), kind.plainer, kind.plainer_settings(sides.setting))
         return Found(shrunk, said_of(sides, shrunk, config, group), config, began)
     return None
 
@@ -86,8 +84,8 @@ def played(
     sides: Sides, steps: Sequence[Step], setting: Setting, config: ValidationConfig, looks: bool = False
 ) -> Trial:
     """Play a program on fresh caches, and look at all they hold at its end, and at the state of the process."""
-    trial = Trial(*sides.build(setting.config, setting.env_num), sides.primary, config, Bodies(), look_first=int(looks))
-    trial.play(steps)
+    trial = sides.trial(setting, config, looks)
+    trial.play(steps, sides.kind.player)
     trial.finish()
     return trial
 
@@ -173,14 +171,12 @@ def _places(program: Program) -> Places:
 def _clears(program: Program, end: int, divergence: Divergence) -> Any:
     verbs = [program.verb(number) for number in range(program.n_verbs)]
     asked = set(_places(program).pools_of(divergence.pool))
-    clearing = [verb.kind == "clear" and _touches(_places(program), verb, asked) for verb in verbs]
+    clearing = [
+        verb.method == "reset" or (verb.kind == "clear" and _touches(_places(program), verb, asked)) for verb in verbs
+    ]
     return np.array(clearing, bool)[program.field("verb")[:end]]
 
 
 def _unwrapped(ops: Any) -> Any:
     """Return ordinals beyond 32 bits, which a record has no room for."""
     return ops + (np.cumsum(np.diff(ops, prepend=ops[:1]) < -(1 << 31)) << 32)
-
-
-def _laid_out(layout: Any) -> Callable[[Any], Any]:
-    return lambda body: Body(body.digest, layout)

@@ -142,6 +142,16 @@ def test_signal_handlers_are_put_back_whatever_a_library_did_to_them() -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)) == before
 
 
+@guards("validator/campaign/drive.py", " is not signal.SIG_IGN:  # as under nohup", " is not None:")
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_kept():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_stopped_attempt_says_so(tmp_path: Path) -> None:
     campaign = made(tmp_path / "c", 1)
     with pytest.raises(KeyboardInterrupt):

@@ -42,7 +42,7 @@ def test_any_other_code_is_the_jobs_own_failure(tmp_path: Path, code: int, line:
     assert end.reason == f"ended with exit code {code}: why it was"
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_what_ends_a_job_from_outside_is_the_machines(tmp_path: Path, name: str) -> None:
     end = ended(f"import os, signal; os.kill(os.getpid(), signal.{name})", tmp_path)
     assert (end.fate, end.reason) == (Fate.LOST, f"killed by {name}")

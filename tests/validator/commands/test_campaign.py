@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from reports.read.campaign import read_campaign
-from reports.record.campaign import Fate
+from reports.disk.process import identity
+from reports.read.campaign import new_attempt, read_campaign, write_attempt
+from reports.record.campaign import Attempt, Fate
 from tests.guards import guards
+from tests.validator.campaign import write
 from tests.validator.campaign.jobs import JUDGED, LOST, Backend
 from validator import cli
 from validator.commands import campaign as command
@@ -187,6 +190,22 @@ def test_a_record_of_a_campaign_notices_whatever_changes(tmp_path: Path, backend
     (path / "jobs" / "0001-1" / "attempt.json").unlink()
     assert cli.main(["gate", "--verify", str(record)]) == 5
     assert "attempt.json is missing" in capsys.readouterr().out
+
+
+def test_watch_says_how_far_a_campaign_is(tmp_path: Path, backend: Backend, capsys: Printed) -> None:
+    backend.ends = lambda name: LOST if name.startswith("0001") else JUDGED
+    run(tmp_path, "--seeds", "1..3", "--policy", "smoke", *JOB)
+    path = only(tmp_path)
+    attempt = Attempt(1, new_attempt(path, 1), begun=time.time(), driver=identity())
+    write_attempt(path, attempt)
+    write(path / attempt.directory, 7, now=time.time(), close=False)
+    capsys.readouterr()
+
+    assert cli.main(["watch", str(path), "--once"]) == 0
+    state, running, *_ = capsys.readouterr().out.splitlines()
+    assert state == "3 jobs: 2 judged, 1 running, 2 attempts lost or stopped"
+    assert running.startswith("job 1: train seed 2  ")
+    assert running.endswith("operations  0 divergences")
 
 
 def test_jobs_run_as_processes_of_their_own(tmp_path: Path) -> None:

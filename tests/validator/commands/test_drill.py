@@ -56,7 +56,7 @@ def test_faults_that_are_found_pass_and_are_kept_where_nobody_takes_them_for_run
     assert drill(busy, "--fault", "keys and values swapped", "--faults", "layers reversed,recurrent clear does") == 0
 
     said = capsys.readouterr().out
-    assert "drill PASS: every fault that could show was found" in said
+    assert "drill PASS: every planted fault that could show was found" in said
     assert "layers reversed" in said
     (path,) = find_drills(tmp_path / "runs")
     kept = read_drill(path)

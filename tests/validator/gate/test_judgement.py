@@ -10,9 +10,10 @@ import pytest
 from reports.record.records import Window
 from reports.record.run import Run
 from reports.record.words import Verdict
+from tests.guards import guards
 from tests.validator.gate.runs import COVERED, LOOKUPS, MANIFEST, PAIR, divergence, run_of, window
 from validator.gate.judgement import Demand, judge
-from validator.gate.policy import CoveragePolicy, GatePolicy
+from validator.gate.policy import CoveragePolicy, GatePolicy, RunsPolicy
 
 
 def deciding(run: Run, verdict: Verdict) -> Demand:
@@ -275,6 +276,32 @@ def test_the_same_run_twice_is_not_two_runs() -> None:
 
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.reasons == ("every run once, found one more than once; name each run once",)
+
+
+@guards("validator/gate/rules/soundness.py", "(not origin or played[origin] > 1)", "False")
+@pytest.mark.parametrize("origin", ["one", ""])
+def test_a_replay_is_no_second_run_of_its_original(origin: str) -> None:
+    again = named("two", replayed={"run_id": origin})
+    assert judge([again]).verdict is Verdict.PASS
+    judgement = judge([run_of(), again])
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    (reason,) = judgement.reasons
+    assert "every stream once, found 1 replayed from another of these" in reason
+    assert "judge it by itself" in reason
+    twice = [named(name, replayed={"run_id": "gone"}) for name in ("two", "three")]
+    assert judge(twice).verdict is Verdict.INCONCLUSIVE
+    assert judge([run_of(), named("two", replayed={"run_id": "gone"})]).verdict is Verdict.PASS
+
+
+@guards("validator/gate/rules/campaign.py", " and replayed(run) is None]", "]")
+def test_a_replay_does_not_count_among_the_runs_that_a_stage_demands() -> None:
+    policy = GatePolicy(runs=RunsPolicy(shadow=1))
+    assert judge([run_of()], policy).verdict is Verdict.PASS
+    assert judge([named("two", replayed={"run_id": "gone"})], policy).verdict is Verdict.INCONCLUSIVE
+
+
+def named(name: str, **more: Any) -> Run:
+    return run_of(path=Path("runs") / name, manifest={**MANIFEST, "run_id": name, **more})
 
 
 def test_a_policy_may_allow_some_divergences_and_the_pass_says_so() -> None:

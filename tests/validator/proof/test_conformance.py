@@ -13,8 +13,9 @@ from shadow.manager import KVCacheManager
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries
 from validator.cli import main
-from validator.proof.conformance import QUIRKS, Conformance, conformance, shrink
+from validator.proof.conformance import QUIRKS, Conformance, conformance
 from validator.proof.faults.planted import PLANTED
+from validator.proof.shrink import shrink
 from validator.proof.stream import EntrySpec, Player, Step, Terrain, entry, steps
 from validator.proof.trial import Trial
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from reports.read.trace import find_traces, read_trace
 from reports.reader import read_run
 from reports.record.words import Fault
-from tests.validator.replay.faulty import name_of
+from tests.validator.replay.faulty import broken, name_of, sound
 from validator.config import ValidationConfig
-from validator.proof.faults.planted import PLANTED, Planted
-from validator.proof.selftest import TERRAIN, manager, surroundings_kept
+from validator.proof.appends.stream import AppendPlayer, calls
+from validator.proof.mappings import CAPACITY, MappingPlayer, mapping_steps
+from validator.proof.selftest import EVERYTHING, TERRAIN, shape_of, surroundings_kept
 from validator.proof.stream import Player, steps
 from validator.replay.caches import Sides
 from validator.replay.program import Program
@@ -27,19 +30,27 @@ from validator.session import Lockstep
 NAMED = "tests.validator.replay.faulty:"
 
 
-def record(planted: Planted, out: Path, operations: int = 600) -> Path:
+def record(planted: Any, out: Path, operations: int = 600) -> Path:
     """Play a stream on a sound control and a candidate with the fault; return the run directory."""
     settings = ValidationConfig(run_id=name_of(planted)[:60], selftest=False, overhead_budget=0.0)
+    shape = shape_of(planted)
     with surroundings_kept(), Lockstep(out, settings) as lockstep:
-        cache = lockstep.shadow(control=manager(), candidate=planted.make(manager()))
-        Player(cache, cache.observer).play_all(steps(0, operations, TERRAIN))
+        cache = lockstep.shadow(control=sound(planted), candidate=broken(planted))
+        player, stream = Player, steps(0, operations, TERRAIN)
+        if shape == "mapping":
+            player, stream = MappingPlayer, mapping_steps(0, operations, CAPACITY)
+        elif shape == "append":
+            player, stream = AppendPlayer, islice(calls(planted.windows), operations)
+        player(cache, lockstep.pairs[-1]).play_all(stream)
     return lockstep.run_dir
 
 
 def main() -> int:
     wanted = sys.argv[1:]
     good = 0
-    chosen = [one for one in PLANTED if not wanted or any(word in one.name for word in wanted)]
+    chosen = [
+        one for one in EVERYTHING if not wanted or shape_of(one) in wanted or any(word in one.name for word in wanted)
+    ]
     for planted in chosen:
         with tempfile.TemporaryDirectory() as out:
             path = record(planted, Path(out))

@@ -16,12 +16,18 @@ from reports.errors import RunUnreadable
 from reports.read.trace import find_traces, read_trace
 from reports.reader import read_run
 from reports.record.trace import RECORD, Trace
+from shadow.entries import cloned
+from shadow.entry import leaves
+from shadow.manager import KVCacheManager
 from tests.guards import guards
 from tests.shadow.entries import make_entry
 from tests.validator.sessions import open_session
 from tests.validator.trials import legacy, manager
+from validator.cli import main
+from validator.entries.digest import digest
 from validator.proof.selftest import TERRAIN
-from validator.proof.stream import Player, Step, steps
+from validator.proof.stream import EntrySpec, Player, Step, steps
+from validator.replay.keeping import Keeping
 from validator.replay.program import Program
 from validator.replay.recording import Recording
 
@@ -228,3 +234,90 @@ def test_what_a_stranger_s_key_raises_ends_the_trace_alone() -> None:
     recording.write()
     assert recording.rows == []
     assert recording.remarks() == [("trace_ended", "RuntimeError: of a stranger; the run went on unrecorded")]
+
+
+class ZerosLost(KVCacheManager):
+    """Loses the sign of zeros, which no drawn number shows."""
+
+    def set_recur_cache(self, cache_key: int, kv_cache: Any) -> Any:
+        own = cloned(kv_cache)
+        for layer in own:
+            for part in layer.get():
+                part.add_(0.0)
+        return super().set_recur_cache(cache_key, own)
+
+
+SIGNED = [Step("set_recur_cache", None, key, EntrySpec(key, 3, payload="zeros")) for key in (1, 2, 1, 1)]
+
+
+@guards("validator/replay/bodies.py", "if (whole := self.kept.get(body)) is None:", "whole = None\n        if True:")
+@pytest.mark.parametrize("record", ["all", "failing"])
+def test_what_depends_on_the_numbers_themselves_comes_again_where_entries_were_kept(
+    record: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_session(tmp_path / "run", overhead_budget=0.0, selftest=False, record=record) as lockstep:
+        cache = lockstep.shadow(control=manager(envs=3), candidate=ZerosLost({"num_simulations": 2}, 3))
+        Player(cache, cache.observer).play_all([*SIGNED, Step("get_recur_cache", None, 1)])
+    n = len(read_run(lockstep.run_dir).divergences)
+    trace = recorded(lockstep.run_dir)
+    assert trace.problems == []
+    assert len(trace.bodies) == 2, "each entry once"
+    assert main(["replay", str(lockstep.run_dir), "--out", str(tmp_path / "again")]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "made of digests, but for 2 that were kept" in said
+    assert n
+    assert f"{n} of {n} recorded divergence" in said
+    assert "did not come again" not in said
+
+
+@guards("validator/replay/keeping.py", "        elif known != check:", "        elif False:")
+def test_two_entries_of_one_digest_are_told() -> None:
+    written: list[bytes] = []
+
+    class Pen:
+        bodies_ended = ""
+
+        def body(self, data: bytes) -> None:
+            written.append(data)
+
+    keeping = Keeping(Pen(), waits=False)
+    entries = [make_entry(seed) for seed in (1, 1, 2)]
+    one = digest(leaves(entries[0]))
+    for entry in entries[:2]:
+        keeping.keep(one, 0, entry)
+    assert (len(written), keeping.remark()) == (1, "")
+    keeping.keep(one, 0, entries[2])
+    assert "two entries of one digest differ" in keeping.remark()
+    assert len(written) == 1
+
+
+@guards("reports/disk/trace.py", "if self._room.used + len(data) > self._room.most * _BODIES_SHARE:", "if False:")
+def test_where_there_is_no_room_for_entries_operations_are_recorded_all_the_same(tmp_path: Path) -> None:
+    stream = list(steps(0, 300, TERRAIN))
+    run = read_run(played(tmp_path, stream, record="all", record_mb=0.1))
+    (said,) = [event["detail"] for event in run.events if event["event"] == "trace_bodies"]
+    assert said.endswith("there is no room for more; later entries are known by their digests")
+    assert sum(file.stat().st_size for file in run.path.rglob("*.bodies")) <= 75_000
+    trace = recorded(run.path)
+    assert trace.whole
+    assert len(trace.bodies) > 0
+    assert len(list(Program(trace).steps())) == len(stream)
+
+
+@guards("reports/read/trace.py", "if check != xxh3_64_intdigest(body):", "if False:")
+def test_entries_that_are_missing_torn_or_edited_are_told(tmp_path: Path) -> None:
+    path = played(tmp_path, list(steps(0, 60, TERRAIN)), record="all")
+    (file,) = path.rglob("*.bodies")
+    whole = file.read_bytes()
+    kept = len(recorded(path).bodies)
+    edited = bytearray(whole)
+    edited[-1] ^= 1
+    file.write_bytes(edited)
+    trace = recorded(path)
+    assert len(trace.bodies) == kept - 1
+    assert "was changed" in trace.problems[0]
+    assert "an entry was changed" in trace.problems[1]
+    file.write_bytes(whole[:-1])
+    assert len(recorded(path).bodies) == kept - 1
+    file.unlink()
+    assert recorded(path).problems == [f"{file.name} is missing: its entries are made of their digests"]

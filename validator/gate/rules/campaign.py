@@ -15,6 +15,7 @@ from validator.gate.rules.identity import (
     candidates,
     distinct,
     is_sound,
+    replayed,
     seed,
     setting,
     stage,
@@ -81,12 +82,14 @@ def stages(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         if not least:
             continue
         of_stage = [run for run in evidence.runs if stage(run) == name]
-        counting = [run for run in of_stage if is_sound(run) and candidates(run) == usual]
+        counting = [run for run in of_stage if is_sound(run) and candidates(run) == usual and replayed(run) is None]
         apart = distinct(counting)
         seeds = {seed(run) for run in apart} - {""}
         found = f"{len(counting):,}"
         if len(of_stage) > len(counting):
-            found += f" ({len(of_stage) - len(counting):,} more that are incomplete, damaged, sampled or foreign)"
+            found += (
+                f" ({len(of_stage) - len(counting):,} more that are incomplete, damaged, sampled, replayed or foreign)"
+            )
         free = next(number for number in range(1, len(seeds) + 2) if str(number) not in seeds)
         like = next(iter(of_stage or evidence.runs), None)
         side, is_new = ("control", "candidate")[name == "canary"], name == "canary"

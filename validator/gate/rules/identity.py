@@ -117,6 +117,12 @@ def configuration(run: Run) -> str:
     return json.dumps(_without(run.manifest.get("config"), (*_PATHS, *_VARIED)), sort_keys=True, default=str)
 
 
+def replayed(run: Run) -> str | None:
+    """Return the id of the run that this one is a replay of, empty if it does not say; None if it is none."""
+    said = run.manifest.get("replayed")
+    return None if said is None else str(said.get("run_id", "") if isinstance(said, Mapping) else "")
+
+
 def setting(run: Run) -> str:
     """Return what decides a run's course, as text to compare: candidate, stage, seed and configuration."""
     config = json.dumps(_without(run.manifest.get("config"), _PATHS), sort_keys=True, default=str)

@@ -76,6 +76,7 @@ def _evidence_paths(evidence: Evidence) -> Iterator[Path]:
     yield from (run.path for run in evidence.runs)
     yield from (result.path for result in evidence.conformance)
     yield from (trainings.path for trainings in evidence.trainings)
+    yield from (drill.path for drill in evidence.drills)
 
 
 def _problem(campaign: Campaign, attempt: Attempt | None, folders: set[Path]) -> str:

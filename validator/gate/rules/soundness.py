@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from reports.record.run import Run, State
 from reports.record.words import Dimension, Outcome
 from validator.gate.policy import GatePolicy
 from validator.gate.rules.demand import Demand, Evidence, demand, each
-from validator.gate.rules.identity import by_rank, dropped, planted, sampled
+from validator.gate.rules.identity import by_rank, dropped, planted, replayed, sampled
 from validator.gate.rules.remedies import remedy
 
 _INCOMPLETE: dict[State, str] = {
@@ -20,7 +21,7 @@ _INCOMPLETE: dict[State, str] = {
 
 
 def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
-    """At least one run, and none of them twice."""
+    """At least one run, and none of them twice, played again neither."""
     runs = evidence.runs
     one = "record one: kv-lockstep train --config configs/validate.toml"
     yield demand("at least 1 run", f"{len(runs):,}", bool(runs), remedy=one)
@@ -38,6 +39,13 @@ def some_runs(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
         against = f"; their records of {', '.join(differ[:5])} contradict each other" if differ else ""
         found = f"{', '.join(twice[:5])}{more} more than once{against}"
         yield demand("every run once", found, False, remedy="name each run once")
+    played = Counter(replayed(run) or str(run.manifest.get("run_id", "")) for run in runs)
+    # Of one that does not say what it was played from, nobody knows that it repeats none of the others.
+    origins = {str(run.path): origin for run in runs if (origin := replayed(run)) is not None}
+    repeats = sorted(path for path, origin in origins.items() if len(runs) > 1 and (not origin or played[origin] > 1))
+    if repeats:
+        alone = "a replay is no second run of what it was played from; judge it by itself"
+        yield demand("every stream once", f"{len(repeats)} replayed from another of these", False, repeats[0], alone)
     copies = sorted(min(paths) for paths in recorded.values() if len(paths) > 1)
     if copies and not twice:
         alone = "a copy is no second run; name the original alone"

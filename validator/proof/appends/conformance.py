@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 from validator.proof.appends.proof import AppendTrial
-from validator.proof.appends.stream import Call, calls
+from validator.proof.appends.stream import calls
 from validator.proof.conformance import Conformance
+from validator.proof.shrink import shortest
+from validator.proof.stream import Step
 
 Make = Callable[[], Any]
 _CHUNK = 300  # calls on one pair of fresh caches
@@ -52,8 +53,11 @@ def append_conformance(
         for divergence in trial.divergences:
             group = divergence.cause, divergence.fault
             if group not in result.programs:
-                short = _shortened(control, candidate, primary, stream, group)
-                result.programs[group] = (short, divergence.explanation)
+
+                def shows(part: Sequence[Step], primary: str = primary, group: Any = group) -> bool:
+                    return group in _played(control, candidate, primary, part).causes()
+
+                result.programs[group] = (shortest(stream, shows), divergence.explanation)
         if on_progress is not None:
             on_progress(result.operations)
     result.not_exercised = [f"{name} ({count:,} times)" for name, count in dropped.items()]
@@ -72,33 +76,8 @@ def _windows(make: Make) -> tuple[int | None, ...]:
     return tuple(found) or (None, None)
 
 
-def _played(control: Make, candidate: Make, primary: str, stream: list[Call]) -> AppendTrial:
+def _played(control: Make, candidate: Make, primary: str, stream: Sequence[Step]) -> AppendTrial:
     trial = AppendTrial(control(), candidate(), primary)
-    trial.play_calls(stream)
+    trial.play(stream)
     trial.finish()
     return trial
-
-
-def _shortened(control: Make, candidate: Make, primary: str, stream: list[Call], group: Any) -> tuple[Any, ...]:
-    """Return a shortest stream that still ends in this charge, as far as leaving out calls finds one."""
-
-    def shows(part: list[Call]) -> bool:
-        with suppress(Exception):
-            return group in _played(control, candidate, primary, part).causes()
-        return False
-
-    low, high = 1, len(stream)  # the shortest beginning that shows it
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if shows(stream[:middle]) else (middle + 1, high)
-    short, size = stream[:low], max(1, low // 2)
-    while size:
-        at = 0
-        while at < len(short):
-            without = short[:at] + short[at + size :]
-            if without and shows(without):
-                short = without
-            else:
-                at += size
-        size //= 2
-    return tuple(short)

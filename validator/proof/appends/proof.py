@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from inspect import signature
 from itertools import islice
 from typing import Any
 
-import torch
-
 from reports.record.words import Cause
 from validator.config import ValidationConfig
-from validator.observe.append_pair import AppendPair
 from validator.proof.appends.caches import FixedCache, GrowingCache, Windows
 from validator.proof.appends.faults import WHOLE, WINDOWS, PlantedAppend
-from validator.proof.appends.stream import Call, calls
+from validator.proof.appends.stream import AppendPlayer, calls
+from validator.proof.stream import Player, Step
 from validator.proof.trial import Trial
 from validator.shapes.append import AppendShape
 
@@ -41,29 +38,16 @@ class AppendTrial(Trial):
         windows: Windows | None = None,
         config: ValidationConfig | None = None,
     ) -> None:
-        self._told_positions = all("cache_kwargs" in signature(side.update).parameters for side in (control, candidate))
         super().__init__(control, candidate, primary, config, shape=AppendShape(windows))
-        self.raised = 0
 
-    def play_calls(self, stream: Iterable[Call]) -> None:
+    def play(self, stream: Iterable[Step], player: type[Player] = AppendPlayer) -> None:
         """Play a stream through both sides; what the primary raises is a host's to bear."""
-        for call in stream:
-            self.operations += 1
-            # The host's own tensors each time: a side may write into what it is given.
-            args: tuple[Any, ...] = tuple(each.clone() if hasattr(each, "clone") else each for each in call.args)
-            if self._told_positions and call.method == "update":  # as models do before transformers 5
-                assert isinstance(self.pair, AppendPair)
-                seen = self.pair.model.table(args[2]).length
-                args = (*args, {"cache_position": torch.arange(seen, seen + args[0].shape[2])})
-            try:
-                getattr(self.cache, call.method)(*args)
-            except Exception:
-                self.raised += 1
+        super().play(stream, player)
 
-    def play_until(self, stream: Iterator[Call], operations: int, causes: tuple[Cause, ...]) -> None:
+    def play_until(self, stream: Iterator[Step], operations: int, causes: tuple[Cause, ...]) -> None:
         """Play so many calls, or until one of these causes was named; then look at everything."""
         while self.operations < operations and not any(each.cause in causes for each in self.divergences):
-            self.play_calls(islice(stream, min(_SLICE, operations - self.operations)))
+            self.play(islice(stream, min(_SLICE, operations - self.operations)))
         self.finish()
 
 
@@ -80,10 +64,10 @@ def sound_trials(operations: int, seed: int) -> Iterator[AppendTrial]:
     for primary in ("control", "candidate"):
         for windows in (WINDOWS, WHOLE):
             trial = AppendTrial(GrowingCache(windows), GrowingCache(windows), primary)
-            trial.play_calls(islice(calls(windows, seed), operations))
+            trial.play(islice(calls(windows, seed), operations))
             trial.finish()
             yield trial
         trial = AppendTrial(GrowingCache(WHOLE), FixedCache(len(WHOLE), _ROOM), primary)
-        trial.play_calls(islice(calls(WHOLE, seed, _ROOM), operations))
+        trial.play(islice(calls(WHOLE, seed, _ROOM), operations))
         trial.finish()
         yield trial

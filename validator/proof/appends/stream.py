@@ -3,36 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from inspect import signature
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
+
+from shadow.operation import Given
+from validator.proof.stream import LIFE_CYCLE, Player, Step
 
 HEADS, WIDTH = 2, 4
 _KINDS = ("reorder_cache", "batch_repeat_interleave", "batch_select_indices", "crop")
 
 
-class Call(NamedTuple):
-    """One call of the host.
+class AppendSpec(NamedTuple):
+    """A recipe for what one ``update`` appends.
 
     Attributes:
-        method: What is called.
-        args: With what.
+        seed: What tells its values from those of others.
+        rows: Rows.
+        tokens: Tokens of each.
     """
 
-    method: str
-    args: tuple[Any, ...]
+    seed: int
+    rows: int
+    tokens: int
 
-    def __str__(self) -> str:
-        shown = ", ".join(
-            f"tensor{tuple(each.shape)}" if isinstance(each, torch.Tensor) and each.ndim > 1 else f"{each}"
-            for each in self.args
-        )
-        return f"{self.method}({shown})"
+
+class AppendPlayer(Player):
+    """Plays steps on an append cache: the layer of what is appended stands for the env, ``Given`` for a key."""
+
+    def play(self, step: Step) -> Any:
+        """Do one step and return what the cache answered; what it raises comes through."""
+        if step.entry is not None:
+            appended = self._make(step.entry)
+            more = positions(self._cache, step.env_id, appended[0].shape) if step.verb == "update" else ()
+            return getattr(self._cache, step.verb)(*appended, step.env_id, *more)
+        if step.verb in LIFE_CYCLE:
+            return super().play(step)
+        return getattr(self._cache, step.verb)(*map(argument, step.key or ()))
+
+    def _entry(self, spec: Any) -> Any:
+        drawn = torch.Generator().manual_seed(spec.seed)
+        return tuple(torch.randn(spec.rows, HEADS, spec.tokens, WIDTH, generator=drawn) for _ in range(2))
+
+
+def positions(cache: Any, layer: Any, shape: Any) -> tuple[Any, ...]:
+    """Return where an update of keys of a shape puts them, for a cache that has to be told: transformers before 5.4."""
+    if "cache_position" not in signature(cache.get_mask_sizes).parameters:
+        return ()
+    seen = int(cache.get_seq_length(layer))
+    return ({"cache_position": torch.arange(seen, seen + shape[2])},)
+
+
+def argument(given: Any) -> Any:
+    """Return what a method that rearranges is given, of what ``Given`` says."""
+    if isinstance(given, tuple):
+        return torch.tensor(given, dtype=torch.long)
+    return getattr(torch, given.removeprefix("torch."), given) if isinstance(given, str) else given
 
 
 def calls(
     windows: tuple[int | None, ...], seed: int = 0, room: int = 1 << 30, without: Container[str] = ()
-) -> Iterator[Call]:
+) -> Iterator[Step]:
     """Make calls without end: a prefill of every edge, tokens, what rearranges, and a reset before the room is full.
 
     Args:
@@ -48,10 +81,14 @@ def calls(
     def below(most: int) -> int:
         return int(torch.randint(most, (), generator=draw))
 
-    def appended(tokens: int) -> Iterator[Call]:
+    seeds = count(seed << 32)
+
+    def appended(tokens: int) -> Iterator[Step]:
         for layer in range(len(windows)):
-            keys, values = (torch.randn(rows, HEADS, tokens, WIDTH, generator=draw) for _ in range(2))
-            yield Call("update", (keys, values, layer))
+            yield Step("update", layer, None, AppendSpec(next(seeds), rows, tokens))
+
+    def rearranged(method: str, *given: Any) -> Step:
+        return Step(method, None, Given(given))
 
     rows = 2
     while True:
@@ -68,21 +105,21 @@ def calls(
             if _KINDS[kind] in without or (kind in (1, 2) and "rows" in without):
                 pass
             elif kind == 0:
-                yield Call("reorder_cache", (torch.randint(rows, (rows,), generator=draw),))
+                yield rearranged("reorder_cache", tuple(below(rows) for _ in range(rows)))
             elif kind == 1 and rows <= 3:
-                yield Call("batch_repeat_interleave", (2,))
+                yield rearranged("batch_repeat_interleave", 2)
                 rows *= 2
                 yield from appended(1)
                 seen += 1
             elif kind == 2 and rows > 1:
                 kept = torch.randperm(rows, generator=draw)[: 1 + below(rows)].sort(descending=True).values
-                yield Call("batch_select_indices", (kept,))
+                yield rearranged("batch_select_indices", tuple(kept.tolist()))
                 rows = len(kept)
             elif narrowest is None or seen < narrowest:
                 gone = seen if below(3) == 0 else 1 + below(seen)
-                yield Call("crop", (-gone,))
+                yield rearranged("crop", -gone)
                 seen -= gone
             if seen + 1 <= room:
                 yield from appended(1)
                 seen += 1
-        yield Call("reset", ())
+        yield rearranged("reset")

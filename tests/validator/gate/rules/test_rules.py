@@ -68,7 +68,7 @@ def test_a_bad_run_never_helps_to_pass(bad: dict[str, object]) -> None:
 
     demands = list(stages(evidence, policy("shadow-to-canary")))
 
-    assert found(demands) == ["2 (1 more that are incomplete, damaged, sampled or foreign)", "2 (0, 1)"]
+    assert found(demands) == ["2 (1 more that are incomplete, damaged, sampled, replayed or foreign)", "2 (0, 1)"]
 
 
 def test_what_dropped_something_never_helps_to_pass() -> None:
