@@ -230,7 +230,7 @@ def appending(steps: Sequence[Step], entries: Entries, cache: Any, windows: Sequ
             held.setdefault(layer, []).append(_Piece(text, None, 0, new, new))
             window = windows[layer] if layer < len(windows) else None
             need = max(0, seen - window + 1) if window else 0
-            more = positions(cache, layer, step.entry.layout[0][0])
+            more = positions(cache, seen, new)
             told = f', {{"cache_position": torch.arange({seen}, {seen + new})}}' if more else ""
             done = f"cache.update(*{text}, {layer}{told})"
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
 from inspect import signature
 from itertools import count
 from typing import Any, NamedTuple
@@ -31,29 +32,46 @@ class AppendSpec(NamedTuple):
 
 
 class AppendPlayer(Player):
-    """Plays steps on an append cache: the layer of what is appended stands for the env, ``Given`` for a key."""
+    """Plays steps on an append cache: the layer of what is appended stands for the env, ``Given`` for a key.
+
+    It counts for itself how many tokens each layer was given: a side that counts wrongly must not decide where the
+    other one is told to put the next ones.
+    """
+
+    def __init__(self, cache: Any, life_cycle: Any = None, make: Callable[[Any], Any] | None = None) -> None:
+        super().__init__(cache, life_cycle, make)
+        self._seen: Counter[int | None] = Counter()
 
     def play(self, step: Step) -> Any:
         """Do one step and return what the cache answered; what it raises comes through."""
         if step.entry is not None:
             appended = self._make(step.entry)
-            more = positions(self._cache, step.env_id, appended[0].shape) if step.verb == "update" else ()
-            return getattr(self._cache, step.verb)(*appended, step.env_id, *more)
+            if step.verb != "update":
+                return getattr(self._cache, step.verb)(*appended, step.env_id)
+            seen, new = self._seen[step.env_id], appended[0].shape[2]
+            self._seen[step.env_id] += new
+            return self._cache.update(*appended, step.env_id, *positions(self._cache, seen, new))
         if step.verb in LIFE_CYCLE:
             return super().play(step)
-        return getattr(self._cache, step.verb)(*map(argument, step.key or ()))
+        given = [argument(each) for each in step.key or ()]
+        if step.verb == "reset":
+            self._seen.clear()
+        elif step.verb == "crop":
+            (most,) = given
+            for layer, seen in self._seen.items():
+                self._seen[layer] = max(0, seen + most) if most < 0 else min(seen, most)
+        return getattr(self._cache, step.verb)(*given)
 
     def _entry(self, spec: Any) -> Any:
         drawn = torch.Generator().manual_seed(spec.seed)
         return tuple(torch.randn(spec.rows, HEADS, spec.tokens, WIDTH, generator=drawn) for _ in range(2))
 
 
-def positions(cache: Any, layer: Any, shape: Any) -> tuple[Any, ...]:
-    """Return where an update of keys of a shape puts them, for a cache that has to be told: transformers before 5.4."""
+def positions(cache: Any, seen: int, new: int) -> tuple[Any, ...]:
+    """Return where an update puts its tokens, for a cache that has to be told: transformers before 5.4."""
     if "cache_position" not in signature(cache.get_mask_sizes).parameters:
         return ()
-    seen = int(cache.get_seq_length(layer))
-    return ({"cache_position": torch.arange(seen, seen + shape[2])},)
+    return ({"cache_position": torch.arange(seen, seen + new)},)
 
 
 def argument(given: Any) -> Any:
