@@ -78,7 +78,8 @@ class Watchdog:
             if found is None or pair is None:
                 continue
             call = (thread, found.op_index, found.where)
-            began_ns, is_told = before.get(call, (found.began_ns or now, False))
+            was_elsewhere = any(each[:2] == call[:2] for each in before)  # in an earlier part of the same operation
+            began_ns, is_told = before.get(call, (now if was_elsewhere else found.began_ns or now, False))
             if not is_told and now - began_ns >= self._stall_ns:
                 which = f"operation {found.op_index:,}" if found.op_index >= 0 else "a look"
                 self._recorder.stalled(

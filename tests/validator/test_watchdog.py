@@ -66,6 +66,35 @@ def test_a_call_that_hangs_is_named_by_side_and_operation_once(
     assert capsys.readouterr().err.count("hangs in the") == 1
 
 
+@guards("validator/watchdog.py", "now if was_elsewhere else found.began_ns or now", "found.began_ns or now")
+def test_what_one_side_takes_is_not_counted_as_the_others(tmp_path: Path) -> None:
+    sides = {"control": Hangs(), "candidate": Hangs()}
+    lockstep = open_session(tmp_path, stall_warning_s=0.1)
+    cache = lockstep.shadow(**sides, name="mine")
+
+    def told() -> list[str]:
+        return [line["detail"] for line in read_run(lockstep.run_dir).events if line["event"] == "stalled"]
+
+    began = time.monotonic()
+    actor = threading.Thread(target=cache.get_recur_cache, args=(1,))
+    actor.start()
+    (first,) = until(told)
+    called_first = "control" if "control's" in first else "candidate"
+    time.sleep(0.6)
+    sides.pop(called_first).go_on.set()
+    assert until(lambda: len(told()) == 2)
+    taken = time.monotonic() - began
+    for hangs in sides.values():
+        hangs.go_on.set()
+    actor.join(LONG_S)
+    lockstep.close()
+
+    (other,) = sides
+    second = told()[1]
+    assert f"{other}'s get_recur_cache, after " in second
+    assert float(second.partition("after ")[2].split()[0]) <= taken - 0.5
+
+
 def test_a_look_of_our_own_that_hangs_is_named_too(tmp_path: Path) -> None:
     go_on = threading.Event()
 

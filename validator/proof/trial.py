@@ -54,6 +54,7 @@ class Trial:
         self.failures: list[Exception] = []
         self.operations = 0
         self._make = make
+        self._players: dict[type[Player], Player] = {}
         config = config or ValidationConfig(overhead_budget=0.0)  # what a trial sees must not depend on the clock
         self._shape = shape or find(control)
         self._pairing = pairing = Pairing("trial", control, candidate, primary, config)
@@ -63,8 +64,11 @@ class Trial:
         self.cache = self._shape.door(pairing, self.pair, config.seed, look_first)
 
     def play(self, stream: Iterable[Step], player: type[Player] = Player) -> None:
-        """Play a stream through both sides."""
-        self.operations += player(self.cache, self.pair, self._make).play_all(stream)
+        """Play a stream through both sides; by the same player as the last one of this kind, who goes on."""
+        playing = self._players.get(player)
+        if playing is None:
+            playing = self._players[player] = player(self.cache, self.pair, self._make)
+        self.operations += playing.play_all(stream)
 
     def finish(self) -> None:
         """Audit everything, as a session does at its close."""

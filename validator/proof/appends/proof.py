@@ -39,11 +39,10 @@ class AppendTrial(Trial):
         config: ValidationConfig | None = None,
     ) -> None:
         super().__init__(control, candidate, primary, config, shape=AppendShape(windows))
-        self._player = AppendPlayer(self.cache, self.pair)
 
     def play(self, stream: Iterable[Step], player: type[Player] = AppendPlayer) -> None:
         """Play a stream, which goes on from the last one, through both sides."""
-        self.operations += self._player.play_all(stream)
+        super().play(stream, player)
 
     def play_until(self, stream: Iterator[Step], operations: int, causes: tuple[Cause, ...]) -> None:
         """Play so many calls, or until one of these causes was named; then look at everything."""
