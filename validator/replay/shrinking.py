@@ -15,7 +15,7 @@ from validator.models.places import Places
 from validator.proof.shrink import Setting, Shrinker, Shrunk, TimeIsUp
 from validator.proof.stream import Step
 from validator.proof.trial import Trial
-from validator.replay.caches import Sides
+from validator.replay.caches import CannotBuild, Sides
 from validator.replay.program import Program
 from validator.shapes import SHAPES
 
@@ -64,7 +64,13 @@ def shrink_divergence(
         config = ValidationConfig(overhead_budget=0.0, audit_share=share)
 
         def fails(steps: Sequence[Step], setting: Setting, config: ValidationConfig = config) -> bool:
-            return group in played(sides, steps, setting, config, group[0] is Cause.MEDDLED).causes()
+            try:
+                trial = played(sides, steps, setting, config, group[0] is Cause.MEDDLED)
+            except CannotBuild:
+                if setting == sides.setting:
+                    raise
+                return False  # sizes that one of them does not bear
+            return group in trial.causes()
 
         shrinker = Shrinker(fails, seconds, on_progress)
         try:

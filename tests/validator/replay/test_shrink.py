@@ -12,6 +12,8 @@ import pytest
 from reports.read.trace import find_traces, read_trace
 from reports.reader import read_run
 from reports.record.words import Cause, Fault
+from shadow.manager import KVCacheManager
+from shadow.pool import KVCachePool
 from tests.guards import guards
 from tests.validator.sessions import open_session
 from tests.validator.trials import legacy, manager
@@ -66,13 +68,34 @@ def outcome(source: str, number: int) -> str:
     return "passed"
 
 
-@guards("validator/replay/shrinking.py", "return group in played(", "return group and played(")
+@guards("validator/replay/shrinking.py", "return group in trial.causes()", "return bool(group and trial.causes())")
 def test_the_shrinker_does_not_slip_to_another_cause(recorded: Path) -> None:
     run = read_run(recorded)
     program = Program(read_trace(find_traces(recorded)[0]))
     one = next(d for d in run.divergences if d.cause is Cause.CAPACITY_EATEN)
     assert shrink_divergence(program, replace(one, cause=Cause.ROUNDING), Sides(program.about), 20.0) is None
     assert shrink_divergence(program, replace(one, fault=Fault.CANDIDATE), Sides(program.about), 20.0) is None
+
+
+class OneSlotLess(KVCacheManager):
+    """Has one slot less than it should, and so none at all of the smallest size."""
+
+    def __init__(self, config: Any, env_num: int) -> None:
+        super().__init__(config, env_num)
+        self.recur_pool = KVCachePool(self.recur_pool.pool_size - 1, name="recurrent")
+
+
+@guards("validator/replay/shrinking.py", "return False  # sizes", "raise  # sizes")
+def test_sizes_that_a_cache_does_not_bear_are_not_smaller_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"num_simulations": 1, "max_cache_size": 4}
+    with open_session(tmp_path / "runs", overhead_budget=0.0, selftest=False) as lockstep:
+        cache = lockstep.shadow(control=KVCacheManager(config, 2), candidate=OneSlotLess(config, 2))
+        Player(cache, cache.observer).play_all(steps(0, 200, replace(TERRAIN, one_layout=True, batches=(2,))))
+
+    assert main(["shrink", str(lockstep.run_dir), "--cause", "capacity off", "--out", str(tmp_path)]) == 0
+    assert "candidate at fault" in capsys.readouterr().out
 
 
 def test_what_does_not_come_again_is_said_with_code_5(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
