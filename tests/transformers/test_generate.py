@@ -153,11 +153,11 @@ def test_an_encoder_decoder_cache_is_two_pairs(tmp_path: Path) -> None:
     assert [line["cache"] for line in run.caches] == ["generate", "generate decoder cross attention"]
 
 
-def test_what_a_cache_of_another_kind_needs_is_refused() -> None:
+def test_what_a_cache_of_another_kind_needs_is_refused(tmp_path: Path) -> None:
     from shadow.hosts.transformers.generate import Unsupported
 
     model, (ids, mask) = tiny("Llama"), prompts()
     compiled = pytest.importorskip("transformers").CompileConfig(fullgraph=True)
-    lockstep = Lockstep.__new__(Lockstep)
-    with lockstep.shadow_generate(candidate=dynamic), pytest.raises(Unsupported, match="fullgraph=True"):
+    refused = pytest.raises(Unsupported, match="fullgraph=True")
+    with session(tmp_path) as lockstep, lockstep.shadow_generate(candidate=dynamic), refused:
         generated(model, ids, mask, cache_implementation="static", compile_config=compiled)
