@@ -154,7 +154,8 @@ class OnRay:
             _answers(address)
             options["address"] = address
         else:
-            options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+            # Else it would join whatever Ray it finds here, or finds the traces of.
+            options |= {"address": "local", "include_dashboard": False, "object_store_memory": _STORE_BYTES}
         with signals_kept():  # Ray takes SIGTERM
             self._begin(options, TRIES if not address else 1)
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(run_attempt)
@@ -172,10 +173,9 @@ class OnRay:
             self._ray.shutdown()
             if tries > 1:
                 return self._begin(options, tries - 1)
-            where = f"Ray at {options['address']}" if "address" in options else "a Ray of this machine"
-            hint = (
-                "; is the head's ~/.ray/auth_token here, and its Ray of this version?" if "address" in options else ""
-            )
+            given = options["address"] != "local"
+            where = f"Ray at {options['address']}" if given else "a Ray of this machine"
+            hint = "; is the head's ~/.ray/auth_token here, and its Ray of this version?" if given else ""
             raise ConfigError(f"{where} can't be used: {_first_line(problem)}{hint}") from None
 
     def __str__(self) -> str:
