@@ -27,6 +27,8 @@ from tests.validator.trials import (
     only,
     trial,
 )
+from validator.judge import words
+from validator.judge.values import remembered
 from validator.proof.trial import Trial
 
 PRIMARIES = ("control", "candidate")
@@ -304,6 +306,19 @@ VALUES: dict[str, tuple[Any, Cause, Dimension]] = {
 
 
 @guards("validator/judge/values.py", "if found.contents != wanted.contents and all(", "if False and all(")
+def test_what_is_mixed_up_inside_an_entry_is_named_by_hashes_alone() -> None:
+    run = trial(manager(), manager())
+    run.cache.set_recur_cache(1, entry(1))
+    side = run.pair.case.control
+    stored = side.model.pool("recur", None).peek(1)
+    swapped = stored.digest._replace(contents=tuple(stored.digest.contents)[::-1], whole=None)
+
+    found = remembered(side, "recur", None, stored, swapped)
+
+    assert found is not None
+    assert found.kind is words.MIXED_UP
+
+
 @guards("validator/judge/values.py", "if structure is not None:", "if False:")
 @guards(
     "validator/judge/values.py",

@@ -51,13 +51,21 @@ def test_there_are_at_least_forty_faults_of_every_family_and_no_name_twice() -> 
 
 
 @guards("validator/judge/presence.py", "if asked in side.model.places.searched and", "if False and")
-@guards("validator/proof/selftest.py", "@torch.enable_grad()\n", "")
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
 def test_the_quick_form_detects_each_fault_with_the_right_cause_and_side(quick: SelfTest, fault: Planted) -> None:
     planted = of(quick, fault)
     assert planted.detected
     assert planted.side_right, planted.named
     assert planted.cause_right, planted.named
+
+
+@guards("validator/proof/selftest.py", "@torch.enable_grad()\n", "")
+def test_the_mode_of_whoever_calls_hides_no_fault() -> None:
+    of_modes = [fault for fault in PLANTED if "grad" in fault.name]
+    assert of_modes
+    with torch.no_grad():
+        found = selftest(of_modes, operations=60)
+    assert all(of(found, fault).detected for fault in of_modes)
 
 
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)

@@ -33,7 +33,6 @@ def _process_state_is_put_back() -> Any:
 @guards(
     "validator/judge/case.py", 'self.charge(against(side, finding), Place(-1, "audit", "all"), errors=errors)', "pass"
 )
-@guards("validator/judge/presence.py", "if extra is not None:", "if False:")
 @guards(
     "validator/judge/values.py", "words.EARLIER_VERSION if version.alive else words.EARLIER_LIFE", "words.EARLIER_LIFE"
 )
