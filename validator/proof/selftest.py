@@ -101,8 +101,7 @@ class SelfTest:
         )
 
 
-@torch.inference_mode(False)  # whatever mode its caller is in: some faults show in the ordinary one alone
-@torch.enable_grad()
+@torch.inference_mode(False)  # whatever its caller is in, grad mode as well: some faults show in the ordinary one alone
 def selftest(
     planted: Sequence[Planted | PlantedAppend] = PLANTED,
     operations: int = 600,

@@ -59,7 +59,7 @@ def test_the_quick_form_detects_each_fault_with_the_right_cause_and_side(quick: 
     assert planted.cause_right, planted.named
 
 
-@guards("validator/proof/selftest.py", "@torch.enable_grad()\n", "")
+@guards("validator/proof/selftest.py", "@torch.inference_mode(False)  #", "#")
 def test_the_mode_of_whoever_calls_hides_no_fault() -> None:
     of_modes = [fault for fault in PLANTED if "grad" in fault.name]
     assert of_modes

@@ -45,8 +45,6 @@ def _process_state_is_put_back() -> Any:
 @guards(
     "validator/judge/referee.py", "lambda: named_rows(expected, answer, truth, self._others(expected))", "lambda: None"
 )
-@guards("validator/judge/presence.py", "return _outlived(side, *went[0])._replace(note=words.CHANGED_SINCE)", "pass")
-@guards("validator/judge/values.py", "(*before, *elsewhere)", "elsewhere")
 @guards("validator/judge/rows.py", "if not any(map(any, wanted)):", "if False:")
 @guards("validator/judge/roots.py", "if other is not None:", "if False:")
 @pytest.mark.parametrize("primary", ["control", "candidate"])
