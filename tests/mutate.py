@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,9 @@ def outcome(guard: Guard, root: Path = ROOT) -> str:
             done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
             return f"no end after {LIMIT_S} s"
-        return {0: "SURVIVED", 1: NOTICED}.get(done.returncode, f"pytest ended with {done.returncode}")
+        crashed = -done.returncode in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)  # a guard of memory was gone
+        noticed = done.returncode == 1 or crashed
+        return NOTICED if noticed else "SURVIVED" if not done.returncode else f"pytest ended with {done.returncode}"
 
 
 def main(arguments: list[str] | None = None) -> int:
