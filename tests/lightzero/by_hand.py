@@ -145,4 +145,4 @@ def play(
 def close(installation: Installation) -> None:
     """End the session of an installation, as the end of its process would."""
     assert installation.validation is not None
-    installation.validation.close()  # type: ignore[attr-defined]
+    installation.validation.close()  # type: ignore[attr-defined]  # a Lockstep, of which the host knows less

@@ -16,7 +16,7 @@ from validator.cli import main
 transformers: Any = pytest.importorskip("transformers")
 
 
-class RowsReversed(transformers.DynamicCache):  # type: ignore[misc, name-defined]
+class RowsReversed(transformers.DynamicCache):  # type: ignore[misc, name-defined]  # by importorskip
     """Stores the values of the rows in reverse, of single tokens."""
 
     def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
@@ -24,7 +24,7 @@ class RowsReversed(transformers.DynamicCache):  # type: ignore[misc, name-define
         return super().update(key_states, values, layer_idx, *args, **kwargs)
 
 
-class WindowShort(transformers.DynamicCache):  # type: ignore[misc, name-defined]
+class WindowShort(transformers.DynamicCache):  # type: ignore[misc, name-defined]  # by importorskip
     """Forgets one position of a window too early, of single tokens."""
 
     def update(self, key_states: Any, value_states: Any, layer_idx: int, *args: Any, **kwargs: Any) -> Any:

@@ -116,7 +116,7 @@ def every_cache(meet: Callable[[Asked], Any], ended: Callable[[Any], None] | Non
         try:
             return whole(self, *args, **named)
         finally:
-            ended(self)  # type: ignore[misc]
+            ended(self)  # type: ignore[misc]  # None was asked for above
 
     mixin._prepare_cache_for_generation = prepare
     if ended is not None:

@@ -49,7 +49,7 @@ def shown(path: Path) -> dict[str, str]:
     console = Console(file=io.StringIO(), width=80, markup=False, highlight=False)
     on_terminal(run, judgement, console)
     return {
-        "terminal": console.file.getvalue(),  # type: ignore[attr-defined]
+        "terminal": console.file.getvalue(),  # type: ignore[attr-defined]  # a StringIO
         "markdown": as_markdown(run, judgement),
         "html": as_html(run, judgement),
         "json": as_json(run, judgement),

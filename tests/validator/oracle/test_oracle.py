@@ -156,7 +156,7 @@ def test_what_a_recomputation_raises_is_counted_and_the_host_goes_on() -> None:
 
     trial, _, _ = followed(broken)
     events: list[tuple[str, str]] = []
-    trial.event = lambda name, detail="": events.append((name, detail))  # type: ignore[method-assign]
+    trial.event = lambda name, detail="": events.append((name, detail))  # type: ignore[method-assign]  # heard
 
     for key in (7, 8):
         trial.cache.set_init_cache(0, key, entry(1))

@@ -47,6 +47,6 @@ def test_a_model_that_it_does_not_know_is_refused_by_name() -> None:
     model = make_model()
     del model.network.next_latent_head
     with pytest.raises(UnknownModel, match="looked for next_latent_head in a Network"):
-        UnizeroRecomputer(model, 3).attach(None)  # type: ignore[arg-type]
+        UnizeroRecomputer(model, 3).attach(None)  # type: ignore[arg-type]  # is refused before
     assert "initial_inference" not in vars(model)
     assert torch.is_grad_enabled()

@@ -21,7 +21,7 @@ from validator.gate.policy import DrillPolicy, GatePolicy
 from validator.gate.rules.drills import drilled
 
 HOST = {"host": "own", "argv": ["/home/me/training.py", "--steps", "9"], "git": {"commit": "c0ffee", "dirty": False}}
-CANDIDATE = {"kind": PAIR["candidate"], "source": PAIR["sources"]["candidate"]}  # type: ignore[index]
+CANDIDATE = {"kind": PAIR["candidate"], "source": PAIR["sources"]["candidate"]}  # type: ignore[index]  # JSON
 FOUND = tuple(Drilled(name, "value", DrillOutcome.FOUND) for name in ("a", "b"))
 NOW = 1_000_000.0
 
