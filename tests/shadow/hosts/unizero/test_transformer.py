@@ -11,7 +11,8 @@ from shadow.entry import KeysValues, leaves
 from shadow.hosts.unizero.config import WorldModelConfig
 from shadow.hosts.unizero.contexts import Contexts
 from shadow.hosts.unizero.transformer import Transformer
-from tests.shadow.hosts.unizero.uncached import CLOSE, SMALL, lively_network
+from tests.shadow.hosts.unizero.uncached import CLOSE, SMALL
+from validator.proof.hosts.unizero import lively_network
 
 CONFIG = WorldModelConfig(**SMALL)
 CAPACITY = CONFIG.context_length

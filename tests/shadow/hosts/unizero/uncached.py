@@ -11,11 +11,10 @@ from torch import Tensor
 
 from shadow.hosts.unizero.config import WorldModelConfig
 from shadow.hosts.unizero.history import History
-from shadow.hosts.unizero.network import Network, build_network
 from shadow.hosts.unizero.world_model import Inferred, WorldModel
 from shadow.switch import BuiltCache, build_cache
+from validator.proof.hosts.unizero import OBSERVATION_DIM, lively_network
 
-OBSERVATION_DIM, NUM_ACTIONS = 4, 2
 SMALL: dict[str, Any] = {
     "embed_dim": 32,
     "num_heads": 2,
@@ -27,17 +26,6 @@ SMALL: dict[str, Any] = {
     "num_simulations": 8,
 }
 CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
-
-
-def lively_network(config: WorldModelConfig, seed: int = 0) -> Network:
-    """Build a network in which every weight matters, also those that training starts at zero."""
-    network = build_network(config, OBSERVATION_DIM, NUM_ACTIONS, seed)
-    generator = torch.Generator().manual_seed(seed + 1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-        network.transformer.distance_bias.normal_(0.0, 2.0, generator=generator)
-    return network
 
 
 def make_model(
