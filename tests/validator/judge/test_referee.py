@@ -319,6 +319,22 @@ def test_what_is_mixed_up_inside_an_entry_is_named_by_hashes_alone() -> None:
     assert found.kind is words.MIXED_UP
 
 
+@guards("validator/judge/values.py", "(*before, *elsewhere)", "elsewhere")
+def test_tensors_left_over_of_the_version_before_are_named_by_hashes_alone() -> None:
+    run = trial(manager(), manager())
+    run.cache.set_recur_cache(1, entry(1))
+    run.cache.set_recur_cache(1, entry(2))
+    side = run.pair.case.control
+    stored = side.model.pool("recur", None).peek(1)
+    new, old = tuple(stored.digest.contents), tuple(stored.previous[0].digest.contents)
+    half = stored.digest._replace(contents=new[:1] + old[1:], whole=None)
+
+    found = remembered(side, "recur", None, stored, half)
+
+    assert found is not None
+    assert found.kind is words.SOME_OF_BEFORE
+
+
 @guards("validator/judge/values.py", "if structure is not None:", "if False:")
 @guards(
     "validator/judge/values.py",

@@ -69,6 +69,7 @@ def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: st
 
 
 @guards("validator/judge/roots.py", "if known is not None:", "if False:")
+@guards("validator/judge/presence.py", "return _outlived(side, *went[0])._replace(note=words.CHANGED_SINCE)", "pass")
 @pytest.mark.parametrize(
     "name",
     [
