@@ -64,7 +64,7 @@ class LineageOracle:
     _followed: frozenset[int]  # envs
 
     def __init__(self, world_model: Any) -> None:
-        self.model = world_model
+        self.host = self.model = world_model
         self._mode = ""
         self._told: list[int] | None = None  # the env of each row, where a policy said
         self._actions: dict[Env, Any] = {}

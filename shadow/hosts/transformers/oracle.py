@@ -32,9 +32,11 @@ class SequencesRecomputer:
     Args:
         control: The control.
         candidate: The candidate; what it holds is judged where it has layers that can be read.
+        model: The model that uses it first.
     """
 
-    def __init__(self, control: Any, candidate: Any) -> None:
+    def __init__(self, control: Any, candidate: Any, model: Any) -> None:
+        self.host = model
         self._sides = {"control": _weak(control), "candidate": _weak(candidate)}  # the host alone keeps them alive
         self._before: list[Tensor] = []  # the sequences of generations that are over
         self._model: Any = None
