@@ -121,6 +121,19 @@ def _one_late(prepared: dict[str, Any], mask: Any) -> None:
         acted()
 
 
+def _last_layer_unmasked(model: Any) -> AbstractContextManager[Any]:
+    """Attend to left padding in the last layer alone, of which nothing is stored any more."""
+
+    def before(layer: Any, args: Any, named: dict[str, Any]) -> Any:
+        acted(named.get("attention_mask") is not None)
+        return args, {**named, "attention_mask": None}
+
+    handle: AbstractContextManager[Any] = (
+        model.get_decoder().layers[-1].register_forward_pre_hook(before, with_kwargs=True)
+    )
+    return handle
+
+
 def _rows_rolled(prepared: dict[str, Any], mask: Any) -> None:
     if prepared["input_ids"].shape[1] == 1:
         prepared["input_ids"] = prepared["input_ids"].roll(1, 0)
@@ -180,6 +193,7 @@ def _planted(name: str, plant: Plant, *causes: Cause, use: Callable[[Any], Any] 
 _by_beams = partial(sound, num_beams=3)
 PLANTED_IN_TRANSFORMERS = (
     _planted("left padding not masked", partial(_preparing, _unmasked), Cause.PADDING_ATTENDED),
+    _planted("the last layer attends to padding", _last_layer_unmasked, Cause.UNEXPLAINED),
     _planted(
         "the column taken for the position of padded rows",
         partial(_preparing, _positions_of_columns),
