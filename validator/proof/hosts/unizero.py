@@ -308,24 +308,25 @@ def nothing(model: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-_FAULTS: tuple[tuple[str, Plant, Cause], ...] = (
-    ("the row of a batch taken for the env id", _rows_for_envs, Cause.OTHER_HISTORY),
-    ("the roots of two envs swapped", _envs_swapped, Cause.OTHER_HISTORY),
-    ("contexts stacked in another order than the rows", partial(_contexts, _RowsMixed), Cause.OTHER_HISTORY),
-    ("the next row's entry stored", partial(_contexts, _NextRow), Cause.OTHER_HISTORY),
-    ("observations encoded in another order", _observations_rolled, Cause.OTHER_HISTORY),
-    ("the length of the batch stored", partial(_contexts, _BatchLength), Cause.PADDED_LENGTH),
-    ("padding of shorter rows attended to", _padding_attended, Cause.PADDING_ATTENDED),
-    ("new tokens taken for one position later", _one_late, Cause.POSITION_OFF),
-    ("a window kept one pair too long", partial(_contexts, _PairTooLong), Cause.HISTORY_BEGINS_OFF),
-    ("a window kept one pair too short", partial(_contexts, _PairTooShort), Cause.HISTORY_BEGINS_OFF),
-    ("first and continuing rows mixed", _first_rows_mixed, Cause.HISTORY_BEGINS_OFF),
-    ("the root of the episode before gone on from", _stale_root, Cause.STALE_HISTORY),
-    ("the wrong action appended", _wrong_action, Cause.OTHER_TOKEN),
-    ("layers stored in each other's place", partial(_contexts, _LayersSwapped), Cause.LAYER_MIXED),
-    ("keys stored as values", partial(_contexts, _KeysForValues), Cause.LAYER_MIXED),
+_FAULTS: tuple[tuple[str, Plant, tuple[Cause, ...]], ...] = (
+    # Where an env has nothing under the number that it is taken for, its history is begun anew.
+    ("the row of a batch taken for the env id", _rows_for_envs, (Cause.OTHER_HISTORY, Cause.HISTORY_BEGINS_OFF)),
+    ("the roots of two envs swapped", _envs_swapped, (Cause.OTHER_HISTORY,)),
+    ("contexts stacked in another order than the rows", partial(_contexts, _RowsMixed), (Cause.OTHER_HISTORY,)),
+    ("the next row's entry stored", partial(_contexts, _NextRow), (Cause.OTHER_HISTORY,)),
+    ("observations encoded in another order", _observations_rolled, (Cause.OTHER_HISTORY,)),
+    ("the length of the batch stored", partial(_contexts, _BatchLength), (Cause.PADDED_LENGTH,)),
+    ("padding of shorter rows attended to", _padding_attended, (Cause.PADDING_ATTENDED,)),
+    ("new tokens taken for one position later", _one_late, (Cause.POSITION_OFF,)),
+    ("a window kept one pair too long", partial(_contexts, _PairTooLong), (Cause.HISTORY_BEGINS_OFF,)),
+    ("a window kept one pair too short", partial(_contexts, _PairTooShort), (Cause.HISTORY_BEGINS_OFF,)),
+    ("first and continuing rows mixed", _first_rows_mixed, (Cause.HISTORY_BEGINS_OFF,)),
+    ("the root of the episode before gone on from", _stale_root, (Cause.STALE_HISTORY,)),
+    ("the wrong action appended", _wrong_action, (Cause.OTHER_TOKEN,)),
+    ("layers stored in each other's place", partial(_contexts, _LayersSwapped), (Cause.LAYER_MIXED,)),
+    ("keys stored as values", partial(_contexts, _KeysForValues), (Cause.LAYER_MIXED,)),
 )
 PLANTED_IN_UNIZERO = tuple(
-    PlantedInHost(name, "embedded", (cause,), partial(play, plant), plant, "prepare_roots")
-    for name, plant, cause in _FAULTS
+    PlantedInHost(name, "embedded", causes, partial(play, plant), plant, "prepare_roots")
+    for name, plant, causes in _FAULTS
 )
