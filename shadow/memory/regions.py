@@ -113,10 +113,10 @@ class Region:
         """Return a region of the same memory whose length is its own."""
         return Region(self.layout, self.tensors, self.addresses, self.size)
 
-    @property
-    def steady(self) -> bool:
-        """Whether the tensors still lie in this memory."""
-        return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
+    def overlaps(self, other: Region) -> bool:
+        """Tell whether buffers of both lie in one memory."""
+        n, theirs = self.layout.leaf_nbytes, other.layout.leaf_nbytes
+        return any(-n < begin - start < theirs for begin in self.addresses for start in other.addresses)
 
 
 Regions = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are dense

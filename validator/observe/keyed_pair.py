@@ -94,9 +94,9 @@ class KeyedPair(Pair):
         self.case.now = op_index + 1
         if self.note is not None:
             self.note((op_index, operation, env_id, key, None if pending is None else pending.digest))
-        kind, name = operation.kind, operation.name
+        _, kind, _, name, _ = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
-            self.timed(name, control_ns, candidate_ns)
+            self._times[name] += (control_ns, candidate_ns)
         if self._handed_out.watched:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
@@ -116,16 +116,17 @@ class KeyedPair(Pair):
             self._last_clear = None
             _OTHERS[kind](self.removals, seen)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
-            self._look_at_the_clock()
+            self.look_at_the_clock()
 
-    def _look_at_the_clock(self) -> None:
+    def look_at_the_clock(self) -> None:
+        """Do what is to be done now and then, and less of it where that took too long."""
         config = self.case.config
         if config.overhead_budget:
             share = self.harness_ns / (perf_counter_ns() - self._began_ns)
             kept = self.audits.keep_to_budget(share, config.overhead_budget)
             if config.sample_lookups:
                 self.lookups.keep_to_budget(kept)
-        self._session.window(self, force=False)
+        super().look_at_the_clock()
 
     def advised(self, operation: Operation, env_id: int | None) -> None:
         """Judge a pool whose side goes by priorities by agreement, once the host passes some."""
@@ -158,6 +159,7 @@ class KeyedPair(Pair):
         own, theirs = self.case, fork.case
         for side, copied in zip(own.sides, theirs.sides, strict=True):
             copied.model = copy.deepcopy(side.model)
+        theirs.models_replaced()
         if self.looks.begun:
             fork.looks.begin()
         theirs.ledger.begin_as(own.ledger)
