@@ -100,23 +100,24 @@ class _Part:
     """
 
     def __init__(self, region: torch.Tensor, fine: bool, first: int) -> None:
-        n_leaves, bits = len(region), 21 if fine else 7
-        in_place = region.dtype is torch.float32 and region.is_contiguous()
-        self._first = first
+        bits = 21 if fine else 7
+        self._shifts = np.arange(0, 64, bits, dtype=np.uint64)[: region[0].numel()]
+        in_place = region.dtype is torch.float32 and (region.is_contiguous() or region.shape[-1] >= len(self._shifts))
+        self._first, self._count = first, region.numel()
         self._target = None if in_place else region
         self._drawn = region if in_place else torch.empty(region.shape, device="cpu", dtype=torch.float32)
-        self._values = self._drawn.numpy().reshape(-1)
-        rows = self._values.reshape(n_leaves, -1)
-        self._shifts = np.arange(0, 64, bits, dtype=np.uint64)[: rows.shape[1]]
-        self._mask, self._scale = np.uint64((1 << bits) - 1), 2.0**-bits  # exact in every type
-        self._of_leaves = self._spelt(_OF_LEAVES[first : first + n_leaves, None])
+        self._values = values = self._drawn.numpy()
+        rows = values.reshape(len(region), -1) if self._drawn.is_contiguous() else values[:, 0, 0, 0]
         self._marks = rows[:, : len(self._shifts)]
+        self._mask, self._scale = np.uint64((1 << bits) - 1), 2.0**-bits  # exact in every type
+        self._of_leaves = self._spelt(_OF_LEAVES[first : first + len(region), None])
 
     def fill(self, seed: int) -> None:
         """Draw all values by a seed, and spell it at the beginning of each leaf."""
-        count = len(self._values)
+        count, values = self._count, self._values
         at = (seed + self._first) % (_POOL - count) if count < _POOL else 0
-        self._values[:] = _pool()[at : at + count] if count < _POOL else np.resize(_pool(), count)
+        drawn = _pool()[at : at + count] if count < _POOL else np.resize(_pool(), count)
+        values[...] = drawn.reshape(values.shape)
         np.multiply(self._of_leaves ^ self._spelt(np.uint64(seed)), self._scale, out=self._marks)
         if self._target is not None:
             self._target.copy_(self._drawn if self._target.is_floating_point() else self._drawn * 128)
