@@ -46,7 +46,7 @@ class Both:
         self._draw = random.Random(seed).random
         self._staging = Staging(reuses)
         self._call = called  # from the first entry on a CUDA device on: by events
-        self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._share = 0.5 / MODES_EVERY  # of a half; 1 from the first change of the process's state on
         self._fresh = dict.fromkeys((operation.method for operation in operations), look_first)
         self._parts = process_state.EVERYTHING  # what is looked at around the operation that is looked at
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
@@ -79,10 +79,11 @@ class Both:
                     theirs, token = self._prepare(operation, env_id, key, args)
                 else:
                     theirs, token = args, None
-                    try:
-                        token = observer.before(operation, env_id, key, None, None, NOWHERE)
-                    except Exception as failure:
-                        observer.harness_failed("before", failure)
+                    if kind != "get" or observer.watching:
+                        try:
+                            token = observer.before(operation, env_id, key, None, None, NOWHERE)
+                        except Exception as failure:
+                            observer.harness_failed("before", failure)
                 op_index = self._index
                 self._index = op_index + 1
                 (value, error, ns), (other, other_error, other_ns) = self._call_both(method, args, theirs)
@@ -157,11 +158,12 @@ class Both:
 
     def _call_both(self, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
         """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
-        drawn = self._draw()
-        is_first = drawn < 0.5
-        luck = 2 * drawn if is_first else 2 * drawn - 1
+        luck = self._draw()
+        is_first = luck < 0.5
+        if not is_first:
+            luck -= 0.5
         call = self._call
-        if luck < 1 / MODES_EVERY or method in self._fresh or self._meddled:
+        if luck < self._share or method in self._fresh:
             call = self._looking(method, luck)
         own = call(self._primary, method, args, _PRIMARY) if is_first else None
         # A mode of this thread that the secondary leaves behind would meet the primary, or the host.
@@ -177,7 +179,7 @@ class Both:
         fresh = self._fresh.pop(method, 0)
         if fresh > 1:
             self._fresh[method] = fresh - 1
-        everything = fresh or self._meddled or luck < 1 / LOOK_EVERY
+        everything = fresh or self._share == 1 or luck < 0.5 / LOOK_EVERY
         self._parts = process_state.EVERYTHING if everything else process_state.MODES
         self._between = None
         self._observer.state_looks += 1
@@ -197,7 +199,7 @@ class Both:
         self._between = now = process_state.state(parts)
         changed = process_state.changed(before, now, parts)
         if changed and contained is _PRIMARY:
-            self._meddled = True
+            self._share = 1.0
             self._observer.meddled(changed, True, [])
         elif changed:
             self._put_back(changed, before, parts)
@@ -206,7 +208,7 @@ class Both:
 
     def _put_back(self, changed: list[str], before: process_state.State, parts: tuple[process_state.Part, ...]) -> None:
         """Make the state of the process what it was before the secondary was called."""
-        self._meddled = True
+        self._share = 1.0
         self._observer.meddled(changed, False, process_state.put_back(before, parts))
 
 

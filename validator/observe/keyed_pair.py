@@ -57,6 +57,7 @@ class KeyedPair(Pair):
         examination = Examination(case, custody)
         self.looks = DeviceLooks(case, examination, queue)
         self._handed_out = HandedOut(case, custody, self.looks)
+        self.watching = self._handed_out.watched
         self.audits = Audits(case, examination, self.looks, self._handed_out)
         self.sets = Sets(case, examination, self.looks, self.audits)
         self.lookups = Lookups(case, custody, self.looks, self._handed_out)
@@ -75,7 +76,7 @@ class KeyedPair(Pair):
     ) -> Pending | None:
         """Digest what is about to be stored, and return it for ``observed``; audit what is about to be cleared."""
         kind = operation.kind
-        if self._handed_out.watched:
+        if self.watching:
             self._handed_out.before_operation()
         if kind == "set":
             pending = self.sets.begin(entry, staged, regions)
@@ -97,7 +98,7 @@ class KeyedPair(Pair):
         _, kind, _, name, _ = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
             self._times[name] += (control_ns, candidate_ns)
-        if self._handed_out.watched:
+        if self.watching:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)

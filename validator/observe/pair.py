@@ -57,6 +57,7 @@ class Pair(ABC):
         case: As given.
         counters: What was counted since the last window.
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        watching: Whether lookups are to be told before they are done.
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
         note: Takes a row for the trace; None where nothing is recorded.
@@ -68,6 +69,7 @@ class Pair(ABC):
     note: Callable[[Row], None] | None = None
     oracle: Recomputing | None = None
     keep: Callable[[Digest, Any], None] | None = None
+    watching: Any = True
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name
