@@ -577,21 +577,21 @@ columns_of(PyObject *tensor, PyObject *type, Py_ssize_t begin, Py_ssize_t end)
 static PyObject *
 columns(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_ssize_t begin = nargs == 4 ? PyLong_AsSsize_t(args[2]) : 0, end = nargs == 4 ? PyLong_AsSsize_t(args[3]) : 0;
-    if (nargs != 4 || !PyTuple_CheckExact(args[0]) || PyErr_Occurred()) {
+    Py_ssize_t begin = nargs == 5 ? PyLong_AsSsize_t(args[3]) : 0, end = nargs == 5 ? PyLong_AsSsize_t(args[4]) : 0;
+    if (nargs != 5 || !PyTuple_CheckExact(args[2]) || PyErr_Occurred()) {
         if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_TypeError, "columns takes a tuple of tensors, their class, begin and end");
+            PyErr_SetString(PyExc_TypeError, "columns takes a class, what else does it, a tuple of tensors, begin and end");
         return NULL;
     }
-    PyObject *found = PyTuple_New(PyTuple_GET_SIZE(args[0]));
-    for (Py_ssize_t index = 0; found != NULL && index < PyTuple_GET_SIZE(args[0]); index++) {
-        PyObject *one = columns_of(PyTuple_GET_ITEM(args[0], index), args[1], begin, end);
+    PyObject *found = PyTuple_New(PyTuple_GET_SIZE(args[2]));
+    for (Py_ssize_t index = 0; found != NULL && index < PyTuple_GET_SIZE(args[2]); index++) {
+        PyObject *one = columns_of(PyTuple_GET_ITEM(args[2], index), args[0], begin, end);
         if (one == NULL)
             Py_CLEAR(found);
         else
             PyTuple_SET_ITEM(found, index, one);
     }
-    return found != NULL || PyErr_Occurred() ? found : Py_NewRef(Py_None);
+    return found != NULL || PyErr_Occurred() ? found : PyObject_Vectorcall(args[1], args + 2, 3, NULL);
 }
 
 /* Look at tensors through torch's DLPack exchange table; before this, nothing else may be called. */

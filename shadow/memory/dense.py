@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +15,16 @@ from shadow.memory import dense_python
 
 NEEDS = "__dlpack_c_exchange_api__"  # of torch.Tensor, since torch 2.10
 
+columns_of: Callable[[tuple[Any, ...], int, int], tuple[bytes, ...]]
+
 try:
     from shadow.memory._dense import agreed, columns, connect, equal, gather, parts, placed, refill, restage, survey
 
     connect(getattr(torch.Tensor, NEEDS))
+    columns_of = partial(columns, torch.Tensor, dense_python.columns_of)  # by tensors where it takes more than copying
     COMPILED = True
 except (ImportError, AttributeError):
-    from shadow.memory.dense_python import agreed, columns, equal, gather, parts, placed, refill, restage, survey
+    from shadow.memory.dense_python import agreed, columns_of, equal, gather, parts, placed, refill, restage, survey
 
     COMPILED = False
 
@@ -36,17 +41,3 @@ __all__ = [
     "restage",
     "survey",
 ]
-
-
-def columns_of(tensors: tuple[Any, ...], begin: int, end: int) -> tuple[bytes, ...]:
-    """Return the bytes of some positions of tensors ``(rows, heads, positions, width)``, wherever and however they lie.
-
-    Args:
-        tensors: As they are; what is on an accelerator is waited for.
-        begin: First position.
-        end: Behind the last.
-
-    Returns:
-        Of each tensor a copy, row by row, position by position, all heads of a position together.
-    """
-    return columns(tensors, torch.Tensor, begin, end) or dense_python.columns(tensors, torch.Tensor, begin, end)

@@ -18,8 +18,17 @@ _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _memcmp.restype = ctypes.c_int
 
 
-def columns(tensors: tuple[Any, ...], tensor_type: type, begin: int, end: int) -> tuple[bytes, ...]:
-    """Return what ``shadow.memory.dense.columns_of`` does; compiled, None where that takes more than copying memory."""
+def columns_of(tensors: tuple[Any, ...], begin: int, end: int) -> tuple[bytes, ...]:
+    """Return the bytes of some positions of tensors ``(rows, heads, positions, width)``, wherever and however they lie.
+
+    Args:
+        tensors: As they are; what is on an accelerator is waited for.
+        begin: First position.
+        end: Behind the last.
+
+    Returns:
+        Of each tensor a copy, row by row, position by position, all heads of a position together.
+    """
     return tuple([bytes(bytes_of(tensor.detach()[:, :, begin:end].transpose(1, 2))) for tensor in tensors])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,19 +46,13 @@ class Table:
 
     Attributes:
         length: Positions appended, those that a window forgets included.
-        shape: ``(heads, head_dim)`` of keys and of values.
+        rows: Rows of the batch.
     """
 
     def __init__(self) -> None:
-        self.length = 0
-        self.shape: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+        self.length = self.rows = 0
         self._cells = np.zeros((2, 0, 0), np.uint64)
         self._before: deque[tuple[str, Any]] = deque(maxlen=_MOST_BEFORE)
-
-    @property
-    def rows(self) -> int:
-        """Rows of the batch."""
-        return int(self._cells.shape[1])
 
     def append(self, found: Any) -> None:
         """Append digests ``(2, rows, positions)``.
@@ -68,7 +63,7 @@ class Table:
         rows, new = found.shape[1:]
         end = self.length + new
         if not self.length:
-            self._cells = np.zeros((2, rows, max(_ROOM, 2 * end)), np.uint64)
+            self._cells, self.rows = np.zeros((2, rows, max(_ROOM, 2 * end)), np.uint64), rows
         elif rows != self.rows:
             raise ValueError(f"{rows} rows were appended to {self.rows}")
         elif end > self._cells.shape[2]:
@@ -95,6 +90,7 @@ class Table:
         """Put other rows in the place of each, by index."""
         self._remember(verb)
         self._cells = self._cells[:, rows]
+        self.rows = self._cells.shape[1]
 
     def reset(self) -> None:
         """Hold nothing."""
@@ -151,8 +147,9 @@ def digests(contents: tuple[bytes, ...], rows: int, positions: int) -> Any:
         Array of whole numbers ``(len(contents), rows, positions)``.
     """
     count = rows * positions
-    lines = [line for each in contents for line in parts(each, count)] if count else ()
-    return np.fromiter(map(_hashed, lines), np.uint64, len(lines)).reshape(len(contents), rows, positions)
+    lines = chain.from_iterable(map(parts, contents, repeat(count))) if count else ()
+    found = np.fromiter(map(_hashed, lines), np.uint64, count * len(contents))
+    return found.reshape(len(contents), rows, positions)
 
 
 def both_digests(keys: Tensor, values: Tensor) -> Any:

@@ -14,7 +14,7 @@ from validator.judge.columns import misplaced
 from validator.judge.counters import DIFFER, EQUAL, ERROR
 from validator.models.appended import Table, both_digests, digests
 from validator.observe.contents import Contents
-from validator.observe.layers import LayersSide, Stamp, stamp
+from validator.observe.layers import LayersSide, versions
 from validator.observe.standing import Region, Standing, States, needed
 
 _SHARE = 16  # of the rows and positions held, how many are looked at again at each append
@@ -31,7 +31,7 @@ class Pending(NamedTuple):
         staged: The secondary's own.
         given: The bytes of keys and of values, as ``columns_of`` returns them.
         digests: Of the same, ``(2, rows, positions)``.
-        stamps: Of the four tensors.
+        versions: Of the four tensors.
         announced: Columns and offset that each side announced, control first.
     """
 
@@ -41,7 +41,7 @@ class Pending(NamedTuple):
     staged: States
     given: tuple[bytes, ...]
     digests: Any
-    stamps: list[Stamp]
+    versions: list[int | None]
     announced: tuple[tuple[int, int] | None, ...]
 
 
@@ -68,8 +68,8 @@ class Appends:
         self._contents.host_wrote(layer)
         one, other = self._case.sides
         announced = one.announced(layer, seen, new, device), other.announced(layer, seen, new, device)
-        stamps, given = list(map(stamp, (*states, *staged))), columns_of(staged, 0, new)
-        found = (table, seen, states, staged, given, digests(given, rows, new), stamps, announced)
+        given, counted = columns_of(staged, 0, new), versions((*states, *staged))
+        found = (table, seen, states, staged, given, digests(given, rows, new), counted, announced)
         pending: Pending = make(Pending, found)
         return pending
 
@@ -126,10 +126,10 @@ class Appends:
             if offset > need or offset + length < end:
                 return False
             for tensor, given in zip(answer, staged, strict=True):
-                if not isinstance(tensor, Tensor) or tensor.dtype is not given.dtype or tensor.ndim != 4:
+                _, heads, _, width = given.shape
+                if not isinstance(tensor, Tensor) or tensor.dtype is not given.dtype:
                     return False
-                shape, (_, heads, _, width) = tensor.shape, given.shape
-                if shape != (rows, heads, length, width):
+                if tensor.shape != (rows, heads, length, width):
                     return False
             if columns_of((*answer,), before - offset, end - offset) != pending.given:
                 return False
@@ -236,8 +236,8 @@ class Appends:
     def _edited(self, seen: Observation, layer: int, pending: Pending) -> None:
         """Charge a side that wrote into what it was given."""
         case, tensors = self._case, (*pending.states, *pending.staged)
-        now = list(map(stamp, tensors))
-        if now == pending.stamps and None not in now:
+        counted = versions(tensors)
+        if counted == pending.versions and None not in counted:
             return
         for index, tensor in enumerate(tensors):
             part = index % 2

@@ -25,7 +25,7 @@ class Contents:
         self._standing = standing
         self._case = standing.case
         self._model = standing.model
-        self._stamps: dict[int, tuple[Stamp, Stamp]] = {}
+        self._stamps: dict[int, list[Stamp]] = {}
         self._looked_for: set[int] = set()  # layers whose tensors were looked for
 
     def appended(self, layer: int, given: tuple[States, States], seen: Observation) -> None:

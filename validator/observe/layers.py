@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -123,10 +123,13 @@ class LayersSide(Side):
                 raise
             self.misbehaved("update", error)
 
-    def stamps(self, layer: int) -> tuple[Stamp, Stamp]:
-        """Return what changes when somebody writes into the tensors of a layer: their place and version."""
+    def stamps(self, layer: int) -> list[Stamp]:
+        """Return what changes when somebody writes into the tensors of a layer; None where nobody counts."""
         one = self.layer(layer)
-        return stamp(getattr(one, "keys", None)), stamp(getattr(one, "values", None))
+        return [
+            (tensor.data_ptr(), tensor._version) if isinstance(tensor, Tensor) and not tensor.is_inference() else None
+            for tensor in (getattr(one, "keys", None), getattr(one, "values", None))
+        ]
 
     def readable(self, layer: int) -> bool:
         """Tell whether what a layer holds can be read."""
@@ -141,11 +144,9 @@ class LayersSide(Side):
         self.apart, self.opaque, self._read = set(other.apart), set(other.opaque), set(other._read)
 
 
-def stamp(tensor: Any) -> Stamp:
-    """Return where a tensor lies, and its version, which grows with each write into it; None where nobody counts."""
-    if not isinstance(tensor, Tensor) or tensor.is_inference():
-        return None
-    return tensor.data_ptr(), tensor._version
+def versions(tensors: Iterable[Tensor]) -> list[int | None]:
+    """Return the version of each, which grows when somebody writes into it; None where nobody counts."""
+    return [None if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def _takes(cache: Any, method: str, parameter: str) -> bool:
