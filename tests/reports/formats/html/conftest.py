@@ -21,7 +21,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     candidate = "tests.reports.formats.html.planted:last_token_lost"
     finished = {
         "passing": (0, []),
-        "failing": (1, ["--candidate", candidate, "--set", "total_env_steps=60", *UNTESTED]),
+        "failing": (1, ["--candidate", candidate, "--set", "total_env_steps=30", *UNTESTED]),
         "inconclusive": (5, ["--set", "total_env_steps=30", *UNTESTED]),
     }
     for name, (code, arguments) in finished.items():
