@@ -30,8 +30,6 @@ class Leaf(NamedTuple):
 
 def as_length(size: Any) -> Any:
     """Return a length as an int if it is NumPy's or a tensor's whole number, and as it is if it is none."""
-    if type(size) is int:
-        return size
     try:
         return index(size)
     except TypeError:

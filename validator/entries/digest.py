@@ -16,7 +16,7 @@ from xxhash import xxh3_64, xxh3_64_intdigest
 from shadow.entries import Form, form_of
 from shadow.memory.buffers import Leaf, bytes_of
 from shadow.memory.dense import gather, parts
-from shadow.memory.regions import Region
+from shadow.memory.regions import Region, of_leaves
 from shadow.operation import make
 from validator.entries.compare import valid
 
@@ -62,6 +62,9 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
     Returns:
         The digest.
     """
+    dense = of_leaves(entry_leaves) if form_of(entry_leaves) is None else None
+    if dense is not None:
+        return digest_region(dense)
     contents = []
     layout = []
     whole = xxh3_64()

@@ -99,7 +99,7 @@ class AppendPair(Pair):
             stored = appended(token) if operation.kind == "append" else None
             given = key if operation.kind == "append" else plain(token, getattr(self.held.own, operation.method))
             self.note((op_index, operation, WITH_MORE if self._more else None, given, stored))
-        self.timed(operation.name, control_ns, candidate_ns)
+        self._times[operation.name] += (control_ns, candidate_ns)
         if operation.kind == "rearrange":
             self.rearrangements.rearranged(seen, token)
             if self.oracle is not None:
@@ -114,7 +114,7 @@ class AppendPair(Pair):
         if operation.kind == "append" and type(key) is int:
             self.contents.stamp(key)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
-            self._session.window(self, force=False)
+            self.look_at_the_clock()
 
     def unobserved(self, method: str) -> None:
         """Never happens: the host holds the primary itself, and what it writes there is found by its version."""
