@@ -113,8 +113,17 @@ def test_a_close_from_which_its_state_was_taken_is_no_complete_one(recorded: dic
     assert verdict(directory) is not Verdict.PASS
 
 
-@guards("reports/read/consistency.py", "if difference := parted(said, here):", "if False:")
 @guards("reports/read/consistency.py", 'all(state == "complete" for state in states)', "True")
+def test_one_rank_that_says_it_ended_otherwise_is_enough(recorded: dict[str, Path], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(recorded["two ranks"], directory)
+    lines = documents(directory)["rank-0001.jsonl"]
+    lines[-1]["state"] = "interrupted"
+    write_sealed(directory, "rank-0001.jsonl", lines)
+    assert verdict(directory) is not Verdict.PASS
+
+
+@guards("reports/read/consistency.py", "if difference := parted(said, here):", "if False:")
 @pytest.mark.parametrize(("name", "every"), [("passes", 7), ("two ranks", 17)])
 def test_whatever_is_changed_in_a_run_that_passes_is_contradicted(
     recorded: dict[str, Path], name: str, every: int
