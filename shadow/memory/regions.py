@@ -9,6 +9,7 @@ strided or mixed buffers, uneven lengths) has no region, and its users fall back
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -113,10 +114,10 @@ class Region:
         """Return a region of the same memory whose length is its own."""
         return Region(self.layout, self.tensors, self.addresses, self.size)
 
-    @property
-    def steady(self) -> bool:
-        """Whether the tensors still lie in this memory."""
-        return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
+    def overlaps(self, other: Region) -> bool:
+        """Tell whether buffers of both lie in one memory."""
+        n, theirs = self.layout.leaf_nbytes, other.layout.leaf_nbytes
+        return any(-n < begin - start < theirs for begin in self.addresses for start in other.addresses)
 
 
 Regions = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are dense
@@ -138,17 +139,47 @@ def find(layers: Any, known: Region | None = None, any_size: bool = False) -> Re
     if found is None:
         return None
     shape, dtype, size, tensors, addresses = found
-    if 0 in addresses:  # no memory at all
-        return None
-    if known is not None and known.layout.is_of(shape, dtype, len(tensors)) and size <= known.layout.tokens:
+    if (
+        known is not None
+        and known.layout.is_of(shape, dtype, len(tensors))
+        and size <= known.layout.tokens
+        and 0 not in addresses
+    ):
         known.tensors, known.addresses, known.size = tensors, addresses, size
         return known
-    if len(shape) != 4 or dtype not in BYTES_ARE_VALUES or size > shape[2]:
+    return _region(*found)
+
+
+def of_leaves(source: Sequence[tuple[Tensor, int]]) -> Region | None:
+    """Find the memory of an entry, given its buffers and the length of each; None if it is not dense."""
+    if not source:
+        return None
+    first, size = source[0]
+    shape, dtype = first.shape, first.dtype
+    for tensor, length in source:
+        if (
+            length != size
+            or type(tensor) is not Tensor
+            or tensor.shape != shape
+            or tensor.dtype is not dtype
+            or not (tensor.is_cpu and tensor.is_contiguous())
+            or tensor.is_neg()
+        ):
+            return None
+    tensors = tuple([tensor for tensor, _ in source])
+    return _region(shape, dtype, size, tensors, tuple([tensor.data_ptr() for tensor in tensors]))
+
+
+def _region(
+    shape: Sequence[int], dtype: torch.dtype, size: int, tensors: tuple[Tensor, ...], addresses: tuple[int, ...]
+) -> Region | None:
+    if len(shape) != 4 or dtype not in BYTES_ARE_VALUES or not 0 <= size <= shape[2] or 0 in addresses:  # no memory
         return None
     key = (shape, dtype, len(tensors))
     layout = _LAYOUTS.get(key)
     if layout is None:
         if len(_LAYOUTS) >= 1024:  # a host of ever new shapes must not pile them up
             _LAYOUTS.clear()
-        layout = _LAYOUTS[key] = Layout((*shape,), dtype, len(tensors))
+        batch, heads, tokens, head_dim = shape
+        layout = _LAYOUTS[key] = Layout((batch, heads, tokens, head_dim), dtype, len(tensors))
     return Region(layout, tensors, addresses, size)

@@ -23,7 +23,7 @@ from shadow.located import known, region
 from shadow.memory.buffers import WHOLE, Leaf, describe
 from shadow.memory.dense import agreed
 from shadow.memory.dense import equal as equal_bytes
-from shadow.memory.regions import Layout, Region
+from shadow.memory.regions import Layout
 from shadow.outside import from_outside
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -86,26 +86,20 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
     """
     try:
         one, other = readable(one), readable(other)
-        found = _agreed(one, known(one), other, known(other), hashed)  # where they were found last
-        return found or _agreed(one, region(one), other, region(other), hashed)  # or where they are found now
+        here, there = known(id(one)), known(id(other))  # where they were found last
+        for _ in range(2):
+            if here is not None and there is not None and here.layout is there.layout:
+                one_there = (one._keys_values, here.tensors, here.addresses)
+                other_there = (other._keys_values, there.tensors, there.addresses)
+                found = agreed(one_there, other_there, here.layout.structure, hashed)
+                if found is not None:
+                    size, contents = found
+                    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
+            here, there = region(one), region(other)  # or where they are found now
     except BaseException as raised:  # whatever a foreign object raises, it is no entry
         if from_outside(raised):
             raise
-        return None
-
-
-def _agreed(
-    one: Any, here: Region | None, other: Any, there: Region | None, hashed: bool
-) -> tuple[Layout, int, int] | None:
-    if here is None or there is None or here.layout is not there.layout:
-        return None
-    one_there = (one._keys_values, here.tensors, here.addresses)
-    other_there = (other._keys_values, there.tensors, there.addresses)
-    found = agreed(one_there, other_there, here.layout.structure, hashed)
-    if found is None:
-        return None
-    size, contents = found
-    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
+    return None
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from shadow.memory.buffers import Leaf
+from shadow.memory.buffers import Leaf, bytes_of
 from validator.entries.compare import valid
-from validator.entries.digest import bytes_of
 from validator.judge import words
 from validator.judge.charge import Finding
 from validator.judge.side_view import Digests

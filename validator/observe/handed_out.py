@@ -64,7 +64,7 @@ class HandedOut:
         self._answers = 0
         # Drawn, since hosts look up in patterns that any fixed step could keep pace with.
         self._draw = random.Random(case.config.seed).random
-        self.watched: list[Watch] = []
+        self.watched: list[Watch] = []  # this very list, which a pair looks at
 
     def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
         """See a right answer of both sides."""
@@ -107,7 +107,7 @@ class HandedOut:
             changed = partial(self._cache_wrote, watch)
             if not self._holds(self._case.primary, watch.answer, changed):
                 changed()
-        self.watched = [watch for watch in self.watched if not watch.over and op_index < watch.until]
+        self.watched[:] = [watch for watch in self.watched if not watch.over and op_index < watch.until]
 
     def check(self, keep: int) -> None:
         """Look at the answers of the secondary held longest, until only so many are left."""
