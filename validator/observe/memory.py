@@ -52,5 +52,5 @@ class Memory:
                 finding = Finding(words.HOLDS_TOO_MUCH, {"held": f"{held:,}", "most": f"{peak:,}"})
                 self._case.charge(against(side, finding), Place(-1, "audit", "all"))
         self._looks += 1
-        if self._looks >= _ALWAYS:
+        if self._looks >= _ALWAYS and self._case.config.overhead_budget:
             self._next = self._case.now + n_objects

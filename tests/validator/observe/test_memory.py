@@ -144,7 +144,7 @@ def test_no_code_of_a_stranger_is_run() -> None:
 def test_counting_grows_rare_where_there_is_much_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
     monkeypatch.setattr("validator.observe.memory.reachable", lambda cache: looks.append(cache) or (0, 500))
-    audited(trial(manager(), manager()), audits=500, sets=8)
+    audited(trial(manager(), manager(), overhead_budget=1.0), audits=500, sets=8)
     assert len(looks) == 2 * (8 + 3)  # eight at once, of two sides; then one for each thousand of operations
 
 
