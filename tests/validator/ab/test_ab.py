@@ -308,28 +308,34 @@ def test_what_can_t_be_run_is_refused_before_anything_trains(
 
 
 @pytest.mark.slow
-def test_a_real_series_trains_with_each_cache_and_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_real_series_trains_each_seed_with_both_caches_and_is_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     policy = tmp_path / "loose.toml"
-    policy.write_text("[training]\nseeds = 1\ntime = inf\nmemory = inf\nreturns = inf\n", encoding="utf-8")
+    policy.write_text("[training]\nseeds = 2\ntime = inf\nmemory = inf\nreturns = inf\n", encoding="utf-8")
     out = tmp_path / "runs"
 
-    code = main(["ab", "--config", str(tiny(tmp_path)), "--seeds", "1", "--out", str(out), "--policy", str(policy)])
+    code = main(["ab", "--config", str(tiny(tmp_path)), "--seeds", "2", "--out", str(out), "--policy", str(policy)])
 
     printed = capsys.readouterr()
     (path,) = find_trainings(out)
     found = read_trainings(path)
     assert code == 0, printed.out + printed.err
-    assert [(each.seed, each.side) for each in found.trainings] == [(0, "control"), (0, "candidate")]
+    assert [(each.seed, each.side) for each in found.trainings] == [
+        *((0, "control"), (0, "candidate")),
+        *((1, "candidate"), (1, "control")),
+    ]
     assert (found.state, found.problems, found.differences) == ("complete", [], [])
     assert {name for name, _ in found.caches("control")} == {"shadow.legacy.LegacyKVCache"}
     assert {name for name, _ in found.caches("candidate")} == {"shadow.manager.KVCacheManager"}
     assert all(control.digests == candidate.digests for control, candidate in found.pairs())
+    assert len({training.digests["weights"] for training in found.trainings}) == 2  # seeds differ, caches do not
     assert all(training.cpu_s > 0 and training.hits > 0 for training in found.trainings)
     assert {"versions", "git", "platform", "argv", "config"} <= found.manifest.keys()
     assert json.loads((path / AB_FILE).read_text(encoding="utf-8"))["verdict"] == "PASS"
-    assert printed.out.startswith("PASS over 1 seed, control and candidate each alone")
-    assert "identical to the last bit for 1 seed" in printed.out
-    assert printed.err.count("env steps") == 2
+    assert printed.out.startswith("PASS over 2 seeds, control and candidate each alone")
+    assert "identical to the last bit for 2 seeds" in printed.out
+    assert printed.err.count("env steps") == 4
 
 
 @guards("validator/ab/series.py", "process.returncode and not", "False and not")
