@@ -15,9 +15,7 @@ from validator.judge.keyed import KeyedCase
 _TIMES = 2  # as much as its entries take, a side may hold
 _RUNNING = 3  # looks one after the other, after which it is charged
 _SHARE = 0.005  # of the time that passes, which counting may take where that is limited
-_ALWAYS = (
-    8  # looks where it is not, as in a replay; then as many operations pass as objects were met: a microsecond each
-)
+_ALWAYS = 32  # looks where it is not, as in a replay; after them, an operation for every two objects that were met
 
 
 class Memory:
@@ -63,4 +61,4 @@ class Memory:
             now = perf_counter()
             self._next_s = now + (now - began) / _SHARE
         elif self._looks >= _ALWAYS:
-            self._next = self._case.now + n_objects
+            self._next = self._case.now + n_objects // 2

@@ -149,9 +149,9 @@ def test_counting_keeps_to_its_share_of_the_time() -> None:
 @guards("validator/observe/memory.py", " or self._case.now < self._next:", ":")
 def test_counting_grows_rare_where_there_is_much_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
-    monkeypatch.setattr("validator.observe.memory.reachable", lambda cache: looks.append(cache) or (0, 500))
-    audited(trial(manager(), manager()), audits=500, sets=8)
-    assert len(looks) == 2 * (8 + 3)  # eight at once, of two sides; then one for each thousand of operations
+    monkeypatch.setattr("validator.observe.memory.reachable", lambda cache: looks.append(cache) or (0, 1000))
+    audited(trial(manager(), manager()), audits=100, sets=50)
+    assert len(looks) == 2 * (32 + 3)  # at each audit at first, of two sides; then one for each thousand of operations
 
 
 def test_the_figure_is_in_the_window() -> None:
