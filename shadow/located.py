@@ -18,7 +18,7 @@ _living: dict[int, weakref.ref[Any]] = {}
 
 
 def region(entry: Any) -> Region | None:
-    """Return where the bytes of a dense entry lie, for reading them at once; None where that can't be said.
+    """Return where a dense entry of host memory lies, for reading it at once; None where that can't be said.
 
     Args:
         entry: Any object. A lent entry stays as it is.
@@ -26,6 +26,12 @@ def region(entry: Any) -> Region | None:
     Returns:
         The region with the valid length of this moment, or None.
     """
+    found = anywhere(entry)
+    return found if found is not None and found.layout.in_host else None
+
+
+def anywhere(entry: Any) -> Region | None:
+    """Return the same of an entry on any device, where addresses only say which memory it is."""
     try:
         entry = readable(entry)
         found = known(entry)
@@ -39,7 +45,7 @@ def region(entry: Any) -> Region | None:
         if from_outside(raised):
             raise
         return None
-    return _found(entry, layers, found)
+    return _found(entry, layers, found, anywhere=True)
 
 
 def known(entry: Any) -> Region | None:
@@ -65,9 +71,11 @@ def overwrite(entry: Any, source: Region) -> bool:
     return own is not None and own.layout is source.layout and own.fill(layers, source)
 
 
-def _found(entry: Any, layers: Any, before: Region | None, any_size: bool = False) -> Region | None:
+def _found(
+    entry: Any, layers: Any, before: Region | None, any_size: bool = False, anywhere: bool = False
+) -> Region | None:
     """Find where an entry lies now, and remember it while the entry lives."""
-    found, at = find(layers, before, any_size), id(entry)
+    found, at = find(layers, before, any_size, anywhere), id(entry)
     if found is None:
         _known.pop(at, None)
     elif found is not before:

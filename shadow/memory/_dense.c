@@ -37,22 +37,22 @@ static int (*view_from_object)(void *tensor, View *view); /* of torch, once conn
 
 /* What the buffers of an entry have in common. */
 typedef struct {
-    int32_t ndim;
+    int32_t device_type, device_id, ndim;
     int64_t shape[MOST_DIMS];
     uint8_t code, bits;
     uint16_t lanes;
 } Structure;
 
-/* View a tensor: 1 if it is dense and contiguous in host memory, 0 if not. Whatever else torch can't say in a view (a
- * sparse layout, a quantised type) is no dense buffer either. */
+/* View a tensor: 1 if it is dense and contiguous, and in host memory unless it may lie anywhere; 0 if not. Whatever else
+ * torch can't say in a view (a sparse layout, a quantised type) is no dense buffer either. */
 static int
-viewed(PyObject *tensor, View *view)
+viewed(PyObject *tensor, View *view, int anywhere)
 {
     if (view_from_object(tensor, view) != 0) {
         PyErr_Clear();
         return 0;
     }
-    if (view->device_type != ON_CPU || view->ndim > MOST_DIMS)
+    if ((!anywhere && view->device_type != ON_CPU) || view->ndim > MOST_DIMS)
         return 0;
     int64_t wanted = 1;
     for (int32_t dim = view->ndim - 1; dim >= 0; dim--) {
@@ -72,6 +72,8 @@ begin_of(const View *view)
 static void
 describe(const View *view, Structure *structure)
 {
+    structure->device_type = view->device_type;
+    structure->device_id = view->device_id;
     structure->ndim = view->ndim;
     memcpy(structure->shape, view->shape, view->ndim * sizeof(int64_t));
     structure->code = view->dtype.code;
@@ -82,7 +84,8 @@ describe(const View *view, Structure *structure)
 static int
 is_of(const View *view, const Structure *structure)
 {
-    return view->ndim == structure->ndim && view->dtype.code == structure->code &&
+    return view->device_type == structure->device_type && view->device_id == structure->device_id &&
+           view->ndim == structure->ndim && view->dtype.code == structure->code &&
            view->dtype.bits == structure->bits && view->dtype.lanes == structure->lanes &&
            memcmp(view->shape, structure->shape, view->ndim * sizeof(int64_t)) == 0;
 }
@@ -150,7 +153,7 @@ lies(PyObject *cache, PyObject *tensor, PyObject *address)
     int same = buffer == tensor;
     View view;
     if (same) {
-        same = viewed(buffer, &view) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
+        same = viewed(buffer, &view, 1) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
         if (PyErr_Occurred())
             same = -1;
     }
@@ -212,7 +215,7 @@ listed(PyObject *sequence)
 /* Look over the buffers of an entry: 1 if they are dense, of one structure and (unless it is of no interest) length, and,
  * where one is given, of this structure; 0 if not, -1 on an error. Forget what was found in any case. */
 static int
-look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wanted, Found *found)
+look_over(PyObject *sequence, PyObject *type, int any_size, int anywhere, const Structure *wanted, Found *found)
 {
     PyObject *layers = listed(sequence);
     if (layers == NULL)
@@ -233,7 +236,7 @@ look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wan
         }
         Py_XDECREF(cache);
         View view;
-        if (fits > 0 && (fits = viewed(tensor, &view)) > 0) {
+        if (fits > 0 && (fits = viewed(tensor, &view, anywhere)) > 0) {
             if (wanted == NULL) {
                 describe(&view, &first);
                 wanted = &first;
@@ -263,11 +266,11 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Found found = {NULL};
     PyObject *result = NULL;
-    if (nargs != 3) {
-        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors and any_size");
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, any_size and anywhere");
         return NULL;
     }
-    int fits = look_over(args[0], args[1], args[2] == Py_True, NULL, &found);
+    int fits = look_over(args[0], args[1], args[2] == Py_True, args[3] == Py_True, NULL, &found);
     if (fits > 0) {
         PyObject *first = PyTuple_GET_ITEM(found.tensors, 0);
         PyObject *shape = PyObject_GetAttr(first, s_shape), *dtype = PyObject_GetAttr(first, s_dtype);
@@ -370,7 +373,7 @@ static int
 structure_of(PyObject *shape, PyObject *tensors, Structure *structure)
 {
     View view;
-    if (!PyTuple_GET_SIZE(tensors) || !viewed(PyTuple_GET_ITEM(tensors, 0), &view) || !PyTuple_Check(shape) ||
+    if (!PyTuple_GET_SIZE(tensors) || !viewed(PyTuple_GET_ITEM(tensors, 0), &view, 0) || !PyTuple_Check(shape) ||
         PyTuple_GET_SIZE(shape) != view.ndim)
         return 0;
     describe(&view, structure);
@@ -399,7 +402,7 @@ restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Structure wanted;
     int here = structure_of(shape, tensors, &wanted);
     if (here > 0)
-        here = look_over(args[0], args[1], 0, &wanted, &found);
+        here = look_over(args[0], args[1], 0, 0, &wanted, &found);
     if (here > 0)
         here = PyTuple_GET_SIZE(found.tensors) == count && found.length <= tokens;
     for (Py_ssize_t index = 0; here > 0 && index < count; index++)

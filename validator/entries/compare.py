@@ -97,7 +97,7 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
 def _agreed(
     one: Any, here: Region | None, other: Any, there: Region | None, hashed: bool
 ) -> tuple[Layout, int, int] | None:
-    if here is None or there is None or here.layout is not there.layout:
+    if here is None or there is None or here.layout is not there.layout or not here.layout.in_host:
         return None
     one_there = (one._keys_values, here.tensors, here.addresses)
     other_there = (other._keys_values, there.tensors, there.addresses)

@@ -46,7 +46,7 @@ class Digest(NamedTuple):
         if type(contents) is tuple:
             return len(contents) // 2 if all(contents) else 0
         # Hashes that are still on their way are not waited for.
-        return len(contents) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
+        return len(self.layout) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
 
     def same_contents(self, other: Digest) -> bool:
         """Tell whether two digests of one kind are of the same contents, whatever their structure."""

@@ -12,6 +12,7 @@ from typing import Any
 from reports.record.words import Fault
 from shadow.located import region
 from validator.device.looks import DeviceLooks
+from validator.device.results import Compared
 from validator.entries.digest import Digest, digest_region, holds
 from validator.entries.readable import entry_leaves, in_one_memory
 from validator.judge import words
@@ -66,8 +67,10 @@ class HandedOut:
         self._draw = random.Random(case.config.seed).random
         self.watched: list[Watch] = []
 
-    def answered(self, control: Any, candidate: Any, stored: Stored, op_index: int) -> None:
-        """See a right answer of both sides."""
+    def answered(
+        self, control: Any, candidate: Any, stored: Stored, op_index: int, late: Compared | None = None
+    ) -> None:
+        """See a right answer of both sides; or one of which a device will say whether it is, that is ``late``."""
         case, custody = self._case, self._custody
         self._answers += 1
         if custody.primary_lends:
@@ -84,13 +87,12 @@ class HandedOut:
             custody.look(case.secondary, secondary, stored, op_index)
         # What was not held against the digest to the bit may differ from it without having changed since.
         exact = live or (case.referee.tolerance is None and case.config.digest_share >= 1 and not self._looks.begun)
-        custody.held.append(
-            Answer(secondary, stored.digest if exact else self._digest(case.secondary, secondary), stored)
-        )
+        held = stored.digest if exact else self._digest(case.secondary, secondary, stored, late)
+        custody.held.append(Answer(secondary, held, stored))
         self.check(keep=_MOST_HELD)
         if watches:
             until = op_index + 1 + int(self._draw() * (_WATCH_FIRST_FOR if early else _WATCH_FOR))
-            answer = Answer(primary, self._digest(case.primary, primary), stored)
+            answer = Answer(primary, self._digest(case.primary, primary, stored, late), stored)
             self.watched.append(Watch(answer, until, get_ident()))
 
     def before_operation(self) -> None:
@@ -122,7 +124,9 @@ class HandedOut:
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def _digest(self, side: SideView, found: Any) -> Digest:
+    def _digest(self, side: SideView, found: Any, stored: Stored, late: Compared | None) -> Digest:
+        if late is not None and late.structure.hashed:
+            return stored.digest._replace(contents=late.hashes(int(side is self._case.candidate)))
         dense = region(found) if self._case.in_place else None
         return side.digest(entry_leaves(found) or []) if dense is None else digest_region(dense)
 
@@ -131,8 +135,9 @@ class HandedOut:
         dense = region(answer.found) if self._case.in_place else None
         if dense is not None and answer.before.whole is not None:
             return holds(dense, answer.before)
-        now = entry_leaves(answer.found) or []
-        return self._looks.holds(now, answer.before, changed) or side.digest(now) == answer.before
+        if self._looks.holds(answer.found, answer.before, changed):
+            return True
+        return side.digest(entry_leaves(answer.found) or []) == answer.before
 
     def _is_the_store(self, answer: Answer) -> bool:
         """Tell whether what the primary handed out is the memory that it stores."""
