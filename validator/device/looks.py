@@ -17,7 +17,7 @@ from shadow.operation import Observation, Operation, Pool
 from shadow.wrapper.clock import DeviceTime
 from validator.device.fingerprint import located
 from validator.device.queue import DeferredQueue
-from validator.device.results import Compared, Result
+from validator.device.results import Check, Compared, Result
 from validator.entries.digest import Digest
 from validator.entries.readable import overlap
 from validator.judge import words
@@ -99,11 +99,11 @@ class DeviceLooks:
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> bool:
         """Take over the look at a set that arrived; False if it must be looked at right now."""
-        mine, theirs = self._like(given, stored.digest), self._like(held, stored.digest)
+        mine, theirs = self.like(given, stored.digest), self.like(held, stored.digest)
         if mine is None or theirs is None or overlap(mine.leaves, theirs.leaves):
             return False
         hashes = self._queue.hashes([mine, theirs])
-        self._when(hashes, self._looked_at_set, side, stored, *hashes)
+        self._queue.when_known((self._contained, self._looked_at_set, side, stored, *hashes), *hashes)
         return True
 
     def examine(self, side: SideView, live: Iterable[Stored]) -> Iterable[Stored]:
@@ -111,7 +111,7 @@ class DeviceLooks:
         if not self.active:
             return live
         at_once: list[Stored] = []
-        together: dict[Any, list[tuple[Stored, Region]]] = {}
+        late: list[tuple[Region, Check]] = []
         for stored in live:
             if self._case.ledger.apart(side.name, stored.pool, stored.env_id, stored.key):
                 continue
@@ -120,25 +120,26 @@ class DeviceLooks:
                 if self._at_once[side.name] > 0:
                     self._at_once[side.name] -= 1
                 else:
-                    found = self._like(side.read(stored.pool, stored.env_id, stored.key), stored.digest)
+                    found = self.like(side.read(stored.pool, stored.env_id, stored.key), stored.digest)
             if found is None:
                 at_once.append(stored)
             else:
-                together.setdefault(stored.digest.layout, []).append((stored, found))
-        for items in together.values():
-            self._case.counters.coverage["entries_audited"] += len(items)
-            for (stored, _), hashes in zip(items, self._queue.hashes([found for _, found in items]), strict=True):
-                self._when([hashes], self._audited, side, stored, hashes, "audit")
+                late.append((found, (self._audited, side, stored, "audit")))
+        if late:
+            self._case.counters.coverage["entries_audited"] += len(late)
+            self._hash(late)
         return at_once
 
-    def holds(self, entry: Any, before: Digest, changed: Callable[[], None]) -> bool:
-        """Launch a look whether an entry still holds what it did; False if it must be looked at right now."""
-        found = self._like(entry, before)
-        if found is None:
-            return False
-        (hashes,) = self._queue.hashes([found])
-        self._when([hashes], lambda: None if hashes == before.contents else changed())
-        return True
+    def like(self, entry: Any, before: Digest) -> Region | None:
+        """Return where an entry lies if it is of the structure of one that was hashed on a device."""
+        if not (self.active and isinstance(before.contents, Result)):
+            return None
+        found = located(entry)
+        return found if found is not None and found.layout.at(found.size)[1] == before.layout else None
+
+    def hold(self, answers: Iterable[tuple[Region, Digest, Callable[[], None]]]) -> None:
+        """Launch looks whether entries still hold what they did; what is given for one that does not is called then."""
+        self._hash([(found, (_unless, before.contents, changed)) for found, before, changed in answers])
 
     def timed(self, operation: str, control_ns: int, candidate_ns: int) -> bool:
         """Take over two times if they were taken on a device."""
@@ -217,9 +218,9 @@ class DeviceLooks:
             self._examination.charge(side, stored, finding, f"set.{stored.pool}")
             self._escalate(stored.op_index)
         else:
-            self._audited(side, stored, held, f"set.{stored.pool}")
+            self._audited(side, stored, f"set.{stored.pool}", held)
 
-    def _audited(self, side: SideView, stored: Stored, hashes: Result, operation: str) -> None:
+    def _audited(self, side: SideView, stored: Stored, operation: str, hashes: Result) -> None:
         contents = stored.digest.contents
         if hashes == contents or self._case.ledger.apart(side.name, stored.pool, stored.env_id, stored.key):
             return
@@ -265,21 +266,25 @@ class DeviceLooks:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _like(self, entry: Any, before: Digest) -> Region | None:
-        """Return where an entry lies if it is of the structure of one that was hashed on a device."""
-        if not (self.active and isinstance(before.contents, Result)):
-            return None
-        found = located(entry)
-        return found if found is not None and found.layout.at(found.size)[1] == before.layout else None
-
-    def _when(self, results: Iterable[Result], *check: Any) -> None:
-        self._queue.when_known((self._contained, *check), *results)
+    def _hash(self, entries: Iterable[tuple[Region, Check]]) -> None:
+        """Hash entries, those of one structure together, and run the check of each with its hashes in the end."""
+        alike: dict[Any, list[tuple[Region, Check]]] = {}
+        for each in entries:
+            alike.setdefault((each[0].layout, each[0].size), []).append(each)
+        for some in alike.values():
+            for (_, check), hashes in zip(some, self._queue.hashes([found for found, _ in some]), strict=True):
+                self._queue.when_known((self._contained, *check, hashes), hashes)
 
     def _contained(self, check: Callable[..., None], *given: Any) -> None:
         try:
             check(*given)
         except Exception as error:
             self._case.harness_failed("look at what a device found", error)
+
+
+def _unless(before: Sequence[int], changed: Callable[[], None], hashes: Result) -> None:
+    if hashes != before:
+        changed()
 
 
 def _differences(stored: Stored, counts: Sequence[int]) -> tuple[LeafDifference, ...]:

@@ -26,7 +26,7 @@ from validator.entries.digest import Digest, digest
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
 _MOST_NBYTES = 1 << 24  # of the copies of one batch
 _MOST_STRUCTURES = 1024
-_AT_ONCE = {"cpu": 1 << 20}  # bytes hashed together, which takes thrice as much, where caches are small
+_AT_ONCE = {"cpu": 1 << 22}  # bytes hashed together, which takes thrice as much, where caches are small
 
 
 class DeferredQueue:

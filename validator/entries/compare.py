@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64, xxh3_64_intdigest
 
 from reports.record.records import LeafDifference
 from shadow.entries import TENSOR, Form, form_of, paths
 from shadow.lent import readable
 from shadow.located import known, region
 from shadow.memory.buffers import WHOLE, Leaf, describe
-from shadow.memory.dense import agreed
+from shadow.memory.dense import agreed, gather
 from shadow.memory.dense import equal as equal_bytes
 from shadow.memory.regions import Layout, Region
 from shadow.outside import from_outside
@@ -31,6 +31,7 @@ _COMPUTED = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
 }
+LARGE = 1 << 24  # bytes of an entry of which no copy is made, not even for a moment
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
 
 
@@ -101,11 +102,25 @@ def _agreed(
         return None
     one_there = (one._keys_values, here.tensors, here.addresses)
     other_there = (other._keys_values, there.tensors, there.addresses)
-    found = agreed(one_there, other_there, here.layout.structure, hashed)
+    layout = here.layout
+    found = agreed(one_there, other_there, layout.structure, hashed and layout.nbytes <= LARGE)
     if found is None:
         return None
     size, contents = found
-    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
+    if contents is None:
+        return layout, size, hash_at(here.addresses, *layout.runs(size)) if hashed else 0
+    return layout, size, xxh3_64_intdigest(contents)
+
+
+def hash_at(addresses: tuple[int, ...], rows: int, step: int, n: int) -> int:
+    """Hash the runs of the buffers at some addresses as one; of many bytes no copy is made."""
+    if len(addresses) * rows * n <= LARGE:
+        return xxh3_64_intdigest(gather(addresses, rows, step, n))
+    whole = xxh3_64()
+    for address in addresses:
+        for row in range(rows):
+            whole.update(gather((address + row * step,), 1, 0, n))
+    return whole.intdigest()
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:

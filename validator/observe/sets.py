@@ -110,7 +110,7 @@ class Sets:
         if stored.previous and stored.previous[0].alive:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
-        closely = self._audits.begin_set()
+        closely = self._audits.begin_set(pending.digest)
         for side, model, error in zip(case.sides, models, (control_error, candidate_error), strict=True):
             if error is not None:
                 continue
