@@ -142,11 +142,14 @@ class DeviceLooks:
         self._hash([(found, (_unless, before.contents, changed)) for found, before, changed in answers])
 
     def timed(self, operation: str, control_ns: int, candidate_ns: int) -> bool:
-        """Take over two times if they were taken on a device."""
+        """Take over two times of an operation on a device, those that are known there; the host's say nothing of it."""
         if not (isinstance(control_ns, DeviceTime) and isinstance(candidate_ns, DeviceTime)):
             return False
-        check = (self._contained, self._count_times, operation, control_ns, candidate_ns)
-        self._queue.when_shipped(check, control_ns.device)
+        if control_ns.device is None:
+            self._case.counters.untimed(operation)
+        else:
+            check = (self._contained, self._count_times, operation, control_ns, candidate_ns)
+            self._queue.when_shipped(check, control_ns.device)
         return True
 
     # -- when to wait -------------------------------------------------------------------------------------------------
