@@ -63,6 +63,7 @@ class Staging:
         as_memory: Whether dense entries of host memory are copied as memory; else as those of any other device.
     """
 
+    as_memory = True
     _MOST_LAYOUTS = 16
 
     def __init__(self, reuses: bool = True) -> None:
@@ -71,7 +72,6 @@ class Staging:
         self._memories: dict[Any, list[Tensor]] = {}  # of nests
         self._latest: _Shell | None = None  # of a dense entry; the next one is mostly of the same layout
         self.device: torch.device | None = None
-        self.as_memory = True
 
     def stage(self, entry: Any) -> tuple[Any, Regions]:
         """Return a private copy of an entry; only valid regions are filled.

@@ -23,9 +23,8 @@ def said(tmp_path: Path, primary: str, n: int = 64) -> str:
 
 @guards("reports/content/facts.py", "secondary = ours if", "secondary = theirs if")
 def test_control_candidate_and_harness_have_their_shares_of_the_time(tmp_path: Path) -> None:
-    spent = (
-        "5.0 s of 10.0 s went into validating (50.00%); of all time control 5.70%, candidate 11.41%, kv-lockstep itself"
-    )
+    sides = "of all time control 5.70%, candidate 11.41%, kv-lockstep itself"
+    spent = f"5.0 s of 10.0 s went into validating (50.00%); {sides}"
     assert said(tmp_path / "1", "control") == f"{spent} 38.59%"  # the control's time would have been spent anyway
     assert said(tmp_path / "2", "candidate") == f"{spent} 44.30%"
 
