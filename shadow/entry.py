@@ -22,6 +22,7 @@ from torch import Tensor
 from shadow.interface import positive
 from shadow.memory.buffers import Leaf, alike, as_length, empty_buffers, empty_like, fill, in_one_block, match, ordinary
 from shadow.memory.regions import Layout, find
+from shadow.operation import make
 
 _MOST_LAYERS = 1 << 10  # beyond, it is an endless generator and no entry
 
@@ -42,8 +43,9 @@ def leaves(entry: Any) -> list[Leaf]:
     """
     found: list[Leaf] = []
     for layer in islice(entry._keys_values, _MOST_LAYERS):
-        k, v = layer._k_cache, layer._v_cache
-        found += (Leaf(k._cache, as_length(k._size)), Leaf(v._cache, as_length(v._size)))
+        for cache in (layer._k_cache, layer._v_cache):
+            size = cache._size
+            found.append(make(Leaf, (cache._cache, size if type(size) is int else as_length(size))))
     if len(found) == 2 * _MOST_LAYERS:
         raise AttributeError(f"{type(entry).__name__!r} object has {_MOST_LAYERS} layers or more")
     return found

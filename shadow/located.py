@@ -15,6 +15,9 @@ from shadow.outside import from_outside
 # can be another's.
 _known: dict[int, Region] = {}
 _living: dict[int, weakref.ref[Any]] = {}
+# By the id of what ``readable`` returns of any object: where it lay when it was looked at last. That it still does has
+# to be made sure of.
+known = _known.get
 
 
 def region(entry: Any) -> Region | None:
@@ -34,7 +37,7 @@ def anywhere(entry: Any) -> Region | None:
     """Return the same of an entry on any device, where addresses only say which memory it is."""
     try:
         entry = readable(entry)
-        found = known(entry)
+        found = known(id(entry))
         layers = entry._keys_values
         if found is not None:
             size = placed(layers, found.tensors, found.addresses)
@@ -48,15 +51,6 @@ def anywhere(entry: Any) -> Region | None:
     return _found(entry, layers, found, anywhere=True)
 
 
-def known(entry: Any) -> Region | None:
-    """Return where an entry lay when it was last looked at; that it still does has to be made sure of.
-
-    Args:
-        entry: What ``readable`` returns of any object.
-    """
-    return _known.get(id(entry))
-
-
 def overwrite(entry: Any, source: Region) -> bool:
     """Give an entry the values and the length of a region if its buffers are of that layout, and tell whether they are.
 
@@ -64,7 +58,7 @@ def overwrite(entry: Any, source: Region) -> bool:
         entry: An entry of ours.
         source: Where the values lie.
     """
-    layers, own = entry._keys_values, known(entry)
+    layers, own = entry._keys_values, known(id(entry))
     if own is not None and own.layout is source.layout and own.fill(layers, source):
         return True
     own = _found(entry, layers, own, any_size=True)

@@ -78,11 +78,13 @@ class Observer(Protocol):
     Attributes:
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
         state_looks: Operations around which process-wide state was looked at; the shadow adds to it.
+        watching: Whether it wants to see lookups before they are done; other operations it always sees.
         lock: Held during every operation, and by whoever else reads or changes what an operation does.
     """
 
     harness_ns: int
     state_looks: int
+    watching: Any
     lock: Any
 
     def before(

@@ -134,7 +134,13 @@ class Oracle(Protocol):
 
 
 class Recomputer(Protocol):
-    """What a host implements. It is told of the cache's operations, and hooks into whatever else it must see."""
+    """What a host implements. It is told of the cache's operations, and hooks into whatever else it must see.
+
+    Attributes:
+        host: The object whose methods it hooks into, such as a world model.
+    """
+
+    host: Any
 
     def attach(self, oracle: Oracle) -> None:
         """Hook into the host, before it begins.

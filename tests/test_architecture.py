@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,7 @@ def _walk(tree: ast.AST, package: str) -> Iterator[str]:
             yield from (f"{origin}.{alias.name}" for alias in node.names)  # 'from package import module'
 
 
+@cache
 def all_imports() -> dict[str, set[str]]:
     found = {}
     for package in PACKAGES:
@@ -179,26 +181,23 @@ def circles(imports: dict[str, set[str]]) -> list[set[str]]:
     return found
 
 
-IMPORTS = all_imports()
-
-
 def test_every_package_was_found() -> None:
-    assert {module.partition(".")[0] for module in IMPORTS} == set(PACKAGES)
-    assert "torch" in IMPORTS["shadow.entry"]
+    assert {module.partition(".")[0] for module in all_imports()} == set(PACKAGES)
+    assert "torch" in all_imports()["shadow.entry"]
 
 
 def test_imports_lead_down() -> None:
-    assert forbidden(IMPORTS) == []
+    assert forbidden(all_imports()) == []
 
 
 def test_no_modules_import_each_other() -> None:
-    assert circles(IMPORTS) == []
+    assert circles(all_imports()) == []
 
 
 def test_every_floor_is_there() -> None:
     named = {floor for floors in FLOORS.values() for floor in floors}
 
-    assert named - IMPORTS.keys() == set()
+    assert named - all_imports().keys() == set()
 
 
 @pytest.mark.parametrize(
@@ -213,13 +212,14 @@ def test_every_floor_is_there() -> None:
     ],
 )
 def test_one_import_that_runs_the_other_way_is_found(module: str, name: str, said: str) -> None:
-    with_one_more = {**IMPORTS, module: IMPORTS[module] | {name}}
+    with_one_more = {**all_imports(), module: all_imports()[module] | {name}}
 
     assert any(said in line and module in line for line in forbidden(with_one_more))
 
 
 def test_one_import_that_closes_a_circle_is_found() -> None:
-    with_one_more = {**IMPORTS, "reports.record.records": IMPORTS["reports.record.records"] | {"reports.record.run"}}
+    imports = all_imports()
+    with_one_more = {**imports, "reports.record.records": imports["reports.record.records"] | {"reports.record.run"}}
 
     assert any("reports.record.run" in circle for circle in circles(with_one_more))
 
@@ -229,37 +229,40 @@ def test_judgement_knows_no_shape_of_cache() -> None:
     shapes = ("validator.shapes", "shadow.wrapper.doors")
     names = {"init", "recur", "wm", "hierarchical"}
 
-    for module in (module for module in IMPORTS if within(module, judging)):
+    for module in (module for module in all_imports() if within(module, judging)):
         path = ROOT / module.replace(".", "/")
         source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
         texts = {n.value for n in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(n, ast.Constant)}
-        assert {name for name in IMPORTS[module] if within(name, shapes)} == set()
+        assert {name for name in all_imports()[module] if within(name, shapes)} == set()
         assert texts & names == set(), module
 
 
 def test_shadow_needs_few_packages_of_others() -> None:
-    tops = {name.partition(".")[0] for module in IMPORTS if within(module, ("shadow",)) for name in IMPORTS[module]}
+    theirs = [names for module, names in all_imports().items() if within(module, ("shadow",))]
+    tops = {name.partition(".")[0] for names in theirs for name in names}
 
     assert tops - {"shadow"} - SHADOW_EXTERNALS - sys.stdlib_module_names == set()
 
 
 def test_reports_never_see_a_tensor() -> None:
-    seeing = [module for module in IMPORTS if within(module, ("reports",)) and "torch" in IMPORTS[module]]
+    seeing = [module for module in all_imports() if within(module, ("reports",)) and "torch" in all_imports()[module]]
 
     assert seeing == []
 
 
 def test_only_composition_roots_of_the_validator_know_more_of_reports_than_the_records() -> None:
-    others = [m for m in IMPORTS if within(m, ("validator",)) and not within(m, COMPOSITION_ROOTS)]
-    names = {(module, name) for module in others for name in arrows(IMPORTS)[module] if within(name, ("reports",))}
+    others = [m for m in all_imports() if within(m, ("validator",)) and not within(m, COMPOSITION_ROOTS)]
+    found = arrows(all_imports())
+    names = {(module, name) for module in others for name in found[module] if within(name, ("reports",))}
 
     assert {(module, name) for module, name in names if not within(name, ("reports.record", "reports.errors"))} == set()
-    assert {m for m in others if IMPORTS[m] & {"rich", "pandas", "jinja2"}} == set()
+    assert {m for m in others if all_imports()[m] & {"rich", "pandas", "jinja2"}} == set()
 
 
 def test_the_gate_judges_on_records_alone() -> None:
-    judging = [module for module in IMPORTS if within(module, ("validator.gate",))]
-    names = {name for module in judging for name in arrows(IMPORTS)[module]}
+    judging = [module for module in all_imports() if within(module, ("validator.gate",))]
+    found = arrows(all_imports())
+    names = {name for module in judging for name in found[module]}
     allowed = ("validator.gate", "validator.errors", "validator.toml", "validator.config", "reports.record")
 
     assert {name for name in names if not within(name, (*allowed, "shadow.settings"))} == set()
@@ -268,7 +271,7 @@ def test_the_gate_judges_on_records_alone() -> None:
 def test_nothing_unpickles() -> None:
     loaders = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "torch.load", "pandas.read_pickle")
 
-    assert {module: name for module, names in IMPORTS.items() for name in names if within(name, loaders)} == {}
+    assert {module: name for module, names in all_imports().items() for name in names if within(name, loaders)} == {}
 
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)

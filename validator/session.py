@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing.util import Finalize
@@ -107,6 +107,7 @@ class Lockstep(Unpicklable):
         self._registry = Registry(self.recorder, self.config, self.run_id, self.rank)
         self.pairs = self._registry.pairs
         self._oracles: list[Oracle] = []
+        self._planted = ExitStack()  # in hosts, by a drill
         self._lock = threading.RLock()
         self._closed = False
         self._failed: HostEnding | None = None
@@ -288,6 +289,7 @@ class Lockstep(Unpicklable):
             self._watchdog.close()
             for oracle in self._oracles:
                 oracle.close()
+            self._planted.close()
             # Not under the session's lock: a pair that is busy may be waiting for that.
             for pair in self.pairs:
                 self._contained(pair, pair.audit)
@@ -326,6 +328,8 @@ class Lockstep(Unpicklable):
 
     def _recompute(self, settings: OracleConfig, cache: Any, recomputer: Recomputer) -> None:
         with self._lock:
+            if self.drill is not None:
+                self._planted.enter_context(self.drill.in_host(recomputer.host, self.event))
             for ended in [each for each in self._oracles if each.ended]:
                 self._oracles.remove(ended)
                 ended.close()

@@ -43,8 +43,8 @@ typedef struct {
     uint16_t lanes;
 } Structure;
 
-/* View a tensor: 1 if it is dense and contiguous, and in host memory unless it may lie anywhere; 0 if not. Whatever else
- * torch can't say in a view (a sparse layout, a quantised type) is no dense buffer either. */
+/* View a tensor: 1 if it is strided, and in host memory unless it may lie anywhere; 0 if not. Whatever else torch can't say
+ * in a view (a sparse layout, a quantised type) is none either. */
 static int
 viewed(PyObject *tensor, View *view, int anywhere)
 {
@@ -52,7 +52,14 @@ viewed(PyObject *tensor, View *view, int anywhere)
         PyErr_Clear();
         return 0;
     }
-    if ((!anywhere && view->device_type != ON_CPU) || view->ndim > MOST_DIMS)
+    return (anywhere || view->device_type == ON_CPU) && view->ndim <= MOST_DIMS;
+}
+
+/* The same, and whether it is contiguous. */
+static int
+dense(PyObject *tensor, View *view, int anywhere)
+{
+    if (!viewed(tensor, view, anywhere))
         return 0;
     int64_t wanted = 1;
     for (int32_t dim = view->ndim - 1; dim >= 0; dim--) {
@@ -153,7 +160,7 @@ lies(PyObject *cache, PyObject *tensor, PyObject *address)
     int same = buffer == tensor;
     View view;
     if (same) {
-        same = viewed(buffer, &view, 1) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
+        same = dense(buffer, &view, 1) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
         if (PyErr_Occurred())
             same = -1;
     }
@@ -236,7 +243,7 @@ look_over(PyObject *sequence, PyObject *type, int any_size, int anywhere, const 
         }
         Py_XDECREF(cache);
         View view;
-        if (fits > 0 && (fits = viewed(tensor, &view, anywhere)) > 0) {
+        if (fits > 0 && (fits = dense(tensor, &view, anywhere)) > 0) {
             if (wanted == NULL) {
                 describe(&view, &first);
                 wanted = &first;
@@ -373,7 +380,7 @@ static int
 structure_of(PyObject *shape, PyObject *tensors, Structure *structure)
 {
     View view;
-    if (!PyTuple_GET_SIZE(tensors) || !viewed(PyTuple_GET_ITEM(tensors, 0), &view, 0) || !PyTuple_Check(shape) ||
+    if (!PyTuple_GET_SIZE(tensors) || !dense(PyTuple_GET_ITEM(tensors, 0), &view, 0) || !PyTuple_Check(shape) ||
         PyTuple_GET_SIZE(shape) != view.ndim)
         return 0;
     describe(&view, structure);
@@ -546,6 +553,50 @@ agreed(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return found == NULL ? NULL : Py_BuildValue("(nN)", length[0], found);
 }
 
+/* Return some positions of a tensor (rows, heads, positions, width), all heads of a position together; NULL without an
+ * error if that takes more than copying memory. */
+static PyObject *
+columns_of(PyObject *tensor, PyObject *type, Py_ssize_t begin, Py_ssize_t end)
+{
+    View view;
+    int plain = Py_IS_TYPE(tensor, (PyTypeObject *)type) && viewed(tensor, &view, 0) && view.ndim == 4 && begin >= 0 &&
+                begin <= end && end <= view.shape[2] && (view.strides[3] == 1 || view.shape[3] <= 1) &&
+                (view.dtype.code <= 2 || view.dtype.code == 4) && view.dtype.bits % 8 == 0 && view.dtype.lanes == 1;
+    if (plain && (plain = is_negative(tensor)) >= 0)
+        plain = !plain;
+    if (plain <= 0)
+        return NULL;
+    Py_ssize_t each = view.dtype.bits / 8, n = view.shape[3] * each;
+    PyObject *found = PyBytes_FromStringAndSize(NULL, view.shape[0] * (end - begin) * view.shape[1] * n);
+    char *to = found == NULL ? NULL : PyBytes_AS_STRING(found), *from = begin_of(&view);
+    for (int64_t row = 0; to != NULL && row < view.shape[0]; row++)
+        for (int64_t position = begin; position < end; position++)
+            for (int64_t head = 0; head < view.shape[1]; head++, to += n)
+                memcpy(to,
+                       from + each * (row * view.strides[0] + head * view.strides[1] + position * view.strides[2]), n);
+    return found;
+}
+
+static PyObject *
+columns(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_ssize_t begin = nargs == 5 ? PyLong_AsSsize_t(args[3]) : 0, end = nargs == 5 ? PyLong_AsSsize_t(args[4]) : 0;
+    if (nargs != 5 || !PyTuple_CheckExact(args[2]) || PyErr_Occurred()) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "columns takes a class, what else does it, a tuple of tensors, begin and end");
+        return NULL;
+    }
+    PyObject *found = PyTuple_New(PyTuple_GET_SIZE(args[2]));
+    for (Py_ssize_t index = 0; found != NULL && index < PyTuple_GET_SIZE(args[2]); index++) {
+        PyObject *one = columns_of(PyTuple_GET_ITEM(args[2], index), args[0], begin, end);
+        if (one == NULL)
+            Py_CLEAR(found);
+        else
+            PyTuple_SET_ITEM(found, index, one);
+    }
+    return found != NULL || PyErr_Occurred() ? found : PyObject_Vectorcall(args[1], args + 2, 3, NULL);
+}
+
 /* Look at tensors through torch's DLPack exchange table; before this, nothing else may be called. */
 static PyObject *
 connect(PyObject *module, PyObject *capsule)
@@ -561,6 +612,7 @@ connect(PyObject *module, PyObject *capsule)
 
 static PyMethodDef methods[] = {
     {"connect", connect, METH_O, NULL},
+    {"columns", (PyCFunction)(void (*)(void))columns, METH_FASTCALL, NULL},
     {"survey", (PyCFunction)(void (*)(void))survey, METH_FASTCALL, NULL},
     {"placed", (PyCFunction)(void (*)(void))placed, METH_FASTCALL, NULL},
     {"refill", (PyCFunction)(void (*)(void))refill, METH_FASTCALL, NULL},

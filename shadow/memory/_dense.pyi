@@ -1,7 +1,12 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+Columns = Callable[[tuple[Any, ...], int, int], tuple[bytes, ...]]
+
 def connect(capsule: Any, /) -> None: ...
+def columns(
+    tensor_type: type, otherwise: Columns, tensors: tuple[Any, ...], begin: int, end: int, /
+) -> tuple[bytes, ...]: ...
 def survey(
     layers: Iterable[Any], tensor_type: type, any_size: bool, anywhere: bool, /
 ) -> tuple[Any, Any, int, tuple[Any, ...], tuple[int, ...]] | None: ...

@@ -30,8 +30,6 @@ class Leaf(NamedTuple):
 
 def as_length(size: Any) -> Any:
     """Return a length as an int if it is NumPy's or a tensor's whole number, and as it is if it is none."""
-    if type(size) is int:
-        return size
     try:
         return index(size)
     except TypeError:
@@ -167,3 +165,10 @@ def describe(value: Any) -> str:
         layout = "" if value.layout is torch.strided else f"{str(value.layout).removeprefix('torch.')} "
         return f"{layout}{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)} on {value.device}"
     return type(value).__name__
+
+
+def bytes_of(values: Tensor) -> memoryview:
+    """Return the bytes of any tensor, whether NumPy knows its type or not."""
+    own = values.cpu().resolve_conj().resolve_neg().contiguous()
+    # Of one element to a dimension, torch takes any stride for contiguous; as_strided says the one that a view needs.
+    return own.as_strided((own.numel(),), (1,)).view(torch.uint8).numpy().data

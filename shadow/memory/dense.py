@@ -5,18 +5,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import torch
+
+from shadow.memory import dense_python
 
 NEEDS = "__dlpack_c_exchange_api__"  # of torch.Tensor, since torch 2.10
 
+columns_of: Callable[[tuple[Any, ...], int, int], tuple[bytes, ...]]
+
 try:
-    from shadow.memory._dense import agreed, connect, equal, gather, parts, placed, refill, restage, survey
+    from shadow.memory._dense import agreed, columns, connect, equal, gather, parts, placed, refill, restage, survey
 
     connect(getattr(torch.Tensor, NEEDS))
+    columns_of = partial(columns, torch.Tensor, dense_python.columns_of)  # by tensors where it takes more than copying
     COMPILED = True
 except (ImportError, AttributeError):
-    from shadow.memory.dense_python import agreed, equal, gather, parts, placed, refill, restage, survey
+    from shadow.memory.dense_python import agreed, columns_of, equal, gather, parts, placed, refill, restage, survey
 
     COMPILED = False
 
-__all__ = ["COMPILED", "NEEDS", "agreed", "equal", "gather", "parts", "placed", "refill", "restage", "survey"]
+__all__ = [
+    "COMPILED",
+    "NEEDS",
+    "agreed",
+    "columns_of",
+    "equal",
+    "gather",
+    "parts",
+    "placed",
+    "refill",
+    "restage",
+    "survey",
+]

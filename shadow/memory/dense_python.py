@@ -11,9 +11,25 @@ from typing import Any
 
 import torch
 
+from shadow.memory.buffers import bytes_of
+
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 _memcmp.restype = ctypes.c_int
+
+
+def columns_of(tensors: tuple[Any, ...], begin: int, end: int) -> tuple[bytes, ...]:
+    """Return the bytes of some positions of tensors ``(rows, heads, positions, width)``, wherever and however they lie.
+
+    Args:
+        tensors: As they are; what is on an accelerator is waited for.
+        begin: First position.
+        end: Behind the last.
+
+    Returns:
+        Of each tensor a copy, row by row, position by position, all heads of a position together.
+    """
+    return tuple([bytes(bytes_of(tensor.detach()[:, :, begin:end].transpose(1, 2))) for tensor in tensors])
 
 
 def survey(

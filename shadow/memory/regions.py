@@ -129,10 +129,10 @@ class Region:
         """The buffers with their valid length."""
         return [Leaf(tensor, self.size) for tensor in self.tensors]
 
-    @property
-    def steady(self) -> bool:
-        """Whether the tensors still lie in this memory."""
-        return all(t.data_ptr() == address for t, address in zip(self.tensors, self.addresses, strict=True))
+    def overlaps(self, other: Region) -> bool:
+        """Tell whether buffers of both lie in one memory."""
+        n, theirs = self.layout.leaf_nbytes, other.layout.leaf_nbytes
+        return any(-n < begin - start < theirs for begin in self.addresses for start in other.addresses)
 
 
 Regions = tuple[Region | None, Region | None]  # where an entry and its private copy lie, if they are dense
@@ -155,27 +155,58 @@ def find(layers: Any, known: Region | None = None, any_size: bool = False, anywh
     if found is None:
         return None
     shape, dtype, size, tensors, addresses = found
-    if 0 in addresses:  # no memory at all
-        return None
-    device = tensors[0].device
-    if known is not None and known.layout.is_of(shape, dtype, len(tensors), device) and size <= known.layout.tokens:
+    if (
+        known is not None
+        and known.layout.is_of(shape, dtype, len(tensors), tensors[0].device)
+        and size <= known.layout.tokens
+        and 0 not in addresses
+    ):
         known.tensors, known.addresses, known.size = tensors, addresses, size
         return known
-    if len(shape) != 4 or dtype not in BYTES_ARE_VALUES or size > shape[2]:
+    return _region(*found)
+
+
+def of_leaves(source: Sequence[tuple[Tensor, int]], anywhere: bool = False) -> Region | None:
+    """Find the memory of an entry, given its buffers and the length of each; None if it is not dense.
+
+    Args:
+        source: Its leaves.
+        anywhere: Whether they may lie on another device, and be strided: to copy them, and not to read them there.
+    """
+    if not source or not isinstance(source[0][0], Tensor):
         return None
-    return Region(layout_of(shape, dtype, len(tensors), device), tensors, addresses, size)
+    first, size = source[0]
+    shape, dtype, device = first.shape, first.dtype, first.device
+    for tensor, length in source:
+        if (
+            length != size
+            or type(tensor) is not Tensor
+            or tensor.shape != shape
+            or tensor.dtype is not dtype
+            or tensor.device != device
+            or tensor.layout is not torch.strided
+            or not (anywhere or (tensor.is_cpu and tensor.is_contiguous()))
+            or tensor.is_neg()
+        ):
+            return None
+    tensors = tuple([tensor for tensor, _ in source])
+    return _region(shape, dtype, size, tensors, tuple([tensor.data_ptr() for tensor in tensors]))
 
 
-def layout_of(shape: tuple[int, ...], dtype: torch.dtype, n_leaves: int, device: torch.device) -> Layout:
-    """Return the layout of so many buffers ``(B, num_heads, T, head_dim)`` of one structure."""
-    key = (shape, dtype, n_leaves, device)
+def _region(
+    shape: Sequence[int], dtype: torch.dtype, size: int, tensors: tuple[Tensor, ...], addresses: tuple[int, ...]
+) -> Region | None:
+    if len(shape) != 4 or dtype not in BYTES_ARE_VALUES or not 0 <= size <= shape[2] or 0 in addresses:  # no memory
+        return None
+    device = tensors[0].device
+    key = (shape, dtype, len(tensors), device)
     layout = _LAYOUTS.get(key)
     if layout is None:
         if len(_LAYOUTS) >= 1024:  # a host of ever new shapes must not pile them up
             _LAYOUTS.clear()
         batch, heads, tokens, head_dim = shape
-        layout = _LAYOUTS[key] = Layout((batch, heads, tokens, head_dim), dtype, n_leaves, device)
-    return layout
+        layout = _LAYOUTS[key] = Layout((batch, heads, tokens, head_dim), dtype, len(tensors), device)
+    return Region(layout, tensors, addresses, size)
 
 
 def together(entries: Sequence[Region], out: Tensor | None = None) -> Tensor:

@@ -53,7 +53,7 @@ def with_own_tensors(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _own(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return (value.detach() if value.requires_grad else value).clone()
     if type(value) in (tuple, list):
         return type(value)(map(_own, value))
     if type(value) is dict:

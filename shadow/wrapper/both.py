@@ -20,6 +20,7 @@ from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
 LOOK_FIRST = 32  # operations of each kind around which all state of the process is looked at; of later ones some:
 LOOK_EVERY = 1024  # one operation in so many on average, which costs under 2 %
 MODES_EVERY = 256  # the same for modes alone, which cost a fraction of what generators do
+_STORING = ("set", "append", "rearrange")  # kinds of which something goes into the cache
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (BaseException,)  # but for what came from outside, which is the host's
 
@@ -46,7 +47,7 @@ class Both:
         self._staging = Staging(reuses)
         self._call = called
         self._clock: DeviceClock | None = None  # from the first entry on a CUDA device on
-        self._meddled = False  # from the first change of the process's state on, every operation is looked at
+        self._share = 0.5 / MODES_EVERY  # of a half; 1 from the first change of the process's state on
         self._fresh = dict.fromkeys((operation.method for operation in operations), look_first)
         self._parts = process_state.EVERYTHING  # what is looked at around the operation that is looked at
         self._between: tuple[Any, ...] | None = None  # the state between the two calls of one that is looked at
@@ -66,36 +67,43 @@ class Both:
         """Do one operation; ``more`` and ``named`` are arguments beyond those that the interface asks for."""
         if type(env_id) is not int and env_id is not None:
             env_id = _whole(env_id)
-        if not self._accepted and operation.kind == "set":
+        method, kind, _, _, absent = operation
+        if not self._accepted and kind == "set":
             self._accept(args[-1])
         if more or named:
             args = Arguments.of(args, more, named)
+        observer = self._observer
         with self._lock:
             began = perf_counter_ns()
             try:
-                theirs, token = self._prepare(operation, env_id, key, args)
+                if kind in _STORING:
+                    theirs, token = self._prepare(operation, env_id, key, args)
+                else:
+                    theirs, token = args, None
+                    if kind != "get" or observer.watching:
+                        try:
+                            token = observer.before(operation, env_id, key, None, None, NOWHERE)
+                        except Exception as failure:
+                            observer.harness_failed("before", failure)
                 op_index = self._index
                 self._index = op_index + 1
-                primary, secondary = self._call_both(operation.method, args, theirs)
-                (value, error, ns), (other, other_error, other_ns) = primary, secondary
+                (value, error, ns), (other, other_error, other_ns) = self._call_both(method, args, theirs)
                 raised, other_raised = error, other_error
-                if operation.absent:
-                    raised, other_raised = (
-                        None if isinstance(each, operation.absent) else each for each in (error, other_error)
-                    )
+                if absent:
+                    raised, other_raised = (None if isinstance(each, absent) else each for each in (error, other_error))
                 seen = (
                     (op_index, operation, env_id, key, value, other, raised, other_raised, ns, other_ns)
                     if self._control_is_primary
                     else (op_index, operation, env_id, key, other, value, other_raised, raised, other_ns, ns)
                 )
                 try:
-                    self._observer.observed(make(Observation, seen), token)
+                    observer.observed(make(Observation, seen), token)
                 except Exception as failure:
-                    self._observer.harness_failed("observed", failure)
+                    observer.harness_failed("observed", failure)
             except BaseException as cut:  # an interrupt, and nobody knows what was done by then
-                self._observer.torn(cut)
+                observer.torn(cut)
                 raise
-            self._observer.harness_ns += perf_counter_ns() - began - ns
+            observer.harness_ns += perf_counter_ns() - began - ns
         if error is not None:
             raise error
         return value
@@ -117,7 +125,7 @@ class Both:
         self, operation: Operation, env_id: int | None, key: int | None, args: tuple[Any, ...]
     ) -> tuple[tuple[Any, ...], Any]:
         """Copy what is stored and tell what is about to be done; return the secondary's arguments, and a token."""
-        theirs, entry, staged, regions, step = args, None, None, NOWHERE, "stage"
+        theirs, entry, staged, regions, step = args, args, None, NOWHERE, "stage"
         try:
             if operation.kind == "set":
                 plain = type(args) is tuple
@@ -129,9 +137,8 @@ class Both:
                     self._call = self._clock.called
                 if not plain:
                     self._observer.advised(operation, env_id)
-            elif operation.kind in ("append", "rearrange"):
-                entry, theirs = args, with_own_tensors(args)
-                staged = theirs
+            else:
+                staged = theirs = with_own_tensors(args)
             step = "before"
             return theirs, self._observer.before(operation, env_id, key, entry, staged, regions)
         except Exception as error:
@@ -153,39 +160,34 @@ class Both:
 
     def _call_both(self, method: str, args: tuple[Any, ...], theirs: tuple[Any, ...]) -> tuple[Call, Call]:
         """Call both sides, in an order that is drawn; return what came of the primary's call, and of the other."""
-        drawn = self._draw()
-        first = drawn < 0.5
-        luck = 2 * drawn if first else 2 * drawn - 1
+        luck = self._draw()
+        is_first = luck < 0.5
+        if not is_first:
+            luck -= 0.5
         call = self._call
         if self._clock is not None:
             self._clock.next()
-        if luck < 1 / MODES_EVERY or method in self._fresh or self._meddled:
+        if luck < self._share or method in self._fresh:
             call = self._looking(method, luck)
-        if first:
-            own = call(self._primary, method, args, _PRIMARY)
-            return own, self._called_secondary(call, method, theirs)
-        other = self._called_secondary(call, method, theirs)
-        return call(self._primary, method, args, _PRIMARY), other
+        own = call(self._primary, method, args, _PRIMARY) if is_first else None
+        # A mode of this thread that the secondary leaves behind would meet the primary, or the host.
+        grad, inference = is_grad_enabled(), is_inference_mode_enabled()
+        other = call(self._secondary, method, theirs, _SECONDARY)
+        if is_grad_enabled() is not grad or is_inference_mode_enabled() is not inference:
+            parts, before = process_state.THREAD, (inference, grad)
+            self._put_back(process_state.changed(before, process_state.state(parts), parts), before, parts)
+        return own or call(self._primary, method, args, _PRIMARY), other
 
     def _looking(self, method: str, luck: float) -> Any:
         """Prepare to look at the state of the process around an operation; both calls share the look in between."""
         fresh = self._fresh.pop(method, 0)
         if fresh > 1:
             self._fresh[method] = fresh - 1
-        everything = fresh or self._meddled or luck < 1 / LOOK_EVERY
+        everything = fresh or self._share == 1 or luck < 0.5 / LOOK_EVERY
         self._parts = process_state.EVERYTHING if everything else process_state.MODES
         self._between = None
         self._observer.state_looks += 1
         return self._looked_at
-
-    def _called_secondary(self, call: Any, method: str, args: tuple[Any, ...]) -> Call:
-        """Call the secondary; a mode of this thread that it leaves behind would meet the primary, or the host."""
-        grad, inference = is_grad_enabled(), is_inference_mode_enabled()
-        result: Call = call(self._secondary, method, args, _SECONDARY)
-        if is_grad_enabled() is not grad or is_inference_mode_enabled() is not inference:
-            parts, before = process_state.THREAD, (inference, grad)
-            self._put_back(process_state.changed(before, process_state.state(parts), parts), before, parts)
-        return result
 
     def aside(self, side: Any, method: str, args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
         """Call what is no operation of the secondary, and look at the state of the process around it."""
@@ -201,7 +203,7 @@ class Both:
         self._between = now = process_state.state(parts)
         changed = process_state.changed(before, now, parts)
         if changed and contained is _PRIMARY:
-            self._meddled = True
+            self._share = 1.0
             self._observer.meddled(changed, True, [])
         elif changed:
             self._put_back(changed, before, parts)
@@ -210,7 +212,7 @@ class Both:
 
     def _put_back(self, changed: list[str], before: process_state.State, parts: tuple[process_state.Part, ...]) -> None:
         """Make the state of the process what it was before the secondary was called."""
-        self._meddled = True
+        self._share = 1.0
         self._observer.meddled(changed, False, process_state.put_back(before, parts))
 
 

@@ -1,4 +1,4 @@
-"""Watching changes nothing: one seed, validation on and off, the same weights to the last bit."""
+"""Watching and recomputing change nothing: one seed, validation on and off, the same weights to the last bit."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ main_config.policy.update(
 main_config.policy.model.world_model_cfg.update(
     device=device, env_num=2, num_simulations=8, cache_validation_mode=watched, **envs
 )
+if watched:
+    main_config.policy.model.world_model_cfg.cache_validation = dict(oracle=dict(envs=2, searches=2, budget=0.0))
 create_config.env_manager.type = "base"
 print("WEIGHTS", weights(train_unizero([main_config, create_config], seed=seed, max_env_step=100)))
 """
 
 
 @pytest.mark.skipif(COMPILER is None or sys.platform != "linux", reason="needs a C compiler on Linux")
-def test_the_same_weights_to_the_last_bit_with_validation_and_without(tmp_path: Path) -> None:
+def test_the_same_weights_to_the_last_bit_with_validation_and_its_oracle_and_without(tmp_path: Path) -> None:
     steady = still_clock(tmp_path)
 
     def trained(*arguments: str) -> str:
@@ -54,4 +56,5 @@ def test_the_same_weights_to_the_last_bit_with_validation_and_without(tmp_path: 
     assert other != watched  # the digest sees a training that went another way
     run = last_run(tmp_path / "watched-0" / "data" / "run" / "validation")
     assert run.totals.n_lookups > 500
+    assert run.totals.coverage["recomputations"] > 500
     assert not (tmp_path / "unwatched-0" / "data" / "run" / "validation").exists()

@@ -12,6 +12,8 @@ from shadow.operation import Observation, Operation
 class Recorder:
     """Keeps what it is told."""
 
+    watching = True
+
     def __init__(self) -> None:
         self.befores: list[tuple[Operation, int | None, int | None, Any, Any]] = []
         self.seen: list[Observation] = []

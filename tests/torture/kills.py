@@ -3,8 +3,9 @@
     python -m tests.torture.kills [COUNT]     prints what came of so many kills
 
 Each training is a process of its own (a fork of one that has imported torch). Its candidate bends one answer in forty,
-and leaves a byte in a pipe once the operation that showed it is over: so many divergences must be on record. Half of
-the trainings have a sound candidate, and must not pass either, since nobody closed them.
+and the host leaves a byte in a pipe once it has the answer of that operation: so many divergences must be on record.
+(The candidate can't say so itself: the harness may ask it again before the operation is over.) Half of the trainings
+have a sound candidate, and must not pass either, since nobody closed them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from reports.reader import read_run
 from reports.record.words import Verdict
@@ -31,9 +34,8 @@ LONGEST_S = 4.0  # of training, after the first hit
 
 
 class Bends(KVCacheManager):
-    """Answers one value wrong in one of forty hits, and says so when the next operation begins."""
+    """Answers one value wrong in one of forty hits."""
 
-    told = -1  # a descriptor
     every = 0  # hit of which one is bent; 0 for none
     hits = 0
     owes = False
@@ -48,14 +50,9 @@ class Bends(KVCacheManager):
         return self._bent(super().hierarchical_get(env_id, cache_key))
 
     def _bent(self, found: object) -> object:
-        if self.owes:  # the operation before is over
-            os.write(self.told, b".")
-            type(self).owes = False
         if found is None:
             return None
         type(self).hits += 1
-        if self.hits == 1:
-            os.write(self.told, b"!")
         if not self.every or self.hits % self.every:
             return found
         own = found.clone()  # type: ignore[attr-defined]
@@ -64,14 +61,38 @@ class Bends(KVCacheManager):
         return own
 
 
+class Tells:
+    """The cache in the host's hands: writes of the first hit, and of each bent answer once the operation is over."""
+
+    def __init__(self, cache: Any, candidate: type[Bends], told: int) -> None:
+        self._cache = cache
+        self._candidate = candidate
+        self._told = told
+        self._has_begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._cache, name)
+        return partial(self._asked, method) if "get" in name else method
+
+    def _asked(self, method: Any, *given: Any) -> Any:
+        answer = method(*given)
+        if self._candidate.hits and not self._has_begun:
+            os.write(self._told, b"!")
+            self._has_begun = True
+        if self._candidate.owes:
+            os.write(self._told, b".")
+            self._candidate.owes = False
+        return answer
+
+
 def _train(out: str, bends: bool, told: int) -> None:
     from tests.torture.kills import Bends as Candidate  # not that of __main__
 
-    Candidate.told, Candidate.every = told, 40 if bends else 0
+    Candidate.every = 40 if bends else 0
     settings = {"cache_validation_mode": True, "cache_validation": {"candidate": "tests.torture.kills:Bends"}}
     config = load_config(ROOT / "configs" / "smoke.toml", total_env_steps=100_000, world_model_cfg=settings)
     with Lockstep(out, ValidationConfig(run_id="run", selftest=False, window_s=0.2)) as lockstep:
-        train(config, validation=lockstep)
+        train(config, validation=lockstep, on_cache=lambda cache: Tells(cache, Candidate, told))
 
 
 def kill_once(draw: random.Random, bends: bool) -> Counter[str]:

@@ -16,7 +16,7 @@ from validator.session import Lockstep
 ALL = OracleConfig(sequences=6, budget=0.0)
 NAMES = (
     *("left padding", "the column", "a position", "new tokens", "another token", "a cache never", "a cache reordered"),
-    "a prefix",
+    *("a prefix", "the last layer"),
 )
 
 

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 from shadow.entry import leaves
 from tests.shadow.entries import assert_equal_entries, make_entry
 from tests.validator.trials import DictCache, declared
+from tests.warm import ROOT, script
 from validator.config import ValidationConfig
 from validator.session import Lockstep
 
-HOST = """
-import os, signal, sys, time
-sys.path.insert(0, {root!r})
-from tests.validator.sessions import *
-from tests.validator.trials import manager
-lockstep = Lockstep({out!r}, ValidationConfig(run_id="run", selftest=False, window_s=0.0))
-cache = lockstep.shadow(control=manager(), candidate={candidate})
-exercise(lockstep, cache)
-{then}
+SMOKE = ("train", "--config", str(ROOT / "configs" / "smoke.toml"), "--quiet")
+_KILLED = """
+import os, sys, threading, time
+from pathlib import Path
+from validator import cli
+def kill():
+    while sum(file.read_text().count('"{kind}"') for file in Path("{out}").glob("*/rank-0000.jsonl")) < {times}:
+        time.sleep(0.05)
+    os.kill(os.getpid(), 9)
+threading.Thread(target=kill, daemon=True).start()
+settings = ["total_env_steps=10000", "world_model_cfg.cache_validation.selftest=false"]
+sys.exit(cli.main([*{train!r}, "--out", "{out}", *(each for one in settings for each in ("--set", one))]))
 """
 
 
 def open_session(tmp_path: Path, **settings: Any) -> Lockstep:
     return Lockstep(tmp_path, ValidationConfig(run_id="run", **{"selftest": False, **settings}))
+
+
+def killed_training(out: Path, kind: str, times: int, *arguments: str) -> Path:
+    """Train in a process that is killed when so many lines of a kind are on disk; return the run directory."""
+    out.mkdir(exist_ok=True)
+    done = script(_KILLED.format(kind=kind, out=out, times=times, train=[*SMOKE, *arguments]), out)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    return next(run for run in out.iterdir() if run.is_dir())
 
 
 def exercise(lockstep: Lockstep, cache: Any) -> None:

@@ -13,9 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from validator.bench.clock import Spread, interleaved
 from validator.bench.harness import Meter
+from validator.proof.appends.caches import FixedCache
+from validator.proof.appends.proof import AppendTrial
 
 _EACH = 1024  # operations: some of the looks are at a share of them, so figures are averages
 _TIMED = 256  # operations of one round
+_WARM = 100  # operations before that: what is looked at first was looked at
 
 
 class Added(NamedTuple):
@@ -23,7 +26,7 @@ class Added(NamedTuple):
 
     Attributes:
         entries: Where the entries' buffers lie, and how they are compared.
-        operation: ``set`` or ``lookup``.
+        operation: ``set``, ``lookup`` or ``update``.
         python_calls: Functions of Python that are called.
         c_calls: Functions and methods of C that are called from Python, torch's included.
         kernels: Operations of torch that compute or copy; each is one or more kernels on a device.
@@ -51,7 +54,7 @@ class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def added(operations: int = _EACH, rounds: int = 21) -> list[Added]:
-    """Count for sets and lookups of CartPole's entries, whole and apart, and on a CUDA device, or as on one.
+    """Count for sets and lookups of CartPole's entries, on a CUDA device or as on one too, and for appended tokens.
 
     Args:
         operations: How many of each are counted; the figures are averages.
@@ -71,14 +74,45 @@ def added(operations: int = _EACH, rounds: int = 21) -> list[Added]:
         for kind, called in (("set", "set"), ("hit", "lookup")):
             meter.store(300)  # the pools are full, and what is looked at first was looked at:
             for shadowed in (True, False):
-                _played(meter, "hit", shadowed, 100)
-            watched, bare = (_counted(partial(_played, meter, kind, on, operations)) for on in (True, False))
-            python_calls, c_calls, kernels = ((a - b) / operations for a, b in zip(watched, bare, strict=True))
-            times = interleaved({on: partial(_played, meter, kind, on, _TIMED) for on in (True, False)}, rounds)
-            spread = Spread.of([a - b for a, b in zip(times[True], times[False], strict=True)])
-            rows.append(Added(name, called, python_calls, c_calls, kernels, spread))
+                _played(meter, "hit", shadowed, _WARM)
+            work: list[Callable[[int], int]] = [partial(_played, meter, kind, on) for on in (True, False)]
+            rows.append(_row(name, called, operations, rounds, *work))
         meter.check()
+    for held in (512, 8192):
+        name = f"an append cache of {held:,} tokens, in host memory"
+        work = _appending(held, 2 * operations + (rounds + 2) * _TIMED)  # the work is counted in two ways
+        rows.append(_row(name, "update", operations, rounds, *work))
     return rows
+
+
+def _row(name: str, called: str, operations: int, rounds: int, *work: Callable[[int], int]) -> Added:
+    """Count some work that is watched, and the same that is not, and time both."""
+    watched, bare = (_counted(partial(each, operations)) for each in work)
+    python_calls, c_calls, kernels = ((a - b) / operations for a, b in zip(watched, bare, strict=True))
+    times = interleaved({each: partial(each, _TIMED) for each in work}, rounds)
+    spread = Spread.of([a - b for a, b in zip(*times.values(), strict=True)])
+    return Added(name, called, python_calls, c_calls, kernels, spread)
+
+
+def _appending(held: int, most: int) -> list[Callable[[int], int]]:
+    """Return what appends a token at a time to a watched pair, and to two bare caches like its own."""
+    room = held + _WARM + most
+    pairs = [[FixedCache(1, room), FixedCache(1, room)] for _ in range(2)]
+
+    def append(caches: list[Any], tokens: int, times: int) -> int:
+        states = torch.randn(2, 1, 8, tokens, 64)
+        for cache in caches:
+            for _ in range(times):
+                cache.update(states[0], states[1], 0)
+        return times
+
+    trial = AppendTrial(pairs[0][0], pairs[0][1])
+    found: list[Callable[[int], int]] = []
+    for caches in ([trial.cache], pairs[1]):
+        append(caches, held, 1)
+        append(caches, 1, _WARM)
+        found.append(partial(append, caches, 1))
+    return found
 
 
 def _played(meter: Meter, kind: str, shadowed: bool, operations: int) -> int:

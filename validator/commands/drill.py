@@ -26,8 +26,7 @@ from validator.gate.rules.identity import candidates
 from validator.gate.shipped import TRAININGS, find_file
 from validator.proof.drill.exercised import AnyPlanted, exercised, handful, lacking
 from validator.proof.drill.judged import charges, drilled
-from validator.proof.drill.planting import FAULT, FITS
-from validator.proof.selftest import EVERYTHING
+from validator.proof.drill.planting import FAULT, FITS, plantable
 
 UNFAULTED = "00-unfaulted"
 _CLI = (sys.executable, "-m", "validator.cli")
@@ -49,7 +48,7 @@ def main(arguments: Namespace) -> int:
     """
     out, err = console(), console(stderr=True)
     if arguments.list:
-        list_faults(EVERYTHING, out)
+        list_faults(plantable(), out)
         return 0
     if os.environ.get(FAULT) is not None:
         raise ConfigError(f"{FAULT} is set: a drill in a drill would show nothing; unset it")
@@ -100,7 +99,7 @@ def named_faults(names: Sequence[str]) -> list[AnyPlanted]:
     """
     found = []
     for name in filter(None, map(str.strip, names)):
-        fitting = [each for each in EVERYTHING if each.name == name] or [e for e in EVERYTHING if name in e.name]
+        fitting = [each for each in plantable() if each.name == name] or [e for e in plantable() if name in e.name]
         if len(fitting) != 1:
             which = f"{len(fitting)} planted faults are called so" if fitting else "no planted fault is called so"
             some = f", such as {fitting[0].name!r}" if fitting else ""
@@ -177,7 +176,7 @@ def _drill(
     """Run the host with each fault, and keep what came of it as it comes."""
     done = exercised(before)
     fitting = {str(event.get("detail")) for run in before for event in run.events if event.get("event") == FITS}
-    possible = [each for each in EVERYTHING if each.name in fitting]
+    possible = [each for each in plantable() if each.name in fitting]
     if not possible:
         raise LockstepError(f"{before[0].path}: no planted fault fits its caches")
     shows = [each for each in possible if not lacking(each, done)]

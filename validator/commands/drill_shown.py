@@ -25,7 +25,7 @@ _STYLE = {
 }
 _LOUD = {DrillOutcome.MISSED: "NOT FOUND", DrillOutcome.MISNAMED: "MISNAMED"}
 _MEANING = {
-    Verdict.PASS: "every planted fault that could show was found, by its name, at the candidate",
+    Verdict.PASS: "every planted fault that could show was found, by its name, at the side that has it",
     Verdict.FAIL: "this host has faults pass by: a PASS of it says nothing about these",
     Verdict.INCONCLUSIVE: "nothing was shown",
 }
@@ -120,6 +120,6 @@ def _word(one: Drilled) -> str:
 
 def _why(one: Drilled) -> str:
     if one.outcome is DrillOutcome.MISNAMED:
-        return f"named {'; '.join(one.named[:3])}, where {' or '.join(one.wanted)} at the candidate is right"
+        return f"named {'; '.join(one.named[:3])}, where {' or '.join(one.wanted)} is right, at the side that has it"
     acted = "an unknown number of times" if one.acts is None else plural(one.acts, "time")
     return f"it acted {acted} in {one.operations:,} operations and nothing was charged"

@@ -9,15 +9,14 @@ device, not from a generator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from shadow.located import anywhere
-from shadow.memory.buffers import Leaf, ordinary
-from shadow.memory.regions import BYTES_ARE_VALUES, Region, layout_of
+from shadow.memory.buffers import ordinary
+from shadow.memory.regions import Region, of_leaves
 from validator.entries.readable import entry_leaves
 
 _WORD = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}  # 64 bits are read as two words
@@ -27,31 +26,7 @@ _SEED = 0x1F83D9ABFB41BD6B
 
 def located(entry: Any) -> Region | None:
     """Return where a regular entry lies, on any device; None of one that is not regular, or no entry."""
-    return anywhere(entry) or regular(entry_leaves(entry) or ())
-
-
-def regular(entry: Sequence[Leaf]) -> Region | None:
-    """Return where leaves lie that are strided buffers of one structure on one device whose bits are their values."""
-    if not entry:
-        return None
-    first, size = entry[0]
-    if not isinstance(first, Tensor) or first.ndim != 4 or first.dtype not in BYTES_ARE_VALUES or type(size) is not int:
-        return None
-    shape, dtype, device = first.shape, first.dtype, first.device
-    if not 0 <= size <= shape[2] or not all(
-        isinstance(tensor, Tensor)
-        and tensor.layout is torch.strided
-        and tensor.shape == shape
-        and tensor.dtype is dtype
-        and tensor.device == device
-        and length == size
-        and not tensor.is_neg()
-        for tensor, length in entry
-    ):
-        return None
-    tensors = tuple([tensor for tensor, _ in entry])
-    addresses = tuple([tensor.data_ptr() for tensor in tensors])
-    return Region(layout_of(shape, dtype, len(tensors), device), tensors, addresses, size)
+    return anywhere(entry) or of_leaves(entry_leaves(entry) or (), anywhere=True)
 
 
 def look(entries: Tensor, weights: Tensor | None, out: Tensor) -> None:

@@ -22,7 +22,7 @@ from validator.entries.digest import Digest
 from validator.entries.readable import overlap
 from validator.judge import words
 from validator.judge.charge import Finding, Place, of_nobody
-from validator.judge.counters import BATCH, DIFFER, EQUAL
+from validator.judge.counters import DIFFER, EQUAL
 from validator.judge.examination import Examination
 from validator.judge.keyed import KeyedCase
 from validator.judge.side_view import SideView
@@ -251,10 +251,7 @@ class DeviceLooks:
         return remembered(side, asked, env_id, stored, found) or unknown
 
     def _count_times(self, operation: str, control: DeviceTime, candidate: DeviceTime) -> None:
-        times = self._case.counters.times[operation]
-        times += (control.on_device_ns(), candidate.on_device_ns())
-        if len(times) >= BATCH:
-            self._case.counters.sort_in(operation)
+        self._case.counters.times[operation] += (control.on_device_ns(), candidate.on_device_ns())
 
     def _escalate(self, op_index: int) -> None:
         """Compare at once from here on: what happens again is then seen with all its evidence."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from shadow.memory.buffers import Leaf, stream_of
-from shadow.memory.regions import Layout, Region, together
+from shadow.memory.regions import Layout, Region, of_leaves, together
 from validator.device import fingerprint
 from validator.device.results import ROOM, Batch, Check, Compared, Hashes, HostEvent, Result, Structure
 from validator.entries.digest import Digest, digest
@@ -58,7 +58,7 @@ class DeferredQueue:
 
     def digest(self, entry: Sequence[Leaf]) -> Digest:
         """Digest an entry where it lies; whoever reads the hashes of one on a device waits for them."""
-        found = fingerprint.regular(entry) if entry and self.takes(entry[0].tensor.device) else None
+        found = of_leaves(entry, anywhere=True) if entry and self.takes(entry[0].tensor.device) else None
         return digest(entry) if found is None else self.digest_region(found)
 
     def takes(self, device: torch.device) -> bool:

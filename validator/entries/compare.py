@@ -23,7 +23,7 @@ from shadow.located import known, region
 from shadow.memory.buffers import WHOLE, Leaf, describe
 from shadow.memory.dense import agreed, gather
 from shadow.memory.dense import equal as equal_bytes
-from shadow.memory.regions import Layout, Region
+from shadow.memory.regions import Layout
 from shadow.outside import from_outside
 
 _INTEGER_OF_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -87,29 +87,23 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
     """
     try:
         one, other = readable(one), readable(other)
-        found = _agreed(one, known(one), other, known(other), hashed)  # where they were found last
-        return found or _agreed(one, region(one), other, region(other), hashed)  # or where they are found now
+        here, there = known(id(one)), known(id(other))  # where they were found last
+        for _ in range(2):
+            if here is not None and there is not None and here.layout is there.layout and here.layout.in_host:
+                layout = here.layout
+                one_there = (one._keys_values, here.tensors, here.addresses)
+                other_there = (other._keys_values, there.tensors, there.addresses)
+                found = agreed(one_there, other_there, layout.structure, hashed and layout.nbytes <= LARGE)
+                if found is not None:
+                    size, contents = found
+                    if contents is not None:
+                        return layout, size, xxh3_64_intdigest(contents)
+                    return layout, size, hash_at(here.addresses, *layout.runs(size)) if hashed else 0
+            here, there = region(one), region(other)  # or where they are found now
     except BaseException as raised:  # whatever a foreign object raises, it is no entry
         if from_outside(raised):
             raise
-        return None
-
-
-def _agreed(
-    one: Any, here: Region | None, other: Any, there: Region | None, hashed: bool
-) -> tuple[Layout, int, int] | None:
-    if here is None or there is None or here.layout is not there.layout or not here.layout.in_host:
-        return None
-    one_there = (one._keys_values, here.tensors, here.addresses)
-    other_there = (other._keys_values, there.tensors, there.addresses)
-    layout = here.layout
-    found = agreed(one_there, other_there, layout.structure, hashed and layout.nbytes <= LARGE)
-    if found is None:
-        return None
-    size, contents = found
-    if contents is None:
-        return layout, size, hash_at(here.addresses, *layout.runs(size)) if hashed else 0
-    return layout, size, xxh3_64_intdigest(contents)
+    return None
 
 
 def hash_at(addresses: tuple[int, ...], rows: int, step: int, n: int) -> int:

@@ -15,9 +15,9 @@ import torch
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from shadow.entries import Form, form_of
-from shadow.memory.buffers import Leaf
+from shadow.memory.buffers import Leaf, bytes_of
 from shadow.memory.dense import gather, parts
-from shadow.memory.regions import Region
+from shadow.memory.regions import Region, of_leaves
 from shadow.operation import make
 from validator.entries.compare import LARGE, hash_at, valid
 
@@ -70,6 +70,9 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
     Returns:
         The digest.
     """
+    dense = of_leaves(entry_leaves) if form_of(entry_leaves) is None else None
+    if dense is not None:
+        return digest_region(dense)
     contents = []
     layout = []
     whole = xxh3_64()
@@ -113,10 +116,3 @@ def holds(found: Region, expected: Digest) -> bool:
     """Tell whether a dense entry is what was digested: one hash over all of it, where a digest takes one per buffer."""
     runs, described = found.layout.at(found.size)
     return expected.layout == described and expected.whole == hash_at(found.addresses, *runs)
-
-
-def bytes_of(values: torch.Tensor) -> memoryview:
-    """Return the bytes of any tensor, whether NumPy knows its type or not."""
-    own = values.cpu().resolve_conj().resolve_neg().contiguous()
-    # Of one element to a dimension, torch takes any stride for contiguous; as_strided says the one that a view needs.
-    return own.as_strided((own.numel(),), (1,)).view(torch.uint8).numpy().data

@@ -29,15 +29,16 @@ _ancestors = type.__dict__["__mro__"].__get__  # asks no metaclass
 _SCRATCH = ("keys_values_wm_list", "keys_values_wm_size_list")  # the host's own, by the interface
 
 
-def reachable_nbytes(cache: Any) -> int:
-    """Return the bytes of all tensors that can be reached from a cache, each storage counted once.
+def reachable(cache: Any) -> tuple[int, int]:
+    """Count what can be reached from a cache.
 
     Args:
         cache: Any object. Modules, classes and neural networks are not entered, functions only for what they enclose,
             and the scratch lists that the interface gives to the host not at all.
 
     Returns:
-        Bytes; at least so many where there are more than a quarter of a million objects.
+        Bytes of all tensors, each storage counted once, and how many objects were met; there are at least so many of
+        both where these are more than a quarter of a million.
     """
     storages: dict[int, int] = {}
     seen = {id(each) for each in _scratch(cache)}
@@ -60,7 +61,7 @@ def reachable_nbytes(cache: Any) -> int:
                     _count(each, storages)
             kept.append(entered)
             found = gc.get_referents(*entered)
-    return sum(storages.values())
+    return sum(storages.values()), len(seen)
 
 
 def _follow(kind: type) -> int:

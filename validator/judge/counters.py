@@ -15,7 +15,7 @@ from shadow.operation import Operation
 
 OUTCOMES = tuple(Outcome)
 EQUAL, DIFFER, CONTROL_ONLY, CANDIDATE_ONLY, MISS, ERROR = range(6)
-BATCH = 2048  # times kept before they are sorted into their buckets together
+_BATCH = 2048  # times kept before they are sorted into their buckets together
 
 
 def _zeros() -> Any:
@@ -30,7 +30,7 @@ class Counters:
 
     Attributes:
         times: Per ``kind.pool`` how long each side took for the last operations, nanoseconds: control, candidate,
-            control, ...; whoever adds to it calls ``sort_in`` from ``BATCH`` on.
+            control, ...; whoever adds to it calls ``sort_in_full`` now and then.
         lookups: Per pool a list with one count per outcome, in the order of ``Outcome``.
         divergences: Divergences by ``dimension|cause|fault``.
         coverage: What was exercised, by name.
@@ -77,6 +77,12 @@ class Counters:
     def untimed(self, name: str) -> None:
         """Count an operation of which nobody knows how long it took."""
         self._sorted_in[name] += 1
+
+    def sort_in_full(self) -> None:
+        """Count the times of which many are kept in their histograms."""
+        for name, times in self.times.items():
+            if len(times) >= _BATCH:
+                self.sort_in(name)
 
     def sort_in(self, name: str) -> None:
         """Count the times of one kind of operation in its histograms."""

@@ -38,6 +38,10 @@ class Examination:
         Returns:
             What is wrong, or None.
         """
+        dense, own = region(given), region(held)
+        apart = dense is not None and own is not None and not own.overlaps(dense)
+        if apart and all(holds(each, stored.digest) for each in (dense, own) if each is not None):
+            return None
         given_leaves, found = entry_leaves(given), entry_leaves(held)
         if given_leaves is None or not (_holds(given, stored) or side.digest(given_leaves) == stored.digest):
             return Finding(words.INPUT_EDITED, {"op": stored.op_index})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 
 from reports.record.words import Cause, Dimension
 from shadow.entries import cloned
@@ -16,8 +16,9 @@ from validator.judge.charge import Charge, Place
 from validator.judge.referee import Referee
 from validator.judge.shape import KeyedShape
 from validator.judge.side_view import Digests, SideView
+from validator.models.places import Spot
 from validator.models.side_model import SideModel
-from validator.models.stored import Stored
+from validator.models.stored import PoolModel, Stored
 
 _OTHER_KEYS = (Dimension.PRESENCE, Dimension.LIVE_KEYS, Dimension.ERROR)  # after which the sides hold different ones
 
@@ -33,9 +34,9 @@ class KeyedCase(Case[SideView]):
 
     Attributes:
         one_store: Sides and pools that are known to be kept in one store with another pool, and the charge for it.
+        sought_one_store: How many charges against a side and a pool might have been explained by that.
         in_place: Whether dense entries of host memory are looked at where they lie.
         agreed: Whether a pool of a side that declares something was ever judged by agreement.
-        models_replaced: Called where the models of pools may have become others; of ``Sets``.
 
     """
 
@@ -55,8 +56,32 @@ class KeyedCase(Case[SideView]):
         self.referee = Referee(self.control, self.candidate, self.tolerance, self.ledger)
         self.in_place = pairing.config.deferred != "always"
         self.agreed = False
-        self.models_replaced: Callable[[], None] = lambda: None
+        self._models: dict[Spot, tuple[tuple[PoolModel, PoolModel], ...]] = {}
+        self.sought_one_store: Counter[tuple[str, Pool, int | None]] = Counter()
         self.one_store: dict[tuple[str, Pool, int | None], Charge] = {}
+
+    def models(self, asked: Pool, env_id: int | None) -> tuple[tuple[PoolModel, PoolModel], ...]:
+        """Return the models of control and candidate of each pool that a lookup looks in, first to last."""
+        known = self._models.get((asked, env_id))
+        if known is None:
+            spots = self.places.asked(asked, env_id)
+            known = tuple([(self.control.model.pool(*spot), self.candidate.model.pool(*spot)) for spot in spots])
+            self._models[asked, env_id] = known
+        return known
+
+    def expected(self, asked: Pool, env_id: int | None, key: int) -> tuple[Stored | None, Stored | None]:
+        """Look a key up as both sides should; a lookup that searches several pools ends where it finds something."""
+        one = other = None
+        for control, candidate in self._models.get((asked, env_id)) or self.models(asked, env_id):
+            if one is None:
+                one = control.get(key)
+            if other is None:
+                other = candidate.get(key)
+        return one, other
+
+    def models_replaced(self) -> None:
+        """Learn that the models of pools may have become others."""
+        self._models.clear()
 
     def evicted(self, side: SideView) -> None:
         """Count an entry that gave way."""

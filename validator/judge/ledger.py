@@ -41,7 +41,7 @@ class Ledger:
         self._quoted = quoted
         # (op_index, operation, env_id, key, result) of the last operations, for the histories
         self.recent: deque[tuple[int, str, int | None, int | None, str]] = deque(maxlen=512)
-        self._marks: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        self._marks: OrderedDict[int | None, set[tuple[Any, ...]]] = OrderedDict()  # of each key, what is on record
         self._apart: OrderedDict[tuple[str, Pool, int | None, int | None], Charge] = OrderedDict()
         self._keys_apart: dict[tuple[Pool, int | None], Charge] = {}
 
@@ -77,10 +77,11 @@ class Ledger:
         """Count a charge, and tell whether this very fault is not on record yet."""
         self.count(charge)
         key = None if charge.cause in (Cause.RAISED, Cause.ONE_STORE) else place.key
-        mark = (place.pool, place.env_id, key, charge.cause, charge.fault)
-        if mark in self._marks:
+        mark, marks = (place.pool, place.env_id, charge.cause, charge.fault), self._marks.setdefault(key, set())
+        if mark in marks:
             return False
-        self._marks[mark] = None
+        if len(marks) < _MOST:
+            marks.add(mark)
         if len(self._marks) > _MOST:
             self._marks.popitem(last=False)
         return True
@@ -132,9 +133,9 @@ class Ledger:
         if self._apart:
             for side in ("control", "candidate"):
                 self._apart.pop((side, pool, env_id, key), None)
-        if self._marks:
-            for mark in [m for m in self._marks if m[2] == key and pool in self._places.pools_of(m[0])]:
-                del self._marks[mark]
+        marks = self._marks.get(key)
+        if marks:
+            marks -= {mark for mark in marks if pool in self._places.pools_of(mark[0])}
 
     def was_cleared(self, pool: Pool, env_id: int | None) -> None:
         """Forget about a pool that both sides have cleared; of no env means of all."""

@@ -197,14 +197,15 @@ class Referee:
             return known
         if truth is None:
             return not_copied(expected.digest, side.digest(answer), answer) or Finding(words.CORRUPTED)
-        return against_truth(answer, truth, lambda: named_rows(expected, answer, truth, self._others(expected)))
+        others = self._others(expected)
+        return against_truth(answer, truth, lambda: named_rows(expected, answer, truth, others, side.digest))
 
     def _others(self, expected: Stored) -> Iterator[tuple[Stored, Sequence[Leaf]]]:
-        """Go through entries that are what was stored, from whichever side keeps one, those stored last first."""
+        """Go through other entries that either side should hold, and what it does, those stored last first."""
         for side in (self.control, self.candidate):
             live = [stored for _, _, model in side.model.pools() for stored in model.live() if stored is not expected]
             for stored in sorted(live, key=lambda stored: -stored.op_index)[:_ROWS_SOUGHT_IN]:
-                found = side.intact(stored)
+                found = side.held(stored)
                 if found is not None:
                     yield stored, found
 

@@ -29,6 +29,10 @@ def rooted(case: KeyedCase, charge: Charge, place: Place) -> Charge:
         known = case.one_store.get((side.name, *own))
         if known is not None:
             return known
+        spot = (side.name, own[0], own[1])
+        asked = case.sought_one_store[spot] = case.sought_one_store[spot] + 1
+        if asked & (asked - 1):  # at the first charge, the second, the fourth: it asks many a key of many a pool
+            continue
         other = _one_store(side, *own)
         if other is not None:
             found = against(side, Finding(words.ONE_STORE, {"pool": own, "other_pool": other}), charge.leaves)

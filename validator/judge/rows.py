@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
-
-from shadow.memory.buffers import Leaf
+from shadow.memory.buffers import Leaf, bytes_of
 from validator.entries.compare import valid
 from validator.judge import words
 from validator.judge.charge import Finding
+from validator.judge.side_view import Digests
 from validator.models.stored import Stored
 
 _LEAST_BYTES = 16
@@ -26,7 +25,11 @@ class _Source(NamedTuple):
 
 
 def named_rows(
-    expected: Stored, answer: Sequence[Leaf], truth: Sequence[Leaf], others: Iterable[tuple[Stored, Sequence[Leaf]]]
+    expected: Stored,
+    answer: Sequence[Leaf],
+    truth: Sequence[Leaf],
+    others: Iterable[tuple[Stored, Sequence[Leaf]]],
+    digest: Digests,
 ) -> Finding | None:
     """Name what is wrong with an answer by where its wrong rows were stored.
 
@@ -34,7 +37,8 @@ def named_rows(
         expected: What was stored.
         answer: Leaves of what was answered, of the same structure as
         truth: what was stored.
-        others: Other entries that are alive, with their leaves.
+        others: Other entries that are alive, with the leaves of what is held there.
+        digest: Tells whether that is what was stored; asked where a wrong row was found.
 
     Returns:
         None unless every wrong row is found, in this entry or in others, or every one is zero.
@@ -50,8 +54,9 @@ def named_rows(
         return None
     sources: dict[bytes, _Source] = {}
     for stored, leaves in ((None, truth), *others):
-        for index, rows in enumerate(_rows(leaves)):
-            for row in wanted.intersection(rows):
+        places = [(row, index) for index, rows in enumerate(_rows(leaves)) for row in wanted.intersection(rows)]
+        if places and (stored is None or digest(leaves) == stored.digest):
+            for row, index in places:
                 sources.setdefault(row, _Source(stored, index))
         if len(sources) == len(wanted):
             break
@@ -74,8 +79,7 @@ def _rows(leaves: Sequence[Leaf]) -> _Rows:
 
 
 def _rows_of(leaf: Leaf) -> list[bytes]:
-    values = valid(leaf).cpu().resolve_conj().resolve_neg().contiguous()
-    if not values.numel():
-        return []
-    raw = values.reshape(-1, *values.shape[-1:] or (1,)).view(dtype=torch.uint8).numpy()
-    return [row.tobytes() for row in raw]
+    values = valid(leaf)
+    found = bytes(bytes_of(values))
+    width = (values.shape[-1] if values.ndim else 1) * values.element_size()
+    return [found[begin : begin + width] for begin in range(0, len(found), width)] if found else []

@@ -24,34 +24,36 @@ class AgreedModel(PoolModel):
         super().__init__(sys.maxsize)
         self.told_all = told_all
         self._most_gone = _MOST
-        self._entries: OrderedDict[int, Stored] = OrderedDict()
+        self.held: OrderedDict[int, Stored] = OrderedDict()
 
     def peek(self, key: int) -> Stored | None:
-        return self._entries.get(key)
+        return self.held.get(key)
+
+    get = peek
 
     def set(self, key: int, stored: Stored) -> Stored | None:
         """Store; nothing gives way, though beyond what is remembered this no longer knows all that there is."""
-        self._entries[key] = stored
+        self.held[key] = stored
         self.gone.pop(key, None)
-        if len(self._entries) > _MOST:
-            self._entries.popitem(last=False)
+        if len(self.held) > _MOST:
+            self.held.popitem(last=False)
             self.told_all = False
         return None
 
     def clear(self, op_index: int) -> None:
         missed = [gone.stored for gone in self.gone.values() if gone.reason is Reason.EVICTED]  # and may be there still
-        self._remember([*missed, *self._entries.values()], Reason.CLEARED, op_index)
-        self._entries.clear()
+        self._remember([*missed, *self.held.values()], Reason.CLEARED, op_index)
+        self.held.clear()
         self.told_all = True
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         if stored is None:
-            self._entries.pop(key, None)
-        elif key in self._entries:
-            self._entries[key] = stored
+            self.held.pop(key, None)
+        elif key in self.held:
+            self.held[key] = stored
 
     def lets_go(self, key: int, op_index: int) -> bool:
-        lost = self._entries.pop(key, None)
+        lost = self.held.pop(key, None)
         if lost is not None:
             self._remember((lost,), Reason.EVICTED, op_index)
         return True
@@ -61,7 +63,4 @@ class AgreedModel(PoolModel):
         return self.peek(key) or (gone.stored if gone is not None and gone.reason is Reason.EVICTED else None)
 
     def live(self) -> Iterable[Stored]:
-        return list(self._entries.values())  # some may be let go on the way
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        return list(self.held.values())  # some may be let go on the way

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor
 from xxhash import xxh3_64_intdigest
 
+from shadow.memory.dense import columns_of, parts
+
 _hashed: Any = xxh3_64_intdigest  # its types don't know that an array is a buffer
 _MOST_BEFORE = 4  # states of a layer that are remembered from before a crop, a reset and the like
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ROOM = 64  # positions that a table has room for at first
 
 
@@ -44,19 +46,13 @@ class Table:
 
     Attributes:
         length: Positions appended, those that a window forgets included.
-        shape: ``(heads, head_dim)`` of keys and of values.
+        rows: Rows of the batch.
     """
 
     def __init__(self) -> None:
-        self.length = 0
-        self.shape: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+        self.length = self.rows = 0
         self._cells = np.zeros((2, 0, 0), np.uint64)
         self._before: deque[tuple[str, Any]] = deque(maxlen=_MOST_BEFORE)
-
-    @property
-    def rows(self) -> int:
-        """Rows of the batch."""
-        return int(self._cells.shape[1])
 
     def append(self, found: Any) -> None:
         """Append digests ``(2, rows, positions)``.
@@ -67,7 +63,7 @@ class Table:
         rows, new = found.shape[1:]
         end = self.length + new
         if not self.length:
-            self._cells = np.zeros((2, rows, max(_ROOM, 2 * end)), np.uint64)
+            self._cells, self.rows = np.zeros((2, rows, max(_ROOM, 2 * end)), np.uint64), rows
         elif rows != self.rows:
             raise ValueError(f"{rows} rows were appended to {self.rows}")
         elif end > self._cells.shape[2]:
@@ -81,9 +77,9 @@ class Table:
         """Return the digests ``(2, rows, end - begin)`` of positions."""
         return self._cells[:, :, begin:end]
 
-    def holds(self, part: int, begin: int, found: Any) -> bool:
-        """Tell whether digests ``(rows, positions)`` of one part, from a position on, are those that were appended."""
-        return bool((self._cells[part, :, begin : begin + found.shape[1]] == found).all())
+    def holds(self, which: slice, begin: int, found: Any) -> bool:
+        """Tell whether digests of some parts, from a position on, are those that were appended."""
+        return bool(self._cells[which, :, begin : begin + found.shape[2]].tobytes() == found.tobytes())
 
     def crop(self, length: int) -> None:
         """Drop what lies at and behind a position."""
@@ -94,6 +90,7 @@ class Table:
         """Put other rows in the place of each, by index."""
         self._remember(verb)
         self._cells = self._cells[:, rows]
+        self.rows = self._cells.shape[1]
 
     def reset(self) -> None:
         """Hold nothing."""
@@ -138,39 +135,29 @@ class AppendedModel:
         return found
 
 
-def bits(states: Tensor, begin: int = 0, end: int | None = None) -> Any:
-    """Return the bits of some positions of ``(rows, heads, positions, head_dim)`` as an array of whole numbers."""
-    if states.requires_grad:
-        states = states.detach()
-    if states.device.type != "cpu":
-        return bits(states[:, :, begin:end].cpu())
-    return states.view(_INTEGERS[states.element_size()]).numpy()[:, :, begin:end]
-
-
-def digests(found: Any) -> Any:
-    """Digest the bits of keys or values: one hash of 64 bits per row and position, over all heads.
+def digests(contents: tuple[bytes, ...], rows: int, positions: int) -> Any:
+    """Digest what ``columns_of`` returned: one hash of 64 bits per row and position, over all heads.
 
     Args:
-        found: Array ``(rows, heads, positions, head_dim)``.
+        contents: Of each tensor.
+        rows: Rows of the batch.
+        positions: Positions.
 
     Returns:
-        Array of whole numbers ``(rows, positions)``.
+        Array of whole numbers ``(len(contents), rows, positions)``.
     """
-    rows, _, positions, _ = found.shape
-    if not found.size:
-        return np.zeros((rows, positions), np.uint64)
-    lines = np.ascontiguousarray(found.transpose(0, 2, 1, 3)).reshape(rows * positions, -1)
-    hashed = np.fromiter(map(_hashed, lines), np.uint64, len(lines))
-    return hashed.reshape(rows, positions)
+    count = rows * positions
+    lines = chain.from_iterable(map(parts, contents, repeat(count))) if count else ()
+    found = np.fromiter(map(_hashed, lines), np.uint64, count * len(contents))
+    return found.reshape(len(contents), rows, positions)
 
 
 def both_digests(keys: Tensor, values: Tensor) -> Any:
     """Digest keys and values of the same positions: ``(2, rows, positions)``."""
-    found = np.empty((2, keys.shape[0], keys.shape[2]), np.uint64)
-    found[0], found[1] = digests(bits(keys)), digests(bits(values))
-    return found
+    rows, _, positions, _ = keys.shape
+    return digests(columns_of((keys, values), 0, positions), rows, positions)
 
 
 def zero_digest(width: int, dtype: torch.dtype) -> int:
     """Return the digest of a vector of so many zeros over all heads."""
-    return int(digests(bits(torch.zeros(1, 1, 1, width, dtype=dtype)))[0, 0])
+    return int(digests(columns_of((torch.zeros(1, 1, 1, width, dtype=dtype),), 0, 1), 1, 1)[0, 0, 0])

@@ -21,20 +21,20 @@ class BoundedModel(PoolModel):
         super().__init__(capacity)
         self._recency = recency
         self._set_renews = recency or set_renews
-        self._entries: OrderedDict[int, Stored] = OrderedDict()
+        self.held: OrderedDict[int, Stored] = OrderedDict()
 
     def get(self, key: int) -> Stored | None:
-        stored = self._entries.get(key)
+        stored = self.held.get(key)
         if stored is not None and self._recency:
-            self._entries.move_to_end(key)
+            self.held.move_to_end(key)
         return stored
 
     def peek(self, key: int) -> Stored | None:
-        return self._entries.get(key)
+        return self.held.get(key)
 
     def set(self, key: int, stored: Stored) -> Stored | None:
         """Store; an update in place keeps its age, unless it renews it."""
-        entries = self._entries
+        entries = self.held
         if key in entries:
             entries[key] = stored
             if self._set_renews:
@@ -50,17 +50,14 @@ class BoundedModel(PoolModel):
 
     def clear(self, op_index: int) -> None:
         self.measure()
-        self._remember(self._entries.values(), Reason.CLEARED, op_index)
-        self._entries.clear()
+        self._remember(self.held.values(), Reason.CLEARED, op_index)
+        self.held.clear()
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         if stored is None:
-            self._entries.pop(key, None)
-        elif key in self._entries:
-            self._entries[key] = stored
+            self.held.pop(key, None)
+        elif key in self.held:
+            self.held[key] = stored
 
     def live(self) -> Iterable[Stored]:
-        return self._entries.values()
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        return self.held.values()

@@ -17,19 +17,21 @@ class LegacyDictModel(PoolModel):
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
-        self._slot_of: dict[int, int] = {}
+        self.held: dict[int, int] = {}
         self._slots: list[Stored | None] = [None] * capacity
         self._write = 0
 
     def peek(self, key: int) -> Stored | None:
         """Look a key up; its slot may have been written under another key since."""
-        slot = self._slot_of.get(key)
+        slot = self.held.get(key)
         return None if slot is None else self._slots[slot]
+
+    get = peek
 
     def set(self, key: int, stored: Stored) -> Stored | None:
         """Store in the next slot of the ring; return what was overwritten there, if a key still led to it."""
         lost = self._make_room(key, stored)
-        self._slot_of[key] = self._write
+        self.held[key] = self._write
         self._slots[self._write] = stored
         self._write = (self._write + 1) % self.capacity
         self.gone.pop(key, None)
@@ -37,7 +39,7 @@ class LegacyDictModel(PoolModel):
 
     def _make_room(self, key: int, stored: Stored) -> Stored | None:
         old = self._slots[self._write]
-        if old is None or old.key == key or self._slot_of.get(old.key) != self._write:
+        if old is None or old.key == key or self.held.get(old.key) != self._write:
             return None
         self._remember((old,), Reason.EVICTED, stored.op_index)
         return old
@@ -46,18 +48,15 @@ class LegacyDictModel(PoolModel):
         """Empty the dict; slots and write index survive."""
         self.measure()
         self._remember(self.live(), Reason.CLEARED, op_index)
-        self._slot_of.clear()
+        self.held.clear()
 
     def rebase(self, key: int, stored: Stored | None) -> None:
         if stored is None:
-            self._slot_of.pop(key, None)
-        elif key in self._slot_of:
-            self._slots[self._slot_of[key]] = stored
+            self.held.pop(key, None)
+        elif key in self.held:
+            self._slots[self.held[key]] = stored
 
     def live(self) -> Iterable[Stored]:
         """Go through what is alive under the key that it was stored under."""
         pairs = ((index, stored) for index, stored in enumerate(self._slots) if stored is not None)
-        return [stored for index, stored in pairs if self._slot_of.get(stored.key) == index]
-
-    def __len__(self) -> int:
-        return len(self._slot_of)
+        return [stored for index, stored in pairs if self.held.get(stored.key) == index]

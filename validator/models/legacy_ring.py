@@ -34,10 +34,10 @@ class LegacyRingModel(LegacyDictModel):
     def _make_room(self, key: int, stored: Stored) -> Stored | None:
         right_evicted = self._right_set(key)
         named = self._reverse[self._write]
-        if named is None or named[0] not in self._slot_of:
+        if named is None or named[0] not in self.held:
             return None
         old, epoch = named
-        slot = self._slot_of.pop(old)
+        slot = self.held.pop(old)
         if old == key:
             return None
         lost = self._slots[slot]
@@ -53,7 +53,7 @@ class LegacyRingModel(LegacyDictModel):
         self._epoch += 1
 
     def live(self) -> Iterable[Stored]:
-        return [stored for slot in self._slot_of.values() if (stored := self._slots[slot]) is not None]
+        return [stored for slot in self.held.values() if (stored := self._slots[slot]) is not None]
 
     def _right_set(self, key: int) -> int | None:
         if key in self._right:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
@@ -89,6 +89,7 @@ class PoolModel(ABC):
         capacity: Entries that it may hold.
 
     Attributes:
+        held: By each key that is alive, what was stored or what leads there.
         gone: What is no longer alive, longest gone first, as far as it is remembered.
         evicts_as_it_likes: Whether nothing is known of whom it evicts, so that what it lacks is its own business.
         told_all: Whether all that it may hold was told of; else it may answer what no set explains.
@@ -100,6 +101,7 @@ class PoolModel(ABC):
     evicts_as_it_likes: ClassVar[bool] = False
     told_all = True
     ever_cleared = False
+    held: MutableMapping[int, Any]
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -158,8 +160,8 @@ class PoolModel(ABC):
     def live(self) -> Iterable[Stored]:
         """Go through what is alive, next to be evicted first."""
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.held)
 
     def versions(self, key: int) -> tuple[Version, ...]:
         """Tell what a key holds, or held when it went, before what it held earlier; at most eight of them."""

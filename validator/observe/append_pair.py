@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from validator.observe.appends import Appends, Pending
 from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
+from validator.observe.rearrangements import Rearrangements
 from validator.observe.standing import Standing
 from validator.replay.appending import WITH_MORE, appended, plain
 
@@ -32,7 +32,6 @@ _LOOKED_AT = (
     "append after anything else was done, and at the end"
 )
 _NO_STATES = "appends of what is no keys and values"
-_ALLOWED_TO_LACK = (AttributeError, NotImplementedError)  # what a side raises that declares that it has no such verb
 
 
 class AppendPair(Pair):
@@ -66,8 +65,8 @@ class AppendPair(Pair):
         self.standing = Standing(case, self.model, windows)
         self.contents = Contents(self.standing)
         self.appends = Appends(self.standing, self.contents)
+        self.rearrangements = Rearrangements(self.standing, self.contents, self.appends)
         self.windows = windows
-        self._incomparable: set[str] = set()
         self._ended = False
         self._strict = strict
         self._more = False
@@ -100,9 +99,9 @@ class AppendPair(Pair):
             stored = appended(token) if operation.kind == "append" else None
             given = key if operation.kind == "append" else plain(token, getattr(self.held.own, operation.method))
             self.note((op_index, operation, WITH_MORE if self._more else None, given, stored))
-        self.timed(operation.name, control_ns, candidate_ns)
+        self._times[operation.name] += (control_ns, candidate_ns)
         if operation.kind == "rearrange":
-            self._rearranged(seen, token)
+            self.rearrangements.rearranged(seen, token)
             if self.oracle is not None:
                 self.oracle.looked_up(seen)
         elif operation.method != "update":
@@ -115,7 +114,7 @@ class AppendPair(Pair):
         if operation.kind == "append" and type(key) is int:
             self.contents.stamp(key)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
-            self._session.window(self, force=False)
+            self.look_at_the_clock()
 
     def unobserved(self, method: str) -> None:
         """Never happens: the host holds the primary itself, and what it writes there is found by its version."""
@@ -265,100 +264,19 @@ class AppendPair(Pair):
             facts = {"method": operation.method, "layer": seen.key}
             case.charge(of_nobody(words.STATES_DIFFER, facts), Place.of(seen, DIFFER))
 
-    def _rearranged(self, seen: Observation, staged: Any) -> None:
-        """Do the same to the model, and look at everything."""
-        case, method = self.case, seen.operation.method
-        errors = (seen.control_error, seen.candidate_error)
-        case.ledger.recent.append((seen.op_index, seen.operation.name, None, None, _written(staged)))
-        self.counters.coverage[method] += 1
-        if errors != (None, None) and self.model.layers.keys() <= self.standing.lost:
-            return  # the sides are apart already, and not by anybody's fault
-        if None not in errors:
-            self.standing.raised(seen, None, errors, method)
-            return
-        if errors != (None, None):
-            side, error = (case.control, errors[0]) if errors[0] is not None else (case.candidate, errors[1])
-            if self._declares_it_cannot(side, method, error):
-                self._not_comparable(side, method)
-                return
-            self.standing.raised(seen, None, errors, method)
-        if method == "reset":
-            self.standing.reset()
-        with suppress(IndexError):  # a host that asks for rows that are not there
-            self._do(method, staged)
-        self.contents.restamp()
-        self.contents.audit(Place(seen.op_index, seen.operation.name, "layers"), method)
-        self.appends.all_due()
-
-    def _do(self, method: str, args: Any) -> None:
-        value: Any = next(iter((*args, *getattr(args, "named", {}).values())), None)
-        for layer, table in self.model.layers.items():
-            if not table.length:
-                continue
-            if method == "reset":
-                table.reset()
-            elif method == "crop":
-                self._crop(layer, int(value))
-            elif method == "batch_repeat_interleave":
-                table.take(method, torch.arange(table.rows).repeat_interleave(value).numpy())
-            elif method in ("reorder_cache", "batch_select_indices"):
-                table.take(method, _rows(value))
-
-    def _crop(self, layer: int, asked: int) -> None:
-        """A negative number is how many go, a positive one how many stay; what 0 means, the control's version says."""
-        table = self.model.layers[layer]
-        if asked < 0:
-            table.crop(table.length + asked)
-        elif asked > 0 or self.case.control.crop_zero_empties:
-            table.crop(asked)
-
-    def _declares_it_cannot(self, side: LayersSide, method: str, error: BaseException | None) -> bool:
-        """Tell whether a side that raised says of itself that it can't do this."""
-        if isinstance(error, _ALLOWED_TO_LACK):
-            return True
-        if method != "crop":
-            return False
-        beyond = (
-            window is not None and table.length >= window
-            for layer, table in self.model.layers.items()
-            for window in [side.window(layer)]
-        )
-        return getattr(side.cache, "is_croppable", True) is False or any(beyond)
-
-    def _not_comparable(self, side: LayersSide, method: str) -> None:
-        """Note that a side can't follow: it is not at fault, and nothing can be compared until a reset."""
-        if method not in self._incomparable:
-            self._incomparable.add(method)
-            told = f"{self.name}: the {side.label} declares that it can't {method}; nothing is compared until a reset"
-            self.case.sink.event("not_comparable", told)
-        self.counters.coverage[f"not comparable: {method}"] += 1
-        for layer in self.model.layers:
-            self.standing.lose(layer)
-
 
 def _states(args: Any) -> tuple[Tensor, Tensor] | None:
     """Return the keys and the values of an append, or None if it has none."""
     named = getattr(args, "named", {})
     keys = args[0] if len(args) > 0 else named.get("key_states")
     values = args[1] if len(args) > 1 else named.get("value_states")
-    if not (isinstance(keys, Tensor) and isinstance(values, Tensor)):
+    if not (isinstance(keys, Tensor) and isinstance(values, Tensor) and keys.ndim == values.ndim == 4):
         return None
-    fitting = keys.ndim == values.ndim == 4 and keys.shape[0] == values.shape[0] and keys.shape[2] == values.shape[2]
-    return (keys, values) if fitting else None
-
-
-def _rows(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    (rows, _, new, _), (others, _, beside, _) = keys.shape, values.shape
+    return (keys, values) if rows == others and new == beside else None
 
 
 def _equal(one: Any, other: Any) -> bool:
     if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
         return one is other
     return one.dtype is other.dtype and one.shape == other.shape and torch.equal(one, other)
-
-
-def _written(args: Any) -> str:
-    value = next(iter(args or ()), None)
-    if isinstance(value, Tensor):
-        value = value.flatten()[:8].tolist()
-    return "" if value is None else f"{value}"[:80]

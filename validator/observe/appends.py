@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import Tensor
 
-from shadow.operation import Observation
+from shadow.memory.dense import columns_of
+from shadow.operation import Observation, make
 from validator.judge import words
 from validator.judge.charge import Finding, Place, against
 from validator.judge.columns import misplaced
 from validator.judge.counters import DIFFER, EQUAL, ERROR
-from validator.models.appended import Table, bits, both_digests, digests
+from validator.models.appended import Table, both_digests, digests
 from validator.observe.contents import Contents
-from validator.observe.layers import LayersSide, stamp
-from validator.observe.standing import Region, Standing, States
+from validator.observe.layers import LayersSide, versions
+from validator.observe.standing import Region, Standing, States, needed
 
 _SHARE = 16  # of the rows and positions held, how many are looked at again at each append
+_BOTH, _ONE = slice(0, 2), (slice(0, 1), slice(1, 2))  # keys and values, and each alone
 
 
 class Pending(NamedTuple):
@@ -28,7 +29,7 @@ class Pending(NamedTuple):
         seen: Positions by then.
         states: Keys and values as the primary gets them.
         staged: The secondary's own.
-        bits: Of what is appended, keys and values.
+        given: The bytes of keys and of values, as ``columns_of`` returns them.
         digests: Of the same, ``(2, rows, positions)``.
         versions: Of the four tensors.
         announced: Columns and offset that each side announced, control first.
@@ -38,9 +39,9 @@ class Pending(NamedTuple):
     seen: int
     states: States
     staged: States
-    bits: tuple[Any, Any]
+    given: tuple[bytes, ...]
     digests: Any
-    versions: tuple[Any, ...]
+    versions: list[int | None]
     announced: tuple[tuple[int, int] | None, ...]
 
 
@@ -62,18 +63,15 @@ class Appends:
 
     def begin(self, layer: int, states: States, staged: States) -> Pending:
         """Digest what is about to be appended, and ask both sides what they are going to answer."""
-        case, table = self._case, self._model.table(layer)
-        keys, _ = states
+        table = self._model.table(layer)
+        seen, (rows, _, new, _), device = table.length, states[0].shape, states[0].device
         self._contents.host_wrote(layer)
-        announced = tuple(
-            None if layer in side.apart else side.announced(layer, table.length, keys.shape[2], keys.device)
-            for side in case.sides
-        )
-        versions = tuple(map(stamp, (*states, *staged)))
-        given = bits(staged[0]), bits(staged[1])
-        hashed = np.empty((2, *given[0].shape[::2]), np.uint64)
-        hashed[0], hashed[1] = map(digests, given)
-        return Pending(table, table.length, states, staged, given, hashed, versions, announced)
+        one, other = self._case.sides
+        announced = one.announced(layer, seen, new, device), other.announced(layer, seen, new, device)
+        given, counted = columns_of(staged, 0, new), versions((*states, *staged))
+        found = (table, seen, states, staged, given, digests(given, rows, new), counted, announced)
+        pending: Pending = make(Pending, found)
+        return pending
 
     def appended(self, seen: Observation, layer: int, pending: Pending) -> None:
         """Judge what both sides answered."""
@@ -102,57 +100,51 @@ class Appends:
         self._edited(seen, layer, pending)
         if errors != (None, None):
             return
+        need = needed(window, pending.seen)
         apart = layer in case.control.apart or layer in case.candidate.apart
-        if not apart and self._as_appended(layer, pending, answers, self._looks_at_all(layer, pending)):
+        if not apart and self._as_appended(layer, pending, answers, need):
             lookups[EQUAL] += 1
             case.ledger.recent.append((seen.op_index, seen.operation.name, None, layer, "both_hit_equal"))
             self._due.discard(layer)
         else:
-            self._examine(seen, layer, pending, answers)
-        self._contents.appended(layer, (pending.states, pending.staged), Place.of(seen))
+            self._examine(seen, layer, pending, answers, need)
+        self._contents.appended(layer, (pending.states, pending.staged), seen)
 
-    def _looks_at_all(self, layer: int, pending: Pending) -> bool:
-        """Tell whether all that is held is looked at this time, and not only a share of it."""
-        return bool(pending.seen) and (layer in self._due or self._case.config.audit_share >= 1)
-
-    def _as_appended(self, layer: int, pending: Pending, answers: tuple[Any, Any], everything: bool) -> bool:
+    def _as_appended(self, layer: int, pending: Pending, answers: tuple[Any, Any], need: int) -> bool:
         """Tell whether both sides answer what was appended: what is new, and a share of the rest or all of it."""
-        table, before, turn = pending.table, pending.seen, self._turn.get(layer, 0)
-        end, need = table.length, self._standing.needed(layer, before)
-        which, begin = turn & 3, max(turn >> 2, need)  # the share: some positions of one part of one side
-        until = before if everything else min(begin + max(1, _SHARE // table.rows), before)
+        table, before, staged, turn = pending.table, pending.seen, pending.staged, self._turn.get(layer, 0)
+        end, rows, which, begin = table.length, table.rows, turn & 3, max(turn >> 2, need)
+        everything = layer in self._due or self._case.config.audit_share >= 1
+        if everything:
+            begin, until, parts = need, before, _BOTH
+        else:  # the share: some positions of one part of one side
+            until, parts = min(begin + max(1, _SHARE // rows), before), _ONE[which & 1]
         for number, (announced, answer) in enumerate(zip(pending.announced, answers, strict=True)):
             if announced is None or type(answer) not in (tuple, list) or len(answer) != 2:
                 return False
             length, offset = announced
             if offset > need or offset + length < end:
                 return False
-            for part, tensor, given in zip((0, 1), answer, pending.bits, strict=True):
-                if not isinstance(tensor, Tensor) or tensor.ndim != 4 or tensor.shape[2] != length:
+            for tensor, given in zip(answer, staged, strict=True):
+                _, heads, _, width = given.shape
+                if not isinstance(tensor, Tensor) or tensor.dtype is not given.dtype:
                     return False
-                if tensor.dtype is not pending.staged[part].dtype:
+                if tensor.shape != (rows, heads, length, width):
                     return False
-                found = bits(tensor) if tensor.device.type == "cpu" else bits(tensor, 0, end - offset)
-                new = found[:, :, before - offset : end - offset]
-                if new.shape != given.shape or not (new == given).all():
+            if columns_of((*answer,), before - offset, end - offset) != pending.given:
+                return False
+            if begin < until and (everything or which >> 1 == number):
+                held = columns_of((*answer[parts],), begin - offset, until - offset)
+                if not table.holds(parts, begin, digests(held, rows, until - begin)):
                     return False
-                if everything:
-                    held = found[:, :, need - offset : before - offset]
-                    if not table.holds(part, need, digests(held)):
-                        return False
-                elif which == 2 * number + part and begin < until:
-                    held = found[:, :, begin - offset : until - offset]
-                    if not table.holds(part, begin, digests(held)):
-                        return False
         if not everything:
             self._turn[layer] = until << 2 | which if until < before else (which + 1) & 3
         return True
 
-    def _examine(self, seen: Observation, layer: int, pending: Pending, answers: tuple[Any, Any]) -> None:
+    def _examine(self, seen: Observation, layer: int, pending: Pending, answers: tuple[Any, Any], need: int) -> None:
         """Find out which side answers something else than was appended, and charge it."""
         case, table = self._case, pending.table
         before, end = pending.seen, table.length
-        need = self._standing.needed(layer, before)
         regions = [
             self._region(layer, side, announced, answer, need, end, pending)
             for side, announced, answer in zip(case.sides, pending.announced, answers, strict=True)
@@ -243,17 +235,16 @@ class Appends:
 
     def _edited(self, seen: Observation, layer: int, pending: Pending) -> None:
         """Charge a side that wrote into what it was given."""
-        case = self._case
-        tensors = (*pending.states, *pending.staged)
-        for index, (tensor, version) in enumerate(zip(tensors, pending.versions, strict=True)):
-            if stamp(tensor) == version and version is not None:
-                continue
+        case, tensors = self._case, (*pending.states, *pending.staged)
+        counted = versions(tensors)
+        if counted == pending.versions and None not in counted:
+            return
+        for index, tensor in enumerate(tensors):
             part = index % 2
-            if (digests(bits(tensor)) == pending.digests[part]).all():
-                continue
-            side = case.primary if index < 2 else case.secondary
-            finding = Finding(words.APPENDED_EDITED, {"part": ("keys", "values")[part], "layer": layer})
-            case.charge(against(side, finding), Place.of(seen))
+            if columns_of((tensor,), 0, tensor.shape[2])[0] != pending.given[part]:
+                side = case.primary if index < 2 else case.secondary
+                finding = Finding(words.APPENDED_EDITED, {"part": ("keys", "values")[part], "layer": layer})
+                case.charge(against(side, finding), Place.of(seen))
 
     def all_due(self) -> None:
         """Look at everything at the next append to each layer: something else was done than appending."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from reports.record.words import Fault
+from shadow.operation import Observation
 from validator.judge import words
 from validator.judge.charge import Finding, Place, of_nobody
 from validator.judge.columns import misplaced
 from validator.models.appended import Table, both_digests
-from validator.observe.layers import LayersSide
-from validator.observe.standing import Standing, States
+from validator.observe.layers import LayersSide, Stamp
+from validator.observe.standing import Standing, States, needed
 
 
 class Contents:
@@ -24,22 +25,22 @@ class Contents:
         self._standing = standing
         self._case = standing.case
         self._model = standing.model
-        self._stamps: dict[int, tuple[Any, ...]] = {}
+        self._stamps: dict[int, list[Stamp]] = {}
         self._looked_for: set[int] = set()  # layers whose tensors were looked for
 
-    def appended(self, layer: int, given: tuple[States, States], place: Place) -> None:
+    def appended(self, layer: int, given: tuple[States, States], seen: Observation) -> None:
         """Find the tensors of a layer, the first time, and look whose memory they are.
 
         Args:
             layer: The layer that was appended to.
             given: What the primary and the secondary were given to append.
-            place: Where charges are raised.
+            seen: The append.
         """
         if layer not in self._looked_for:
             self._looked_for.add(layer)
             self._find_tensors(layer)
             for side, states in zip((self._case.primary, self._case.secondary), given, strict=True):
-                self._keeps_its_input(side, layer, states, place)
+                self._keeps_its_input(side, layer, states, Place.of(seen))
 
     def stamp(self, layer: int) -> None:
         """Take what a layer of the primary holds now for what nobody wrote into."""
@@ -78,9 +79,10 @@ class Contents:
             return None
         keys, values, begin = held
         self._case.counters.coverage["layers read"] += 1
-        need, rows = self._standing.needed(layer, seen), table.rows
+        window, rows = self._standing.window(layer), table.rows
+        need = needed(window, seen)
         if begin > need:
-            windowed = self._standing.window(layer) is not None or side.window(layer) is not None
+            windowed = window is not None or side.window(layer) is not None
             facts = {"layer": layer, "needed": need, "begin": begin, "seen": seen}
             if windowed:
                 return Finding(words.WINDOW_OFF, {**facts, "n": begin - need})
@@ -146,9 +148,7 @@ class Contents:
         if known is None or layer in self._standing.lost:
             return
         now = case.primary.stamps(layer)
-        if now == known or not any(
-            a is not None and b is not None and a[0] == b[0] and a[1] != b[1] for a, b in zip(known, now, strict=True)
-        ):
+        if now == known or not any(a and b and a[0] == b[0] and a[1] != b[1] for a, b in zip(known, now, strict=True)):
             return
         facts: dict[str, Any] = {"layer": layer, "side": case.primary.name}
         case.charge(of_nobody(words.HOST_WROTE_HELD, facts, Fault.HOST), Place(case.now, "audit", "layers", key=layer))

@@ -69,7 +69,7 @@ class HandedOut:
         self._answers = self._early_nbytes = 0
         # Drawn, since hosts look up in patterns that any fixed step could keep pace with.
         self._draw = random.Random(case.config.seed).random
-        self.watched: list[Watch] = []
+        self.watched: list[Watch] = []  # this very list, which a pair looks at
 
     def answered(
         self, control: Any, candidate: Any, stored: Stored, op_index: int, late: Compared | None = None
@@ -114,7 +114,7 @@ class HandedOut:
     def after_operation(self, op_index: int) -> None:
         """Look whether the operation itself changed what the primary had handed out; only while ``watched``."""
         self._look(self._case.primary, [(watch.answer, partial(self._cache_wrote, watch)) for watch in self.watched])
-        self.watched = [watch for watch in self.watched if not watch.over and op_index < watch.until]
+        self.watched[:] = [watch for watch in self.watched if not watch.over and op_index < watch.until]
 
     def check(self, keep: int) -> None:
         """Look at the answers of the secondary held longest, some at a time, until only so many are left."""

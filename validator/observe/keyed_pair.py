@@ -57,6 +57,7 @@ class KeyedPair(Pair):
         examination = Examination(case, custody)
         self.looks = DeviceLooks(case, examination, queue)
         self._handed_out = HandedOut(case, custody, self.looks)
+        self.watching = self._handed_out.watched
         self.audits = Audits(case, examination, self.looks, self._handed_out)
         self.sets = Sets(case, examination, self.looks, self.audits)
         self.lookups = Lookups(case, custody, self.looks, self._handed_out)
@@ -75,7 +76,7 @@ class KeyedPair(Pair):
     ) -> Pending | None:
         """Digest what is about to be stored, and return it for ``observed``; audit what is about to be cleared."""
         kind = operation.kind
-        if self._handed_out.watched:
+        if self.watching:
             self._handed_out.before_operation()
         if kind == "set":
             pending = self.sets.begin(entry, staged, regions)
@@ -94,10 +95,10 @@ class KeyedPair(Pair):
         self.case.now = op_index + 1
         if self.note is not None:
             self.note((op_index, operation, env_id, key, None if pending is None else pending.digest))
-        kind, name = operation.kind, operation.name
+        _, kind, _, name, _ = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
-            self.timed(name, control_ns, candidate_ns)
-        if self._handed_out.watched:
+            self._times[name] += (control_ns, candidate_ns)
+        if self.watching:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):
             self._bad_env(seen)
@@ -116,16 +117,17 @@ class KeyedPair(Pair):
             self._last_clear = None
             _OTHERS[kind](self.removals, seen)
         if not (op_index + 1) % CHECK_CLOCK_EVERY:
-            self._look_at_the_clock()
+            self.look_at_the_clock()
 
-    def _look_at_the_clock(self) -> None:
+    def look_at_the_clock(self) -> None:
+        """Do what is to be done now and then, and less of it where that took too long."""
         config = self.case.config
         if config.overhead_budget:
             share = self.harness_ns / (perf_counter_ns() - self._began_ns)
             kept = self.audits.keep_to_budget(share, config.overhead_budget)
             if config.sample_lookups:
                 self.lookups.keep_to_budget(kept)
-        self._session.window(self, force=False)
+        super().look_at_the_clock()
 
     def advised(self, operation: Operation, env_id: int | None) -> None:
         """Judge a pool whose side goes by priorities by agreement, once the host passes some."""
@@ -158,6 +160,7 @@ class KeyedPair(Pair):
         own, theirs = self.case, fork.case
         for side, copied in zip(own.sides, theirs.sides, strict=True):
             copied.model = copy.deepcopy(side.model)
+        theirs.models_replaced()
         if self.looks.begun:
             fork.looks.begin()
         theirs.ledger.begin_as(own.ledger)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from shadow.outside import from_outside
 from shadow.wrapper.doors.append import Held
 from validator.judge.side import Report, Side
 
-_NONE: Final = (None, None)
+Stamp = tuple[int, int] | None  # where a tensor lies, and its version
 
 
 class LayersSide(Side):
@@ -40,7 +40,9 @@ class LayersSide(Side):
         self.crop_zero_empties = _takes(cache, "crop", "max_length")
 
     def announced(self, layer: int, seen: int, new: int, device: torch.device) -> tuple[int, int] | None:
-        """Return how many columns the side is going to answer, and at which position they begin; None if it raised."""
+        """Return how many columns the side is going to answer, and the first one's position; None if it raised."""
+        if layer in self.apart:
+            return None  # what it answers is not looked at
         try:
             if self._by_position:
                 asked: Any = torch.arange(seen, seen + new, device=device)
@@ -121,10 +123,13 @@ class LayersSide(Side):
                 raise
             self.misbehaved("update", error)
 
-    def stamps(self, layer: int) -> tuple[Any, ...]:
-        """Return what changes when somebody writes into the tensors of a layer: their place and version."""
+    def stamps(self, layer: int) -> list[Stamp]:
+        """Return what changes when somebody writes into the tensors of a layer; None where nobody counts."""
         one = self.layer(layer)
-        return tuple(map(_stamp, (getattr(one, "keys", None), getattr(one, "values", None))))
+        return [
+            (tensor.data_ptr(), tensor._version) if isinstance(tensor, Tensor) and not tensor.is_inference() else None
+            for tensor in (getattr(one, "keys", None), getattr(one, "values", None))
+        ]
 
     def readable(self, layer: int) -> bool:
         """Tell whether what a layer holds can be read."""
@@ -139,15 +144,9 @@ class LayersSide(Side):
         self.apart, self.opaque, self._read = set(other.apart), set(other.opaque), set(other._read)
 
 
-def stamp(tensor: Tensor) -> Any:
-    """Return the version of a tensor, which grows when somebody writes into it; None where nobody counts."""
-    return None if tensor.is_inference() else tensor._version
-
-
-def _stamp(tensor: Any) -> Any:
-    if not isinstance(tensor, Tensor):
-        return None
-    return tensor.data_ptr(), stamp(tensor)
+def versions(tensors: Iterable[Tensor]) -> list[int | None]:
+    """Return the version of each, which grows when somebody writes into it; None where nobody counts."""
+    return [None if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def _takes(cache: Any, method: str, parameter: str) -> bool:

@@ -45,6 +45,7 @@ class Lookups:
         self._counters = case.counters
         self._ledger = case.ledger
         self._in_place = case.in_place
+        self._first = {asked: pools[0] for asked, pools in case.places.searched.items()}
         self._digest_share = case.config.digest_share
         self._random = random.Random(case.config.seed).random
         self._suspect = False
@@ -56,7 +57,7 @@ class Lookups:
 
     def looks_at_digest(self) -> bool:
         """Tell whether what both sides agree on is held against the digest of what was stored, this time."""
-        return self._digest_share >= 1 or self._random() < self._digest_share
+        return self._random() < self._digest_share
 
     def got(self, seen: Observation, stays: bool = True) -> None:
         """Count and judge one lookup; ``stays`` says whether both sides still hold what they answered."""
@@ -65,9 +66,8 @@ class Lookups:
         assert key is not None
         if env_id is not None:
             self._counters.envs[env_id] += 1
-        one = self._control.model.get(pool, env_id, key)
-        other = self._candidate.model.get(pool, env_id, key)
-        if pool in case.places.searched and (one is None or one.pool != case.places.searched[pool][0]):
+        one, other = case.expected(pool, env_id, key)
+        if pool in self._first and (one is None or one.pool != self._first[pool]):
             self._counters.coverage["lookups_of_both_pools"] += 1
         self._suspect = False
         if control_error is not None or candidate_error is not None:
@@ -105,13 +105,12 @@ class Lookups:
                 return
         if self._looks.begun:  # what is still under way comes first, and may mend what the models hold
             self._looks.flush()
-            one = self._control.model.get(pool, env_id, key)
-            other = self._candidate.model.get(pool, env_id, key)
+            one, other = case.expected(pool, env_id, key)
         self._judge(seen, outcome, (one, other))
 
     def _compare(self, control: Any, candidate: Any, stored: Stored | None) -> int:
         """Return the outcome of a lookup that both sides answered; suspect it if nobody stored what they agree on."""
-        hashed = stored is not None and self.looks_at_digest()
+        hashed = stored is not None and (self._digest_share >= 1 or self.looks_at_digest())
         agreed = agreement(control, candidate, hashed) if self._in_place else None
         if agreed is not None:
             if stored is not None and hashed:

@@ -5,16 +5,14 @@ What a cache says of itself is a figure beside it; a process's memory is nobody'
 
 from __future__ import annotations
 
-from time import perf_counter
-
-from validator.entries.reachable import reachable_nbytes
+from validator.entries.reachable import reachable
 from validator.judge import words
 from validator.judge.charge import Finding, Place, against
 from validator.judge.keyed import KeyedCase
 
 _TIMES = 2  # as much as its entries take, a side may hold
 _RUNNING = 3  # looks one after the other, after which it is charged
-_SHARE = 0.005  # of the time that passes, which counting may take
+_ALWAYS = 8  # looks, before counting waits for an operation of each object that it meets: a microsecond each
 
 
 class Memory:
@@ -29,16 +27,17 @@ class Memory:
         self.held: dict[str, int] = {}
         self._peak: dict[str, int] = {}
         self._running = {side.name: 0 for side in case.sides}
-        self._next_s = 0.0
+        self._looks = self._next = 0
 
     def look(self) -> None:
-        """Count, unless that took too long of late."""
-        began = perf_counter()
-        if began < self._next_s:
+        """Count, unless that took long of late; operations and no clock tell, so that a replay does as the run did."""
+        if self._case.now < self._next:
             return
+        n_objects = 0
         for side in self._case.sides:
-            name = side.name
-            held, room, peak = reachable_nbytes(side.cache), 0, 0
+            name, room, peak = side.name, 0, 0
+            held, n_met = reachable(side.cache)
+            n_objects += n_met
             for _, _, model in side.model.pools():
                 model.measure()
                 room += model.capacity * model.largest
@@ -52,6 +51,6 @@ class Memory:
             if self._running[name] == _RUNNING:
                 finding = Finding(words.HOLDS_TOO_MUCH, {"held": f"{held:,}", "most": f"{peak:,}"})
                 self._case.charge(against(side, finding), Place(-1, "audit", "all"))
-        if self._case.config.overhead_budget:
-            now = perf_counter()
-            self._next_s = now + (now - began) / _SHARE
+        self._looks += 1
+        if self._looks >= _ALWAYS:
+            self._next = self._case.now + n_objects

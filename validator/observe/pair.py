@@ -16,7 +16,6 @@ from shadow.operation import Observation, Operation
 from validator.entries.digest import Digest
 from validator.judge import words
 from validator.judge.case import Case, Sink
-from validator.judge.counters import BATCH
 from validator.observe.running import interrupted
 from validator.replay.recording import Moment, Row, life
 
@@ -58,6 +57,7 @@ class Pair(ABC):
         case: As given.
         counters: What was counted since the last window.
         harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        watching: Whether lookups are to be told before they are done.
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
         note: Takes a row for the trace; None where nothing is recorded.
@@ -69,6 +69,7 @@ class Pair(ABC):
     note: Callable[[Row], None] | None = None
     oracle: Recomputing | None = None
     keep: Callable[[Digest, Any], None] | None = None
+    watching: Any = True
 
     def __init__(self, case: Case[Any], session: Session) -> None:
         self.name = case.name
@@ -180,12 +181,10 @@ class Pair(ABC):
 
     # -- the observer's side ------------------------------------------------------------------------------------------
 
-    def timed(self, name: str, control_ns: int, candidate_ns: int) -> None:
-        """Keep how long each side took for an operation, nanoseconds."""
-        times = self._times[name]
-        times += (control_ns, candidate_ns)
-        if len(times) >= BATCH:
-            self.counters.sort_in(name)
+    def look_at_the_clock(self) -> None:
+        """Do what is to be done now and then; every ``CHECK_CLOCK_EVERY`` operations."""
+        self.counters.sort_in_full()
+        self._session.window(self, force=False)
 
     def harness_failed(self, step: str, error: Exception) -> None:
         """Count a failure of the harness itself; such a run can't pass."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from reports.record.words import Cause, Dimension, Fault
@@ -10,7 +9,7 @@ from shadow.entries import leaves
 from shadow.lent import readable
 from shadow.located import region
 from shadow.memory.regions import Region, Regions
-from shadow.operation import Observation, Pool, make
+from shadow.operation import Observation, make
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
 from validator.judge import words
@@ -19,7 +18,8 @@ from validator.judge.examination import Examination
 from validator.judge.keyed import KeyedCase
 from validator.judge.presence import not_stored
 from validator.judge.side_view import SideView
-from validator.models.stored import PoolModel, Stored
+from validator.models.places import Spot
+from validator.models.stored import Stored
 from validator.observe.audits import Audits
 
 
@@ -29,15 +29,6 @@ class Pending(NamedTuple):
     digest: Digest
     own: Any
     staged: Any
-
-
-@dataclass(slots=True)
-class _Pool:
-    """One pool as it is written to: the models of control and candidate, what it may hold, sets so far."""
-
-    models: tuple[PoolModel, PoolModel]
-    capacity: int
-    writes: int = 0
 
 
 class Sets:
@@ -52,8 +43,7 @@ class Sets:
         self._ledger = case.ledger
         self._in_place = case.in_place
         self._given = case.referee.given[case.secondary.name]
-        self._pools: dict[tuple[Pool, int | None], _Pool] = {}
-        case.models_replaced = self._models_replaced
+        self._written: dict[Spot, list[int]] = {}  # sets so far, and what the pool may hold
 
     def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
@@ -91,8 +81,8 @@ class Sets:
             for side in case.sides:
                 side.model.pool(pool, env_id).rebase(key, None)
             return
-        written = self._pools.get((pool, env_id)) or self._pool(pool, env_id)
-        models = written.models
+        ((one, other),) = case.models(pool, env_id)
+        met = key in one.held or key in one.gone or key in other.held or key in other.gone
         fields = (
             key,
             pool,
@@ -103,15 +93,15 @@ class Sets:
             case.searches,
             case.sink.env_step,
             case.weight_version,
-            models[0].versions(key) or models[1].versions(key),
+            (one.versions(key) or other.versions(key)) if met else (),
         )
         stored: Stored = make(Stored, fields)
         coverage = self._counters.coverage
-        if stored.previous and stored.previous[0].alive:
+        if met and stored.was_alive:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
         closely = self._audits.begin_set(pending.digest)
-        for side, model, error in zip(case.sides, models, (control_error, candidate_error), strict=True):
+        for side, model, error in ((case.control, one, control_error), (case.candidate, other, candidate_error)):
             if error is not None:
                 continue
             finding = None
@@ -128,22 +118,12 @@ class Sets:
                 charge = self._examination.charge(side, stored, finding, operation.name)
                 if finding.kind.dimension is not Dimension.ISOLATION:
                     case.repair(side, charge, pool, env_id, key, stored)
-        written.writes += 1
-        if not written.writes % written.capacity:
+        written = self._written.get((pool, env_id)) or self._written.setdefault((pool, env_id), [0, one.capacity])
+        written[0] += 1
+        if not written[0] % written[1]:
             coverage["ring_wraps"] += 1
         if closely:
             self._audits.end_set()
-
-    def _pool(self, pool: Pool, env_id: int | None) -> _Pool:
-        # At the first set and not before: a deep copy of a pair is given its models after it was made.
-        control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
-        written = self._pools[pool, env_id] = _Pool((control, candidate), control.capacity)
-        return written
-
-    def _models_replaced(self) -> None:
-        for (pool, env_id), written in self._pools.items():
-            control, candidate = (side.model.pool(pool, env_id) for side in self._case.sides)
-            written.models = control, candidate
 
     def _arrival(self, side: SideView, stored: Stored, given: Any) -> Finding | None:
         """Look closely how a set arrived; what a device has to be asked about is judged when it answers."""

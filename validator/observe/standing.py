@@ -47,11 +47,6 @@ class Standing:
         self.known: dict[int, Charge] = {}
         self._windows = windows
 
-    def needed(self, layer: int, seen: int) -> int:
-        """Return the first position that is attended to from behind so many."""
-        window = self.window(layer)
-        return 0 if window is None else max(0, seen - window + 1)
-
     def window(self, layer: int) -> int | None:
         """Return the window of a layer: the model's own where it is known, else what the control declares."""
         if self._windows is not None:
@@ -142,6 +137,11 @@ class Standing:
     def begin_as(self, other: Standing) -> None:
         """Know what is known of the pair that this one's is a copy of."""
         self.lost, self.known = set(other.lost), dict(other.known)
+
+
+def needed(window: int | None, seen: int) -> int:
+    """Return the first position that is attended to from behind so many, in a layer of such a window."""
+    return 0 if window is None else max(0, seen - window + 1)
 
 
 def _leaves(layer: int, control: States, candidate: States) -> Iterator[LeafDifference]:

@@ -168,7 +168,7 @@ class Oracle:
             self._charge(place, held, wrong, expected)
             return False
         coverage["recomputations that agreed"] += 1
-        if "host" in held:
+        if "host" in held and place.key is not None:
             self._expected[place[2:5]] = Recomputed(expected.tensors, lambda _: (), first=expected.first)
             if len(self._expected) > _REMEMBERED:
                 self._expected.popitem(last=False)
@@ -216,10 +216,12 @@ class Oracle:
         if is_side:
             side = case.control if wrong[0] == "control" else case.candidate
             fault, who = side.fault, f"The {side.label}"
+        where = whereabouts(found, right, leaves, expected.first, self._tolerance)
+        is_score = place.pool == "scores"
         facts = {
-            "did": "holds" if is_side else "stored",
+            "did": "holds" if is_side else "chose a token after" if is_score else "stored",
             "detail": f" ({detail})" if detail else "",
-            "where": whereabouts(found, right, leaves, expected.first, self._tolerance),
+            "where": f"scores behind position {expected.first}" if is_score else where,
             "most": f", by up to {max(distances):.1e}" if distances else "",
             "found": found[0].shape[2],
             "expected": right[0].shape[2],

@@ -13,7 +13,7 @@ from xxhash import xxh3_64_intdigest
 
 from shadow.entries import TENSOR, leaves
 from shadow.memory.buffers import WHOLE
-from shadow.operation import Given
+from shadow.operation import Given, make
 from validator.entries.digest import Digest, digest
 
 WITH_MORE = 1  # in the place of an env, of a call that passes more than is recorded
@@ -28,8 +28,9 @@ def appended(token: Any) -> Digest | None:
     """
     hashed = getattr(token, "digests", None)
     if hashed is not None:
-        layout = tuple((tuple(t.shape), t.dtype, t.device, WHOLE) for t in token.staged)
-        return Digest((), layout, xxh3_64_intdigest(hashed), KEYS_AND_VALUES)
+        layout = tuple([(tuple(t.shape), t.dtype, t.device, WHOLE) for t in token.staged])
+        made: Digest = make(Digest, ((), layout, xxh3_64_intdigest(hashed), KEYS_AND_VALUES))
+        return made
     tensors = tuple(value for value in token or () if isinstance(value, Tensor))
     return digest(leaves(tensors)) if tensors else None
 

@@ -21,7 +21,6 @@ _POOL = 1 << 18  # numbers to draw from
 _WORD = (1 << 64) - 1
 _LEAVES_MOST = 4096
 _OF_LEAVES = np.random.default_rng(1).integers(0, 1 << 64, _LEAVES_MOST, dtype=np.uint64)  # tells leaves apart
-_SHIFTS_21, _SHIFTS_7 = (np.arange(0, 64, bits, dtype=np.uint64) for bits in (21, 7))
 _MOST_BYTES = 1 << 30  # of one entry
 _NONE: Mapping[Any, Any] = MappingProxyType({})
 _NUMBERS = (1 << 42) - 1  # of nests, each a number
@@ -77,27 +76,54 @@ class Scratch:
         halves = [half for layer in self.entry for half in (layer._k_cache, layer._v_cache)]
         for half, (_, _, _, size) in zip(halves, layout, strict=True):
             half._size = size
-        self._regions = [block[:, :, :, : g[0][3]] for block, g in zip(blocks, groups, strict=True)]
-        self._fine = [g[0][1] in _FINE for g in groups]
+        self._parts, first = [], 0
+        for block, (shape, dtype, _, size), group in zip(blocks, (g[0] for g in groups), groups, strict=True):
+            if size and prod(shape):
+                self._parts.append(_Part(block[:, :, :, :size], dtype in _FINE, first))
+            first += len(group)
 
     def fill(self, digest: int) -> KeysValues:
         """Give the entry the values of a digest: the same ones for the same digest, ever; return it."""
-        leaf, seed = 0, _mixed(digest)
-        for region, fine in zip(self._regions, self._fine, strict=True):
-            n_leaves, count = region.shape[0], region.numel()
-            if count:
-                at = (seed + leaf) % (_POOL - count) if count < _POOL else 0
-                values = (_pool()[at : at + count] if count < _POOL else np.resize(_pool(), count)).copy()
-                values = values.reshape(n_leaves, -1)
-                bits, shifts = (21, _SHIFTS_21) if fine else (7, _SHIFTS_7)
-                of_leaves = _OF_LEAVES[leaf : leaf + n_leaves] ^ np.uint64(seed)
-                marks = (of_leaves[:, None] >> shifts) & np.uint64((1 << bits) - 1)
-                width = min(values.shape[1], len(shifts))
-                values[:, :width] = marks[:, :width] * 2.0**-bits  # exact in every type
-                whole = torch.from_numpy(values).view(region.shape)
-                region.copy_(whole if region.is_floating_point() else whole * 128)
-            leaf += n_leaves
+        seed = _mixed(digest)
+        for part in self._parts:
+            part.fill(seed)
         return self.entry
+
+
+class _Part:
+    """Leaves that are alike.
+
+    Args:
+        region: Their valid regions, ``(leaves, B, num_heads, size, head_dim)``.
+        fine: Whether their elements tell 2^21 values apart.
+        first: Ordinal of the first of them in its entry.
+    """
+
+    def __init__(self, region: torch.Tensor, fine: bool, first: int) -> None:
+        bits = 21 if fine else 7
+        self._shifts = np.arange(0, 64, bits, dtype=np.uint64)[: region[0].numel()]
+        in_place = region.dtype is torch.float32 and (region.is_contiguous() or region.shape[-1] >= len(self._shifts))
+        self._first, self._count = first, region.numel()
+        self._target = None if in_place else region
+        self._drawn = region if in_place else torch.empty(region.shape, device="cpu", dtype=torch.float32)
+        self._values = values = self._drawn.numpy()
+        rows = values.reshape(len(region), -1) if self._drawn.is_contiguous() else values[:, 0, 0, 0]
+        self._marks = rows[:, : len(self._shifts)]
+        self._mask, self._scale = np.uint64((1 << bits) - 1), 2.0**-bits  # exact in every type
+        self._of_leaves = self._spelt(_OF_LEAVES[first : first + len(region), None])
+
+    def fill(self, seed: int) -> None:
+        """Draw all values by a seed, and spell it at the beginning of each leaf."""
+        count, values = self._count, self._values
+        at = (seed + self._first) % (_POOL - count) if count < _POOL else 0
+        drawn = _pool()[at : at + count] if count < _POOL else np.resize(_pool(), count)
+        values[...] = drawn.reshape(values.shape)
+        np.multiply(self._of_leaves ^ self._spelt(np.uint64(seed)), self._scale, out=self._marks)
+        if self._target is not None:
+            self._target.copy_(self._drawn if self._target.is_floating_point() else self._drawn * 128)
+
+    def _spelt(self, numbers: Any) -> Any:
+        return numbers >> self._shifts & self._mask
 
 
 def _mixed(digest: int) -> int:

@@ -9,8 +9,9 @@ from xxhash import xxh3_64_intdigest
 
 from reports.record.trace import BODY
 from shadow.entries import leaves
+from shadow.memory.buffers import bytes_of
 from validator.entries.compare import valid
-from validator.entries.digest import Digest, bytes_of
+from validator.entries.digest import Digest
 
 LAST: Final = 1024  # sets whose entries wait for a divergence
 _LAST_BYTES = 64 << 20  # that they may take

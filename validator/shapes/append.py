@@ -106,7 +106,7 @@ def watched_generation(
         label = f"{name} {asked.role}" if asked.role != "decoder" else name
         watched = shadow(control=control, candidate=made, primary=primary, name=label, shape=shape)
         if recompute is not None:
-            recomputer = SequencesRecomputer(control, made)
+            recomputer = SequencesRecomputer(control, made, asked.model)
             recompute(watched, recomputer)
             recomputer.begin(asked)
             followed.append(recomputer)

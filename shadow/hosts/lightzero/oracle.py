@@ -64,7 +64,7 @@ class LineageOracle:
     _followed: frozenset[int]  # envs
 
     def __init__(self, world_model: Any) -> None:
-        self.model = world_model
+        self.host = self.model = world_model
         self._mode = ""
         self._told: list[int] | None = None  # the env of each row, where a policy said
         self._actions: dict[Env, Any] = {}
@@ -240,9 +240,9 @@ class LineageOracle:
         if not stored:
             self._oracle.not_judged("steps after which the host stored nothing")
             return None
-        if not self._oracle.affords():
-            return None
         place, got = stored[-1]
+        if not self._oracle.affords():
+            return _gone_on_from(got, step)
         want = self.lineage.follow(step.before, step.tokens)
         expected = Recomputed(
             want.tensors,
@@ -252,8 +252,7 @@ class LineageOracle:
         )
         if self._oracle.judge(place, {"host": got}, expected) is not False:
             return want
-        tensors = [tensor.clone() for tensor in got]  # from here on what follows is news
-        return Chain(tensors, want.tokens[-tensors[0].shape[2] :], want.shifted)
+        return _gone_on_from(got, step)  # what follows is news
 
     def _measure(self, chain: Chain | None) -> None:
         if chain is None or not chain.shifted or chain.length != len(chain.tokens):
@@ -281,6 +280,14 @@ class LineageOracle:
     def _forget(self) -> None:
         self._roots.clear()
         self._nodes.clear()
+
+
+def _gone_on_from(stored: Tensors, step: Step) -> Chain:
+    """Return the history after a step as it was stored, taken for true."""
+    before, tensors = step.before, [tensor.clone() for tensor in stored]
+    known = (*(() if before is None else before.tokens), *step.tokens)
+    length = int(tensors[0].shape[2])
+    return Chain(tensors, known[-length:], length < len(known) or (before is not None and before.shifted))
 
 
 def _bytes(latent: Any) -> bytes:

@@ -2,7 +2,8 @@
 
 Which tokens a sequence has is known from what ``generate`` prepares each input from: the whole sequences, in the order
 that its rows should have, and their mask. So a cache that was never reordered, a wrong mask or position, and a prefix
-of another prompt are seen, whatever the model was given. A row is recomputed alone, without its padding.
+of another prompt are seen, whatever the model was given. A row is recomputed alone, without its padding. The scores of
+the next token are compared too: of what the last layer attends to, nothing is stored.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from shadow.hosts.transformers.generate import Asked
 from shadow.recompute import Oracle, Place, Recomputed, Suspect, Suspicion, Tensors, UnknownModel
 
 _PREPARES = "prepare_inputs_for_generation"
+_UPDATES = "_update_model_kwargs_for_generation"  # told what the model answered, rows not yet reordered
+_HOOKED = (_PREPARES, _UPDATES)
 _TOKENS = {"attention_mask", "position_ids", "cache_position", "past_key_values", "cache"}  # all else adds to them
 _EXACT = {"DynamicLayer", "DynamicSlidingWindowLayer", "StaticLayer", "StaticSlidingWindowLayer"}
 _OTHERS = 8  # rows and generations that may explain what another holds
@@ -32,9 +35,11 @@ class SequencesRecomputer:
     Args:
         control: The control.
         candidate: The candidate; what it holds is judged where it has layers that can be read.
+        model: The model that uses it first.
     """
 
-    def __init__(self, control: Any, candidate: Any) -> None:
+    def __init__(self, control: Any, candidate: Any, model: Any) -> None:
+        self.host = model
         self._sides = {"control": _weak(control), "candidate": _weak(candidate)}  # the host alone keeps them alive
         self._before: list[Tensor] = []  # the sequences of generations that are over
         self._model: Any = None
@@ -53,11 +58,11 @@ class SequencesRecomputer:
         self._oracle = oracle
 
     def detach(self) -> None:
-        """Give the model its own method back."""
+        """Give the model its own methods back."""
         if self._model is not None:
-            vars(self._model).pop(_PREPARES, None)
-            if self._own is not None:
-                setattr(self._model, _PREPARES, self._own)
+            for name in _HOOKED:
+                vars(self._model).pop(name, None)
+            vars(self._model).update(self._own)
         self._model = None
 
     def begin(self, asked: Asked) -> None:
@@ -67,20 +72,23 @@ class SequencesRecomputer:
             UnknownModel: If the model prepares its inputs otherwise than transformers' own.
         """
         model = asked.model
-        if not callable(getattr(model, _PREPARES, None)):
-            raise UnknownModel(f"the oracle looked for {_PREPARES} in a {type(model).__name__} and did not find it")
+        for name in _HOOKED:
+            if not callable(getattr(model, name, None)):
+                raise UnknownModel(f"the oracle looked for {name} in a {type(model).__name__} and did not find it")
         self.detach()
         why = _not_judged(asked)
         if why:
             self._oracle.not_judged(why)
             return
         self._rows = self._oracle.choose("sequences", asked.batch_size)
-        self._model, self._own = model, vars(model).get(_PREPARES)
+        self._model, self._own = model, {name: vars(model)[name] for name in _HOOKED if name in vars(model)}
         self._due = 1  # columns at which it is compared next
         self._prefix = -1  # columns that it held when the generation began
         self._ids: Tensor | None = None
+        self._is_fed = False  # whether what the model answers next is of this cache
         self._fed: Tensor | None = None  # what was fed to each row, whatever rows were reordered since
         setattr(model, _PREPARES, self._hooked(getattr(model, _PREPARES)))
+        setattr(model, _UPDATES, self._hooked_update(getattr(model, _UPDATES)))
 
     def end(self, model: Any) -> None:
         """Look at what the cache holds when a generation is over."""
@@ -109,6 +117,28 @@ class SequencesRecomputer:
 
         return prepare
 
+    def _hooked_update(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def update(outputs: Any, *args: Any, **named: Any) -> Any:
+            with self._oracle.contained("recompute a sequence", self._model):
+                self._answered(getattr(outputs, "logits", None))
+            return real(outputs, *args, **named)
+
+        return update
+
+    def _answered(self, logits: Any) -> None:
+        """Compare now and then what is held, and the scores that the model gave for it."""
+        fed, self._is_fed = self._is_fed, False
+        if self._model is None or self._ids is None or not fed:
+            return
+        held = self._held()
+        if held < self._due or held <= self._prefix:
+            return
+        whole = isinstance(logits, Tensor) and held == self._ids.shape[1] and logits.shape[0] == self._ids.shape[0]
+        self._compare(self._ids, self._mask, logits[:, -1] if whole else None)
+        # At once, behind the first reordering, and then ever more seldom.
+        self._due = held + 1 if self._due == 1 else 2 * held
+
     def _prepared(self, ids: Tensor, named: dict[str, Any]) -> None:
         cache = named.get("cache", named.get("past_key_values"))
         if self._model is None or cache is None or not self.follows(cache):
@@ -131,13 +161,11 @@ class SequencesRecomputer:
             )
         self._ids = ids
         self._mask = torch.ones_like(ids) if mask is None else mask
-        if held >= self._due and held > self._prefix:
-            self._compare(ids, self._mask)
-            self._due = 2 * held
+        self._begun, self._is_fed = held, True
 
     # -- what is held, and what should be ------------------------------------------------------------------------------
 
-    def _compare(self, ids: Tensor, mask: Tensor) -> None:
+    def _compare(self, ids: Tensor, mask: Tensor, scores: Tensor | None = None) -> None:
         held = self._held()
         if not held or held > ids.shape[1]:
             return
@@ -152,25 +180,41 @@ class SequencesRecomputer:
             found = {side: self._read(side, row, begins, held) for side in self._sides}
             read: dict[str, Tensors] = {side: tensors for side, tensors in found.items() if tensors}
             if read:
-                self._judge(ids, mask, row, pad, held, begins, read)
+                self._judge(ids, mask, row, pad, held, begins, read, None if scores is None else scores[row])
             else:
                 self._oracle.not_judged("caches whose layers can't be read")
 
     def _judge(
-        self, ids: Tensor, mask: Tensor, row: int, pad: int, held: int, begins: list[int], found: dict[str, Tensors]
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        row: int,
+        pad: int,
+        held: int,
+        begins: list[int],
+        found: dict[str, Tensors],
+        scores: Tensor | None,
     ) -> None:
         own = ids[row : row + 1, pad:held]
+        computed = self._recomputed(own)
 
-        def again(batch: int) -> Tensors:
-            return _cut(self._recomputed(own.expand(batch, -1)), begins, pad)
+        def expected(read: Callable[[list[Tensor], int], Tensors], first: int, tokens_alone: bool) -> Recomputed:
+            def again(batch: int) -> Tensors:
+                return read(self._recomputed(own.expand(batch, -1)), pad)
 
-        def suspects() -> Iterator[Suspect]:
-            for what, tensors, behind, detail in self._suspects(ids, mask, row, pad, held):
-                yield Suspect(what, _cut(tensors, begins, behind), detail)
+            def suspects() -> Iterator[Suspect]:
+                for what, tensors, behind, detail in self._suspects(ids, mask, row, pad, held):
+                    yield Suspect(what, read(tensors, behind), detail)
+
+            return Recomputed(read(computed, pad), again, suspects, first, tokens_alone)
 
         rotary = any(hasattr(self._model.config, name) for name in ("rope_theta", "rope_parameters"))
-        expected = Recomputed(again(1), again, suspects, min(begins), tokens_alone=rotary)
-        self._oracle.judge(Place(-1, "append.layers", "layers", row=row), found, expected)
+        stored = expected(lambda tensors, behind: _cut(tensors, begins, behind), min(begins), rotary)
+        agree = self._oracle.judge(Place(-1, "append.layers", "layers", row=row), found, stored)
+        if agree and scores is not None:
+            given = _scores([scores[None, None, None]])
+            by_scores = expected(lambda tensors, behind: _scores(tensors), held - 1, False)
+            self._oracle.judge(Place(-1, "append.scores", "scores", row=row), {"host": given}, by_scores)
 
     def _suspects(
         self, ids: Tensor, mask: Tensor, row: int, pad: int, held: int
@@ -183,7 +227,11 @@ class SequencesRecomputer:
                 yield "another row", self._recomputed(fed), pad, "what was fed to this row, not reordered"
         for other in range(min(len(ids), _OTHERS)):
             if other != row and torch.equal(mask[other, :held], mask[row, :held]):
-                yield "another row", self._recomputed(ids[other : other + 1, pad:held]), pad, f"row {other}"
+                theirs = ids[other : other + 1, pad:held]
+                behind = own.clone()  # what the row was given last stands behind another's history
+                behind[:, : max(0, self._begun - pad)] = theirs[:, : max(0, self._begun - pad)]
+                for tokens in (theirs, behind):
+                    yield "another row", self._recomputed(tokens), pad, f"row {other}"
         for number, before in enumerate(reversed(self._before), 1):
             if pad < self._prefix <= before.shape[1] and row < len(before):
                 begun = torch.cat(
@@ -203,15 +251,23 @@ class SequencesRecomputer:
                 yield "position off", self._recomputed(own, moved.clamp(min=0)), pad, told
 
     def _recomputed(self, ids: Tensor, positions: Tensor | None = None) -> list[Tensor]:
-        """Run whole sequences of one length into a fresh cache; return keys and values of each layer in turn."""
+        """Run whole sequences of one length into a fresh cache.
+
+        Returns:
+            Keys and values of each layer in turn, and the scores of the next token ``(rows, 1, 1, vocabulary)``.
+        """
         from transformers import DynamicCache
 
-        cache, more = DynamicCache(), {}
+        cache, more = DynamicCache(), dict[str, Any]()
         if positions is not None:
             more["position_ids"] = positions[None].expand(len(ids), -1)
-        name = "cache" if "cache" in inspect.signature(self._model.forward).parameters else "past_key_values"
-        self._model.forward(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, **{name: cache}, **more)
-        return [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        known = inspect.signature(self._model.forward).parameters
+        more["cache" if "cache" in known else "past_key_values"] = cache
+        if "logits_to_keep" in known:
+            more["logits_to_keep"] = 1
+        answer = self._model.forward(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, **more)
+        stored = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        return [*stored, answer.logits[:, None, -1:]]
 
     def _side(self, name: str) -> Any:
         return self._sides[name]()
@@ -243,7 +299,12 @@ class SequencesRecomputer:
 
 def _cut(tensors: list[Tensor], begins: list[int], first: int) -> list[Tensor]:
     """Keep of each layer what lies from some position on, given the position of the first column."""
-    return [tensor[:, :, begins[index // 2] - first :] for index, tensor in enumerate(tensors)]
+    return [tensor[:, :, begins[index // 2] - first :] for index, tensor in enumerate(tensors[:-1])]
+
+
+def _scores(tensors: list[Tensor]) -> list[Tensor]:
+    """Keep the scores alone, twice: what is judged are pairs."""
+    return [tensors[-1], tensors[-1]]
 
 
 def _weak(cache: Any) -> Callable[[], Any]:

@@ -31,7 +31,7 @@ class UnizeroRecomputer:
     """
 
     def __init__(self, world_model: WorldModel, env_num: int) -> None:
-        self._model = world_model
+        self.host = self._model = world_model
         self._env_num = env_num
         self._histories: dict[int, History] = {}
         self._before: dict[int, History] = {}  # one step ago

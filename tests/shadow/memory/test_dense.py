@@ -15,7 +15,7 @@ import torch
 
 from shadow.entry import leaves
 from shadow.memory import dense_python
-from shadow.memory.dense import COMPILED
+from shadow.memory.dense import COMPILED, columns_of
 from tests.shadow.entries import make_entry
 
 try:
@@ -415,3 +415,60 @@ def test_entries_that_are_longer_than_their_buffers_do_not_agree(work: ModuleTyp
     for layer in one:
         layer._k_cache._size = layer._v_cache._size = 99
     assert work.agreed(lie(one), lie(one), structure(one), False) is None
+
+
+POSITIONS = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).reshape(2, 3, 5, 4) - 60
+LAID_OUT = {
+    "contiguous": POSITIONS,
+    "heads behind positions": POSITIONS.transpose(1, 2).contiguous().transpose(1, 2),
+    "a view of room for more": torch.nn.functional.pad(POSITIONS, (0, 0, 1, 2))[:, :, 1:-2],
+    "width not together": POSITIONS.mT.contiguous().mT,
+    "one vector for all": POSITIONS[:, :, :, :1].expand(2, 3, 5, 4),
+    "negative": torch._neg_view(POSITIONS),
+    "conjugate": torch.complex(POSITIONS, POSITIONS).conj(),
+    "bfloat16": POSITIONS.to(torch.bfloat16),
+    "bool": POSITIONS > 0,
+    "float8": POSITIONS.to(torch.float8_e4m3fn),
+    "class": POSITIONS.as_subclass(Odd),
+    "with a gradient": POSITIONS.clone().requires_grad_(),
+    "no width": POSITIONS[..., :0],
+    "no rows": POSITIONS[:0],
+}
+
+
+@pytest.mark.parametrize("laid_out", LAID_OUT)
+@pytest.mark.parametrize(("begin", "end"), [(0, 5), (2, 3), (4, 5), (3, 3), (2, 9)])
+def test_columns_are_copied_position_by_position(laid_out: str, begin: int, end: int) -> None:
+    tensor = LAID_OUT[laid_out]
+    plain = tensor.detach().resolve_neg().resolve_conj()
+    expected = b"".join(
+        bytes(plain[row, head, position].clone().view(torch.uint8).numpy())
+        for row in range(plain.shape[0])
+        for position in range(begin, min(end, 5))
+        for head in range(plain.shape[1])
+        if plain.shape[3]
+    )
+
+    assert columns_of((tensor, tensor), begin, end) == (expected, expected)
+    assert dense_python.columns_of((tensor, tensor), begin, end) == (expected, expected)
+
+
+@NEEDS_C
+def test_columns_are_left_to_python_where_they_are_no_plain_memory() -> None:
+    asked: list[Any] = []
+
+    def otherwise(*args: Any) -> tuple[bytes, ...]:
+        asked.append(args)
+        return ()
+
+    plain = {"contiguous", "heads behind positions", "a view of room for more", "bfloat16", "with a gradient"}
+    plain |= {"no width", "no rows"}
+    left = {
+        name for name, each in LAID_OUT.items() if _dense.columns(torch.Tensor, otherwise, (each, each), 1, 3) == ()
+    }
+
+    assert left == LAID_OUT.keys() - plain
+    assert all(args[1:] == (1, 3) and len(args[0]) == 2 for args in asked)
+    for wrong in ((torch.Tensor, otherwise, (), 0), (torch.Tensor, otherwise, [], 0, 1)):
+        with pytest.raises(TypeError, match="columns takes"):
+            _dense.columns(*wrong)

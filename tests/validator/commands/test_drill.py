@@ -14,18 +14,28 @@ import pytest
 from reports.read.drills import find_drills, read_drill
 from reports.reader import unread_below
 from reports.record.drills import DrillOutcome
+from shadow.hosts.unizero import world_model
+from shadow.hosts.unizero.config import WorldModelConfig
+from shadow.hosts.unizero.contexts import Contexts
+from shadow.hosts.unizero.oracle import UnizeroRecomputer
+from shadow.hosts.unizero.world_model import WorldModel
+from shadow.legacy import LegacyKVCache
+from shadow.manager import KVCacheManager
+from shadow.switch import BuiltCache
 from tests.guards import guards
 from tests.validator.proof.test_drill import BLIND, busy, idle
 from validator import cli
 from validator.commands import drill_series
 from validator.commands.drill_series import Ended, Series, runs_below
-from validator.config import ValidationConfig
+from validator.config import OracleConfig, ValidationConfig
 from validator.proof.drill import planting
 from validator.proof.drill.planting import FAULT, OUT
+from validator.proof.hosts.unizero import ENV_NUM, SIZES, drive, lively_network
 from validator.proof.selftest import EVERYTHING
 from validator.session import Lockstep
 
 Drill = Callable[..., int]
+ALL = OracleConfig(envs=ENV_NUM, searches=1, budget=0.0)
 
 
 @pytest.fixture
@@ -40,7 +50,7 @@ def drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drill:
             with monkeypatch.context() as patch:
                 patch.setenv(FAULT, name)
                 patch.setenv(OUT, str(out))
-                with Lockstep("elsewhere", ValidationConfig(selftest=False)) as lockstep:
+                with Lockstep("elsewhere", ValidationConfig(selftest=False, oracle=ALL)) as lockstep:
                     host(lockstep)
             return Ended(runs_below(out), 0.1, "")
 
@@ -74,7 +84,6 @@ def test_a_fault_that_passes_by_fails_loudly(
     drill: Drill, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(planting, "EVERYTHING", (BLIND, *EVERYTHING))
-    monkeypatch.setattr("validator.commands.drill.EVERYTHING", (BLIND, *EVERYTHING))
 
     assert drill(busy, "--fault", "passes by", "--fault", "values scaled") == 1
     assert "NOT FOUND as it should be: passes by; it acted 24 times" in capsys.readouterr().out
@@ -92,6 +101,28 @@ def test_a_host_that_does_little_is_told_what_it_would_never_show(
     said = " ".join(capsys.readouterr().out.split())
     assert "never evicts: 8 faults would not show (pools hold one entry less;" in said
     assert "4 of 7 planted faults found, 3 could change nothing here" in said
+
+
+@guards("validator/session.py", "self._planted.enter_context(", "(")
+def test_a_fault_of_the_host_is_planted_in_it_and_found_by_its_oracle(
+    drill: Drill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def host(lockstep: Lockstep) -> None:
+        config = WorldModelConfig(**SIZES)
+        control, candidate = LegacyKVCache(config, ENV_NUM), KVCacheManager(config, ENV_NUM)
+        cache = lockstep.shadow(control=control, candidate=candidate)
+        model = WorldModel(lively_network(config), config, BuiltCache(cache, None, ""))
+        lockstep.recompute(cache, UnizeroRecomputer(model, ENV_NUM))
+        drive(model)
+
+    assert drill(host, "--json", "--faults", "keys stored as values,window kept one pair too short") == 0
+    found = json.loads(capsys.readouterr().out)["faults"]
+    assert {each["outcome"] for each in found} == {"found"}
+    assert [each["named"] for each in found] == [
+        ["layer or K/V mixed up (host)"],
+        ["history begins too early or late (host)"],
+    ]
+    assert vars(world_model)["Contexts"] is Contexts  # it is out of it again
 
 
 def test_a_host_that_diverges_without_a_fault_is_not_drilled(drill: Drill, capsys: pytest.CaptureFixture[str]) -> None:

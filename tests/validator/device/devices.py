@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from shadow.entry import KeysValues
-from shadow.memory.regions import Region
+from shadow.memory.regions import Region, of_leaves
 from tests.shadow.entries import make_entry
-from validator.device.fingerprint import located, regular
+from validator.device.fingerprint import located
 
 DEVICES = [
     "cpu",
@@ -29,7 +29,7 @@ def on(entry: KeysValues, device: str) -> KeysValues:
 
 def at(entry: Any) -> Region:
     """Return where a regular entry, or its leaves, lie."""
-    found = regular(entry) if isinstance(entry, list) else located(entry)
+    found = of_leaves(entry, anywhere=True) if isinstance(entry, list) else located(entry)
     assert found is not None
     return found
 

@@ -7,10 +7,11 @@ import torch
 
 from shadow.entry import KeysValues, leaves
 from shadow.memory.buffers import Leaf
+from shadow.memory.regions import of_leaves
 from tests.guards import guards
 from tests.shadow.entries import foreign_entry, make_entry
 from tests.validator.device.devices import DEVICES, at, on
-from validator.device.fingerprint import make_weights, regular
+from validator.device.fingerprint import make_weights
 from validator.device.queue import DeferredQueue
 
 
@@ -119,7 +120,7 @@ def test_mismatches_are_counted_per_tensor_in_elements(dtype: torch.dtype) -> No
     assert queue.compare(at(one), at(other), hashed=False).counts == (0, 4, 0, 1)
 
 
-@guards("validator/device/fingerprint.py", "        and length == size\n", "")
+@guards("shadow/memory/regions.py", "length != size\n            or type(tensor)", "type(tensor)")
 @pytest.mark.parametrize(
     "entry",
     [
@@ -133,4 +134,4 @@ def test_mismatches_are_counted_per_tensor_in_elements(dtype: torch.dtype) -> No
     ids=["no layers", "complex", "lengths", "dtypes", "no tensors", "length beyond"],
 )
 def test_irregular_entries_are_left_to_the_immediate_way(entry: list[Leaf]) -> None:
-    assert not regular(entry)
+    assert of_leaves(entry, anywhere=True) is None

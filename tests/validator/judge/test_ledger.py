@@ -10,7 +10,7 @@ from validator.proof.trial import Trial
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
 
 
-@guards("validator/judge/ledger.py", "        if mark in self._marks:\n            return False\n", "")
+@guards("validator/judge/ledger.py", "        if mark in marks:\n            return False\n", "")
 def test_one_fault_is_written_once_and_counted_every_time() -> None:
     broken = raising("answer")(KVCacheManager(CONFIG, 1))
     trial = Trial(KVCacheManager(CONFIG, 1), broken)

@@ -13,6 +13,7 @@ from shadow.entry import KeysValues, leaves
 from tests.guards import guards
 from tests.shadow.entries import make_entry
 from tests.validator.trials import ENVS, manager, trial
+from validator.entries.digest import digest
 from validator.judge.rows import named_rows
 from validator.models.stored import Stored
 
@@ -32,7 +33,7 @@ def named(change: Callable[[KeysValues, KeysValues], Any], *others: tuple[int, i
     answer = make_entry(1, **WIDE)
     change(answer, make_entry(2, **WIDE))
     elsewhere = [(stored(key, env), leaves(make_entry(key, **WIDE))) for key, env in others]
-    return named_rows(stored(1), leaves(answer), leaves(make_entry(1, **WIDE)), elsewhere)
+    return named_rows(stored(1), leaves(answer), leaves(make_entry(1, **WIDE)), elsewhere, digest)
 
 
 def first_tokens(own: KeysValues, other: KeysValues) -> None:
@@ -100,10 +101,19 @@ def test_where_one_row_is_found_nowhere_nothing_is_named(change: Any) -> None:
     assert named(change, (2, 0), (3, 1)) is None
 
 
+@guards("validator/judge/rows.py", "stored is None or digest(leaves) == stored.digest", "True")
+def test_nothing_is_named_by_an_entry_that_is_not_what_was_stored_any_more() -> None:
+    answer, changed = make_entry(1, **WIDE), make_entry(2, **WIDE)
+    first_tokens(answer, changed)
+    leaves(changed)[0].tensor[:, :, 3] = 77.5
+    others = [(stored(2), leaves(changed))]
+    assert named_rows(stored(1), leaves(answer), leaves(make_entry(1, **WIDE)), others, digest) is None
+
+
 @guards("validator/judge/rows.py", "sum(map(len, wanted)) < _LEAST_BYTES", "False")
 def test_a_few_bytes_that_are_alike_by_chance_name_nothing() -> None:
     truth = make_entry(1, head_dim=2, heads=1, size=2, layers=1, dtype=torch.float16)
     answer = truth.clone()
     leaves(answer)[0].tensor[:, :, 0] = leaves(answer)[1].tensor[:, :, 1]
-    assert named_rows(stored(1), leaves(answer), leaves(truth), []) is None
+    assert named_rows(stored(1), leaves(answer), leaves(truth), [], digest) is None
     assert ENVS == 2

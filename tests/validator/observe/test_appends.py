@@ -55,7 +55,9 @@ def test_a_window_declared_one_short_is_found_by_the_configuration() -> None:
     assert "has a window off by 1 in layer 1" in trial.divergences[0].explanation
 
 
-@guards("validator/observe/appends.py", "if not table.holds(part, begin, digests(held)):", "if False:")
+@guards(
+    "validator/observe/appends.py", "if not table.holds(parts, begin, digests(held, rows, until - begin)):", "if False:"
+)
 def test_an_old_position_that_changes_is_found_by_taking_turns() -> None:
     trial = AppendTrial(GrowingCache(ONE), GrowingCache(ONE))
     trial.cache.update(*states(40), 0)
@@ -98,7 +100,7 @@ def test_what_the_host_writes_into_the_primary_is_charged_to_the_host() -> None:
     assert trial.divergences[0].explanation == "The host wrote into layer 0 of the control between two operations."
 
 
-@guards("validator/observe/append_pair.py", "if self._declares_it_cannot(side, method, error):", "if False:")
+@guards("validator/observe/rearrangements.py", "if self._declares_it_cannot(side, method, error):", "if False:")
 def test_a_side_that_says_that_it_cannot_is_not_comparable_and_not_at_fault() -> None:
     class Uncroppable(GrowingCache):
         def crop(self, tokens_to_remove: int) -> None:

@@ -98,7 +98,7 @@ def test_time_is_told_in_one_window_and_counts_against_the_budget_for_good() -> 
     pair = trial(0.5).pair
     pair.harness_ns = 10**18
     assert [pair.drain(0.0).harness_ns, pair.drain(1.0).harness_ns] == [10**18, 0]
-    pair._look_at_the_clock()
+    pair.look_at_the_clock()
     assert pair.audits._every == 2
 
 

@@ -14,7 +14,7 @@ from reports.record.words import Cause, Fault
 from shadow.manager import KVCacheManager
 from tests.guards import guards
 from tests.validator.trials import charged, entry, legacy, manager, trial
-from validator.entries.reachable import reachable_nbytes
+from validator.entries.reachable import reachable
 from validator.proof.trial import Trial
 
 KEEPING: dict[str, Callable[[], Any]] = {
@@ -111,15 +111,15 @@ def test_a_pool_that_lies_ready_is_none_that_grows() -> None:
 def test_what_a_cache_only_refers_to_is_not_its_own() -> None:
     cache = manager()
     cache.set_recur_cache(1, entry(1.0))
-    own = reachable_nbytes(cache)
+    own = reachable(cache)[0]
     assert own == cache.nbytes == entry(1.0).nbytes
     cache.model = torch.nn.Linear(500, 500)  # type: ignore[attr-defined]
     cache.module, cache.kind, cache.function = types, Prepared, audited  # type: ignore[attr-defined]
     cache.keys_values_wm_list.append(entry(2.0))
     cache.view = cache.recur_pool._slots[0]  # type: ignore[attr-defined]
-    assert reachable_nbytes(cache) == own
+    assert reachable(cache)[0] == own
     cache.more = torch.zeros(1000, dtype=torch.uint8).expand(5, 1000)  # type: ignore[attr-defined]
-    assert reachable_nbytes(cache) == own + 1000
+    assert reachable(cache)[0] == own + 1000
 
 
 def test_no_code_of_a_stranger_is_run() -> None:
@@ -137,13 +137,15 @@ def test_no_code_of_a_stranger_is_run() -> None:
 
     made = object.__new__(Touchy)
     object.__getattribute__(made, "__dict__")["held"] = torch.zeros(16, dtype=torch.uint8)
-    assert reachable_nbytes(made) == 16
+    assert reachable(made)[0] == 16
 
 
-@guards("validator/observe/memory.py", "if began < self._next_s:", "if False:")
-def test_counting_keeps_to_its_share_of_the_time() -> None:
-    run = audited(trial(manager(), leaking([]), overhead_budget=0.03), audits=9)
-    assert charged(run) == []  # nine audits within a millisecond or so: counted once
+@guards("validator/observe/memory.py", "if self._case.now < self._next:", "if False:")
+def test_counting_grows_rare_where_there_is_much_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Any] = []
+    monkeypatch.setattr("validator.observe.memory.reachable", lambda cache: looks.append(cache) or (0, 500))
+    audited(trial(manager(), manager()), audits=500, sets=8)
+    assert len(looks) == 2 * (8 + 3)  # eight at once, of two sides; then one for each thousand of operations
 
 
 def test_the_figure_is_in_the_window() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reports.record.words import Cause
+from reports.record.words import Cause, Fault
 from validator.proof.appends.breaking import Change, Parts, answers, remembering, stores, with_verbs
 from validator.proof.appends.caches import GrowingCache, GrowingLayer, Windows
 from validator.proof.faults.acts import acted
@@ -42,6 +42,7 @@ class PlantedAppend:
     needs: tuple[str, ...] = ()
 
     shape = "append"
+    side = Fault.CANDIDATE
 
     def fits(self, cache: Any) -> bool:
         """Tell whether it can be planted in a cache of a host."""

@@ -10,8 +10,9 @@ from reports.record.run import Run
 from reports.record.words import Outcome
 from validator.proof.appends.faults import PlantedAppend
 from validator.proof.faults.planted import Planted
+from validator.proof.hosts.planted import PlantedInHost
 
-AnyPlanted: TypeAlias = Planted | PlantedAppend
+AnyPlanted: TypeAlias = Planted | PlantedAppend | PlantedInHost
 
 _LAYERS = re.compile(r"sets_of_(\d{1,6})_layers")
 NEVER = {

@@ -49,12 +49,12 @@ def drilled(
         What came of it.
     """
     found = charges(runs)
-    first = next((one for run in runs for one in run.divergences if one.fault is Fault.CANDIDATE), None)
-    at_candidate = Counter({cause: count for (cause, side), count in found.items() if side == Fault.CANDIDATE.value})
-    most = [cause for cause, _ in at_candidate.most_common(1)]
+    first = next((one for run in runs for one in run.divergences if one.fault is planted.side), None)
+    at_its_side = Counter({cause: count for (cause, side), count in found.items() if side == planted.side.value})
+    most = [cause for cause, _ in at_its_side.most_common(1)]
     wanted = tuple(cause.value for cause in planted.causes)
     new = [charge for charge, _ in found.most_common() if charge not in before]
-    # The control may show a quirk of its own that it did not show before, but not what was planted in the candidate.
+    # The control may show a quirk of its own that it did not show before, but not what was planted elsewhere.
     innocent = {cause for cause, side in new if side == Fault.CONTROL.value} & set(wanted)
     failed = any(judge([run]).verdict is Verdict.FAIL for run in runs)
     acts = _acts(runs)

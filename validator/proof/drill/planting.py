@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from validator.config import ValidationConfig
 from validator.errors import ConfigError
-from validator.proof.appends.faults import PlantedAppend
+from validator.proof.drill.exercised import AnyPlanted
 from validator.proof.faults.acts import acts
-from validator.proof.faults.planted import Planted
+from validator.proof.hosts import planted_in_hosts
+from validator.proof.hosts.planted import PlantedInHost
 from validator.proof.selftest import EVERYTHING
 
 logger = logging.getLogger(__name__)
@@ -26,16 +28,21 @@ FAULT, OUT = "KV_LOCKSTEP_DRILL", "KV_LOCKSTEP_DRILL_OUT"
 FITS, PLANTED_IN, LEFT_ALONE, ACTED = "drill_fits", "drill_planted", "drill_left_alone", "drill_acted"
 
 
+def plantable() -> tuple[AnyPlanted, ...]:
+    """List all that can be planted: in caches of every shape, and in the hosts that are installed here."""
+    return (*EVERYTHING, *planted_in_hosts())
+
+
 class Drill(NamedTuple):
     """What a drill wants of this process.
 
     Attributes:
-        fault: What to plant in each candidate; None in the run without a fault that is looked at first.
+        fault: What to plant in each candidate, or in its host; None in the run without a fault that is looked at first.
         out: Where its runs belong, whatever the program says; empty for where it says.
         acts_before: How often planted faults had acted before the session.
     """
 
-    fault: Planted | PlantedAppend | None
+    fault: AnyPlanted | None
     out: str
     acts_before: int
 
@@ -64,6 +71,8 @@ class Drill(NamedTuple):
                 if each.shape == shape and each.fits(candidate):
                     tell(FITS, each.name)
             return candidate
+        if isinstance(self.fault, PlantedInHost):
+            return candidate
         kind = type(candidate).__qualname__
         if self.fault.shape != shape or not self.fault.fits(candidate):
             tell(LEFT_ALONE, f"{self.name!r} can't be planted in a {kind}")
@@ -71,6 +80,23 @@ class Drill(NamedTuple):
         logger.warning("drill: fault %r is planted in the candidate, a %s; this run is no evidence", self.name, kind)
         tell(PLANTED_IN, kind)
         return self.fault.make(candidate)
+
+    def in_host(self, host: Any, tell: Callable[[str, str], None]) -> AbstractContextManager[Any]:
+        """Plant the fault in a host that an oracle watches, until left; without a fault, tell which do fit it.
+
+        Args:
+            host: What the oracle hooks into.
+            tell: As for ``planted``.
+        """
+        fitting = [each for each in planted_in_hosts() if each.fits(host)]
+        if self.fault is None:
+            for each in fitting:
+                tell(FITS, each.name)
+        planted = next((each for each in fitting if each == self.fault), None)
+        if planted is None or planted.plant is None:
+            return nullcontext()
+        tell(PLANTED_IN, type(host).__qualname__)
+        return planted.plant(host)
 
     def acts(self) -> str:
         """Return how often the fault did something, in digits."""
@@ -86,7 +112,7 @@ def asked(environ: Mapping[str, str] = os.environ) -> Drill | None:
     name = environ.get(FAULT)
     if name is None:
         return None
-    found = next((each for each in EVERYTHING if each.name == name), None)
+    found = next((each for each in plantable() if each.name == name), None)
     if name and found is None:
         raise ConfigError(
             f"{FAULT}={name!r:.80} names no planted fault; expected one that kv-lockstep drill --list shows"

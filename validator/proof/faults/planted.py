@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reports.record.words import Cause
+from reports.record.words import Cause, Fault
 from shadow.interface import offered
 from shadow.manager import KVCacheManager
 from validator.proof.faults import keys, memory, values
@@ -47,6 +47,8 @@ class Planted:
     shape: str = "pools"
     reaches_into: type | None = None
     needs: tuple[str, ...] = ()
+
+    side = Fault.CANDIDATE  # where a drill plants it
 
     def fits(self, cache: Any) -> bool:
         """Tell whether it can be planted in a cache: all it reaches for has to be there."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from reports.record.words import Cause, Dimension, Fault
 from validator.proof.trial import Trial
+
+Plant = Callable[[Any], AbstractContextManager[Any]]
+"""Puts a fault into a host, until left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +23,33 @@ class PlantedInHost:
         host: Which host.
         causes: Causes that name it rightly.
         play: Plays the host with that fault, with an oracle or without, and returns the trial.
+        plant: Puts it into a user's own host of that kind, until left; None for what only a use of it shows.
+        has: A method by which a host of that kind is known.
     """
 
     name: str
     host: str
     causes: tuple[Cause, ...]
     play: Callable[[bool], Trial]
+    plant: Plant | None = None
+    has: str = ""
+
+    side = Fault.HOST
+    needs = ()
+
+    @property
+    def family(self) -> str:
+        """Its kind: one of each is drilled, where not all are asked for."""
+        return self.causes[0].value
+
+    @property
+    def shape(self) -> str:
+        """What a list of faults puts it under: no shape of cache, but a host."""
+        return f"{self.host} host, with an oracle"
+
+    def fits(self, host: Any) -> bool:
+        """Tell whether it can be planted in a host."""
+        return self.plant is not None and hasattr(host, self.has)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,8 @@ from reports.record.words import Cause
 from shadow.hosts.transformers.generate import Asked
 from validator.config import OracleConfig
 from validator.oracle.oracle import Oracle
-from validator.proof.hosts.planted import PlantedInHost
+from validator.proof.faults.acts import acted
+from validator.proof.hosts.planted import Plant, PlantedInHost
 from validator.proof.trial import Trial
 from validator.shapes.append import AppendShape, watched_generation
 
@@ -88,7 +90,7 @@ def sound(model: Any, cache: Any = None, seed: int = 5, **more: Any) -> Any:
         )
 
 
-def _preparing(change: Callable[[dict[str, Any], Any], None], model: Any) -> None:
+def _preparing(change: Callable[[dict[str, Any], Any], None], model: Any) -> AbstractContextManager[Any]:
     """Change what the model is given, once its inputs are prepared."""
     real = getattr(model, _PREPARES)
 
@@ -99,48 +101,72 @@ def _preparing(change: Callable[[dict[str, Any], Any], None], model: Any) -> Non
 
     prepare.__signature__ = __import__("inspect").signature(real)  # type: ignore[attr-defined]
     setattr(model, _PREPARES, prepare)
-    sound(model)
+    return nullcontext()
 
 
 def _unmasked(prepared: dict[str, Any], mask: Any) -> None:
+    acted(not bool(prepared["attention_mask"].all()))
     prepared["attention_mask"] = torch.ones_like(prepared["attention_mask"])
 
 
 def _positions_of_columns(prepared: dict[str, Any], mask: Any) -> None:
     new, seen = prepared["input_ids"].shape[1], prepared["attention_mask"].shape[1]
+    acted(not bool(mask.all()))
     prepared["position_ids"] = torch.arange(seen - new, seen)[None].expand(len(mask), -1)
 
 
 def _one_late(prepared: dict[str, Any], mask: Any) -> None:
     if prepared["input_ids"].shape[1] == 1:
         prepared["position_ids"] = prepared["position_ids"] + 1
+        acted()
+
+
+def _last_layer_unmasked(model: Any) -> AbstractContextManager[Any]:
+    """Attend to left padding in the last layer alone, of which nothing is stored any more."""
+
+    def before(layer: Any, args: Any, named: dict[str, Any]) -> Any:
+        acted(named.get("attention_mask") is not None)
+        return args, {**named, "attention_mask": None}
+
+    handle: AbstractContextManager[Any] = (
+        model.get_decoder().layers[-1].register_forward_pre_hook(before, with_kwargs=True)
+    )
+    return handle
 
 
 def _rows_rolled(prepared: dict[str, Any], mask: Any) -> None:
     if prepared["input_ids"].shape[1] == 1:
         prepared["input_ids"] = prepared["input_ids"].roll(1, 0)
+        acted(len(mask) > 1)
 
 
 def _token_twice(prepared: dict[str, Any], mask: Any) -> None:
     if prepared["input_ids"].shape[1] == 1:
-        prepared["input_ids"] = (prepared["input_ids"] + 1) % 61
+        prepared["input_ids"] = (prepared["input_ids"] - 1).clamp(min=0)  # of any vocabulary
+        acted()
 
 
-def _not_reordered(model: Any) -> None:
-    """Search by beams whose cache is never reordered."""
-    model._reorder_cache = lambda cache, beams: cache
-    sound(model, num_beams=3)
+def _not_reordered(model: Any) -> AbstractContextManager[Any]:
+    """Never reorder a cache in a search by beams."""
+
+    def reorder(cache: Any, beams: Any) -> Any:
+        acted(beams.tolist() != list(range(len(beams))))
+        return cache
+
+    model._reorder_cache = reorder
+    return nullcontext()
 
 
-def _reordered_wrongly(model: Any) -> None:
+def _reordered_wrongly(model: Any) -> AbstractContextManager[Any]:
     """Reorder the cache by other beams than were chosen."""
 
     def reorder(cache: Any, beams: Any) -> Any:
         cache.reorder_cache(beams.flip(0))
+        acted(len(beams) > 1)
         return cache
 
     model._reorder_cache = reorder
-    sound(model, num_beams=3)
+    return nullcontext()
 
 
 def _prefix_of_another(model: Any) -> None:
@@ -154,20 +180,31 @@ def _prefix_of_another(model: Any) -> None:
     sound(model, cache=cache, seed=7)
 
 
-_FAULTS: tuple[tuple[str, Callable[[Any], None], tuple[Cause, ...]], ...] = (
-    ("left padding not masked", partial(_preparing, _unmasked), (Cause.PADDING_ATTENDED,)),
-    (
+def _planted(name: str, plant: Plant, *causes: Cause, use: Callable[[Any], Any] = sound) -> PlantedInHost:
+    """List what can be planted in any model; it is played by generating so."""
+
+    def host(model: Any) -> None:
+        with plant(model):
+            use(model)
+
+    return PlantedInHost(name, "transformers", causes, partial(play, host), plant, _PREPARES)
+
+
+_by_beams = partial(sound, num_beams=3)
+PLANTED_IN_TRANSFORMERS = (
+    _planted("left padding not masked", partial(_preparing, _unmasked), Cause.PADDING_ATTENDED),
+    _planted("the last layer attends to padding", _last_layer_unmasked, Cause.UNEXPLAINED),
+    _planted(
         "the column taken for the position of padded rows",
         partial(_preparing, _positions_of_columns),
-        (Cause.POSITION_OFF,),
+        Cause.POSITION_OFF,
     ),
-    ("a position shifted twice", partial(_preparing, _one_late), (Cause.POSITION_OFF,)),
-    ("new tokens given to the next row", partial(_preparing, _rows_rolled), (Cause.OTHER_ROW, Cause.OTHER_TOKEN)),
-    ("another token given than was chosen", partial(_preparing, _token_twice), (Cause.OTHER_TOKEN,)),
-    ("a cache never reordered in a beam search", _not_reordered, (Cause.OTHER_ROW,)),
-    ("a cache reordered by the wrong beams", _reordered_wrongly, (Cause.OTHER_ROW,)),
-    ("a prefix of another prompt", _prefix_of_another, (Cause.STALE_HISTORY,)),
-)
-PLANTED_IN_TRANSFORMERS = tuple(
-    PlantedInHost(name, "transformers", causes, partial(play, host)) for name, host, causes in _FAULTS
+    _planted("a position shifted twice", partial(_preparing, _one_late), Cause.POSITION_OFF),
+    _planted("new tokens given to the next row", partial(_preparing, _rows_rolled), Cause.OTHER_ROW, Cause.OTHER_TOKEN),
+    _planted("another token given than was chosen", partial(_preparing, _token_twice), Cause.OTHER_TOKEN),
+    _planted("a cache never reordered in a beam search", _not_reordered, Cause.OTHER_ROW, use=_by_beams),
+    _planted("a cache reordered by the wrong beams", _reordered_wrongly, Cause.OTHER_ROW, use=_by_beams),
+    PlantedInHost(
+        "a prefix of another prompt", "transformers", (Cause.STALE_HISTORY,), partial(play, _prefix_of_another)
+    ),
 )

@@ -23,15 +23,14 @@ from shadow.manager import KVCacheManager
 from shadow.switch import BuiltCache
 from validator.config import OracleConfig
 from validator.oracle.oracle import Oracle
-from validator.proof.hosts.planted import PlantedInHost
+from validator.proof.faults.acts import acted
+from validator.proof.hosts.planted import Plant, PlantedInHost
 from validator.proof.trial import Trial
-
-Plant = Callable[[Any], AbstractContextManager[Any]]
 
 ENV_NUM, OBSERVATION_DIM, NUM_ACTIONS = 3, 4, 2
 _READY = ((0, 1, 2), (2, 0), (1, 2), (0, 1, 2), (1,), (2, 0, 1))  # rows are not env ids
 _SIMULATIONS = 3
-_CONFIG: dict[str, Any] = {
+SIZES: dict[str, Any] = {
     **{"embed_dim": 16, "num_heads": 2, "num_layers": 2, "hidden_dim": 16, "value_bound": 5, "max_tokens": 20},
     **{"context_length": 8, "num_simulations": _SIMULATIONS, "max_cache_size": 8},
 }
@@ -60,21 +59,22 @@ def play(
         settings: What is followed, for other than all.
         seed: Of what the envs show and which actions are taken.
     """
-    config = WorldModelConfig(**_CONFIG)
+    config = WorldModelConfig(**SIZES)
     trial = Trial(LegacyKVCache(config, ENV_NUM), KVCacheManager(config, ENV_NUM))
     model = WorldModel(lively_network(config), config, BuiltCache(trial.cache, trial.pair, ""))  # type: ignore[arg-type]
     with plant(model):
         if with_oracle:
             settings = settings or OracleConfig(envs=ENV_NUM, searches=1, budget=0.0)
             oracle = Oracle(trial.pair, UnizeroRecomputer(model, ENV_NUM), settings, seed=0)
-        _play(model, steps, seed)
+        drive(model, steps, seed)
         if with_oracle:
             oracle.close()
     trial.finish()
     return trial
 
 
-def _play(model: WorldModel, steps: int, seed: int) -> None:
+def drive(model: WorldModel, steps: int = 12, seed: int = 0) -> None:
+    """Drive a world model by scripted envs: episodes of unequal length, searches, and new weights half-way."""
     draw = np.random.default_rng(seed)
     actions: dict[int, int | None] = dict.fromkeys(range(ENV_NUM))
     ends = {0: 5, 1: 7, 2: 11}  # after so many steps an episode of this env ends
@@ -127,6 +127,7 @@ def _rows_for_envs(model: Any) -> AbstractContextManager[Any]:
         return real(env_ids, *rest)
 
     def by_row(method: Any, env_id: int, *rest: Any) -> Any:
+        acted(ready.index(env_id) != env_id)
         return method(ready.index(env_id), *rest)
 
     model.initial_inference = initial_inference
@@ -138,8 +139,12 @@ def _rows_for_envs(model: Any) -> AbstractContextManager[Any]:
 def _envs_swapped(model: Any) -> AbstractContextManager[Any]:
     """Store the root of env 0 as that of env 1, and the reverse."""
     swap = {0: 1, 1: 0}
-    changed = {"set_init_cache": lambda method, env_id, *rest: method(swap.get(env_id, env_id), *rest)}
-    model.cache = _Between(model.cache, **changed)
+
+    def set_init_cache(method: Any, env_id: int, *rest: Any) -> Any:
+        acted(env_id in swap)
+        return method(swap.get(env_id, env_id), *rest)
+
+    model.cache = _Between(model.cache, set_init_cache=set_init_cache)
     return nullcontext()
 
 
@@ -158,6 +163,7 @@ class _RowsMixed(Contexts):
     @classmethod
     def stack(cls, entries: Any, blank: Any) -> Contexts:
         mixed = entries if None in entries else [*entries[1:], *entries[:1]]
+        acted(mixed is not entries and len(mixed) > 1)
         return super().stack(mixed, blank)
 
 
@@ -166,6 +172,7 @@ class _BatchLength(Contexts):
 
     def entry(self, row: int) -> KeysValues:
         own, self.lengths[row] = self.lengths[row], max(self.lengths)
+        acted(own != self.lengths[row])
         try:
             return super().entry(row)
         finally:
@@ -177,6 +184,7 @@ class _LayersSwapped(Contexts):
 
     def entry(self, row: int) -> KeysValues:
         first, second, *others = super().entry(row)._keys_values
+        acted()
         return KeysValues.from_layers([second, first, *others])
 
 
@@ -187,6 +195,7 @@ class _KeysForValues(Contexts):
         entry = super().entry(row)
         for layer in entry._keys_values:
             layer._k_cache, layer._v_cache = layer._v_cache, layer._k_cache
+        acted()
         return entry
 
 
@@ -194,13 +203,16 @@ class _PairTooLong(Contexts):
     """A window that keeps a pair more than it should when a root is trimmed."""
 
     def trim(self, row: int, kept: int) -> None:
-        super().trim(row, kept + 2 if len(self.lengths) == 1 and kept + 2 < self.lengths[row] else kept)
+        too_long = len(self.lengths) == 1 and kept + 2 < self.lengths[row]
+        acted(too_long)
+        super().trim(row, kept + 2 * too_long)
 
 
 class _PairTooShort(Contexts):
     """A window that drops a pair too many to make room."""
 
     def make_room(self, tokens: int) -> None:
+        acted(any(length + tokens + 2 > self.capacity for length in self.lengths))
         super().make_room(tokens + 2)
 
 
@@ -208,14 +220,20 @@ class _NextRow(Contexts):
     """The entry of the next row of the batch, stored as a row's own."""
 
     def entry(self, row: int) -> KeysValues:
-        return super().entry((row + 1) % len(self.lengths) if len(set(self.lengths)) == 1 else row)
+        moved = len(self.lengths) > 1 == len(set(self.lengths))
+        acted(moved)
+        return super().entry((row + moved) % len(self.lengths))
 
 
 def _padding_attended(model: Any) -> AbstractContextManager[Any]:
     """Attend to the empty cells of rows that are shorter than the longest."""
     transformer = model.network.transformer
     real = transformer._bias
-    longest = lambda lengths, n: real([max(lengths)] * len(lengths), n)  # noqa: E731
+
+    def longest(lengths: Any, n: int) -> Any:
+        acted(len(set(lengths)) > 1)
+        return real([max(lengths)] * len(lengths), n)
+
     transformer._bias = longest
     return nullcontext()
 
@@ -226,6 +244,7 @@ def _one_late(model: Any) -> AbstractContextManager[Any]:
     real = transformer._bias
 
     def masked(lengths: Any, n: int) -> Any:
+        acted()
         return torch.where(real(lengths, n).isinf(), -torch.inf, real([each + 1 for each in lengths], n))
 
     transformer._bias = masked
@@ -235,7 +254,11 @@ def _one_late(model: Any) -> AbstractContextManager[Any]:
 def _wrong_action(model: Any) -> AbstractContextManager[Any]:
     """Append another action than was taken, in the first row."""
     real = model._step_actions
-    other = lambda contexts, actions, *rest: real(contexts, [1 - actions[0], *actions[1:]], *rest)  # noqa: E731
+
+    def other(contexts: Any, actions: Any, *rest: Any) -> Any:
+        acted()
+        return real(contexts, [int(not actions[0]), *actions[1:]], *rest)
+
     model._step_actions = other
     return nullcontext()
 
@@ -245,6 +268,7 @@ def _stale_root(model: Any) -> AbstractContextManager[Any]:
     real, began = model.initial_inference, set()
 
     def initial_inference(env_ids: Any, shown: Any, actions: Any) -> Any:
+        acted(any(each is None and env_id in began for env_id, each in zip(env_ids, actions, strict=True)))
         taken = [0 if each is None and env_id in began else each for env_id, each in zip(env_ids, actions, strict=True)]
         began.update(env_ids)
         return real(env_ids, shown, taken)
@@ -257,7 +281,12 @@ def _stale_root(model: Any) -> AbstractContextManager[Any]:
 def _first_rows_mixed(model: Any) -> AbstractContextManager[Any]:
     """Append an action to the contexts of envs that only begin, as to those that go on."""
     real, prepare = model._step_actions, model.prepare_roots
-    model._step_actions = lambda contexts, actions, *_: real(contexts, actions)
+
+    def every_row(contexts: Any, actions: Any, advance: Any = None) -> Any:
+        acted(advance is not None and not all(advance))
+        return real(contexts, actions)
+
+    model._step_actions = every_row
     model.prepare_roots = lambda envs: prepare([each for each in envs if model._root_lengths[each] % 2])
     return nullcontext()
 
@@ -265,7 +294,12 @@ def _first_rows_mixed(model: Any) -> AbstractContextManager[Any]:
 def _observations_rolled(model: Any) -> AbstractContextManager[Any]:
     """Encode what the envs show in another order than they stand in."""
     real = model.initial_inference
-    model.initial_inference = lambda envs, shown, actions: real(envs, shown[::-1].copy(), actions)
+
+    def rolled(envs: Any, shown: Any, actions: Any) -> Any:
+        acted(len(envs) > 1)
+        return real(envs, shown[::-1].copy(), actions)
+
+    model.initial_inference = rolled
     return nullcontext()
 
 
@@ -274,23 +308,25 @@ def nothing(model: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-_FAULTS: tuple[tuple[str, Plant, Cause], ...] = (
-    ("the row of a batch taken for the env id", _rows_for_envs, Cause.OTHER_HISTORY),
-    ("the roots of two envs swapped", _envs_swapped, Cause.OTHER_HISTORY),
-    ("contexts stacked in another order than the rows", partial(_contexts, _RowsMixed), Cause.OTHER_HISTORY),
-    ("the next row's entry stored", partial(_contexts, _NextRow), Cause.OTHER_HISTORY),
-    ("observations encoded in another order", _observations_rolled, Cause.OTHER_HISTORY),
-    ("the length of the batch stored", partial(_contexts, _BatchLength), Cause.PADDED_LENGTH),
-    ("padding of shorter rows attended to", _padding_attended, Cause.PADDING_ATTENDED),
-    ("new tokens taken for one position later", _one_late, Cause.POSITION_OFF),
-    ("a window kept one pair too long", partial(_contexts, _PairTooLong), Cause.HISTORY_BEGINS_OFF),
-    ("a window kept one pair too short", partial(_contexts, _PairTooShort), Cause.HISTORY_BEGINS_OFF),
-    ("first and continuing rows mixed", _first_rows_mixed, Cause.HISTORY_BEGINS_OFF),
-    ("the root of the episode before gone on from", _stale_root, Cause.STALE_HISTORY),
-    ("the wrong action appended", _wrong_action, Cause.OTHER_TOKEN),
-    ("layers stored in each other's place", partial(_contexts, _LayersSwapped), Cause.LAYER_MIXED),
-    ("keys stored as values", partial(_contexts, _KeysForValues), Cause.LAYER_MIXED),
+_FAULTS: tuple[tuple[str, Plant, tuple[Cause, ...]], ...] = (
+    # Where an env has nothing under the number that it is taken for, its history is begun anew.
+    ("the row of a batch taken for the env id", _rows_for_envs, (Cause.OTHER_HISTORY, Cause.HISTORY_BEGINS_OFF)),
+    ("the roots of two envs swapped", _envs_swapped, (Cause.OTHER_HISTORY,)),
+    ("contexts stacked in another order than the rows", partial(_contexts, _RowsMixed), (Cause.OTHER_HISTORY,)),
+    ("the next row's entry stored", partial(_contexts, _NextRow), (Cause.OTHER_HISTORY,)),
+    ("observations encoded in another order", _observations_rolled, (Cause.OTHER_HISTORY,)),
+    ("the length of the batch stored", partial(_contexts, _BatchLength), (Cause.PADDED_LENGTH,)),
+    ("padding of shorter rows attended to", _padding_attended, (Cause.PADDING_ATTENDED,)),
+    ("new tokens taken for one position later", _one_late, (Cause.POSITION_OFF,)),
+    ("a window kept one pair too long", partial(_contexts, _PairTooLong), (Cause.HISTORY_BEGINS_OFF,)),
+    ("a window kept one pair too short", partial(_contexts, _PairTooShort), (Cause.HISTORY_BEGINS_OFF,)),
+    ("first and continuing rows mixed", _first_rows_mixed, (Cause.HISTORY_BEGINS_OFF,)),
+    ("the root of the episode before gone on from", _stale_root, (Cause.STALE_HISTORY,)),
+    ("the wrong action appended", _wrong_action, (Cause.OTHER_TOKEN,)),
+    ("layers stored in each other's place", partial(_contexts, _LayersSwapped), (Cause.LAYER_MIXED,)),
+    ("keys stored as values", partial(_contexts, _KeysForValues), (Cause.LAYER_MIXED,)),
 )
 PLANTED_IN_UNIZERO = tuple(
-    PlantedInHost(name, "embedded", (cause,), partial(play, plant)) for name, plant, cause in _FAULTS
+    PlantedInHost(name, "embedded", causes, partial(play, plant), plant, "prepare_roots")
+    for name, plant, causes in _FAULTS
 )

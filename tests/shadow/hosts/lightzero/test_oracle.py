@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.guards import guards
 from tests.lightzero import host_faults
 from tests.lightzero.by_hand import COLLECTED, EVALUATED, EVERYTHING, SEARCH, play
 from tests.shadow.hosts.lightzero.computing import ComputingModel
+from validator.oracle.oracle import Oracle
 
 STEPS = COLLECTED + EVALUATED
 
@@ -39,6 +41,24 @@ def test_a_sound_host_is_never_charged_and_all_of_it_is_recomputed(tmp_path: Pat
     assert charged(run) == set()
     assert coverage["recomputations"] == coverage["recomputations that agreed"] == STEPS * 2 * (1 + SEARCH)
     assert any("shift error" in event["detail"] for event in run.events if event["event"] == "oracle_measured")
+
+
+@guards(
+    "shadow/hosts/lightzero/oracle.py",
+    "            return _gone_on_from(got, step)\n        want",
+    "            return None\n        want",
+)
+def test_what_the_budget_leaves_out_is_gone_on_from_as_it_was_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = count()
+    monkeypatch.setattr(Oracle, "affords", lambda self: next(asked) % 3 == 0)
+    run, _ = play(ComputingModel(), tmp_path, oracle=EVERYTHING)
+
+    coverage = run.totals.coverage
+    assert charged(run) == set()
+    assert coverage["recomputations"] == coverage["recomputations that agreed"] == -(-STEPS * 2 * (1 + SEARCH) // 3)
+    assert [name for name in coverage if "not seen" in name or "not followed" in name] == []
 
 
 def swap_rows(world_model: Any) -> None:
