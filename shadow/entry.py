@@ -247,8 +247,8 @@ class KeysValues:
 
     @classmethod
     def blank(cls, layout: Layout) -> KeysValues:
-        """Allocate an entry of a layout in host memory, in one piece."""
-        return cls._over(in_one_block(layout.n_leaves, layout.shape, layout.dtype, "cpu"))
+        """Allocate an entry of a layout, in one piece."""
+        return cls._over(in_one_block(layout.n_leaves, layout.shape, layout.dtype, layout.device))
 
     @classmethod
     def empty_like(cls, source: list[Leaf]) -> KeysValues:

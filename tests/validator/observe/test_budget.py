@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.settings import SettingsError
 from tests.guards import guards
 from validator.config import ValidationConfig
+from validator.entries.digest import Digest
 from validator.proof.stream import EntrySpec, Step
 from validator.proof.trial import Trial
 
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
+SMALL = Digest((1,), (((1, 2, 4, 2), torch.float32, torch.device("cpu"), 3),), 1)
 
 
 def trial(budget: float, **settings: Any) -> Trial:
@@ -65,13 +68,21 @@ def test_audits_come_back_when_there_is_time_and_never_cease() -> None:
     assert auditor._every == 1
 
 
+@guards("validator/observe/audits.py", " and self._early_nbytes < _ALWAYS_NBYTES", "")
+def test_of_huge_entries_only_the_first_sets_are_all_looked_at_closely() -> None:
+    auditor = trial(0.5, audit_share=0.0).pair.audits
+    huge = SMALL._replace(layout=(((1, 16, 1 << 15, 512), torch.float32, torch.device("cpu"), 3),))
+    assert huge.nbytes == 1 << 30
+    assert [auditor.begin_set(huge) for _ in range(3)] == [True, False, False]
+
+
 def test_with_fewer_audits_fewer_sets_are_looked_at_closely() -> None:
     auditor = trial(0.5, audit_share=0.25).pair.audits
 
     def looked_at(sets: int) -> int:
         found = 0
         for _ in range(sets):
-            if auditor.begin_set():
+            if auditor.begin_set(SMALL):
                 found += 1
                 auditor.end_set()
         return found
