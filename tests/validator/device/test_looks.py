@@ -107,7 +107,7 @@ def test_a_window_waits_for_its_lookups() -> None:
     assert window.ops == {"get.init": 5, "set.init": 1}
 
 
-@guards("validator/device/looks.py", "differ = any(counts)", "differ = False")
+@guards("validator/device/looks.py", "DIFFER if any(compared.counts) else EQUAL", "EQUAL")
 def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -184,8 +184,8 @@ def test_the_control_is_charged_where_the_control_is_wrong() -> None:
 
 @guards(
     "validator/device/looks.py",
-    "None if hashes == stored.digest.contents else self._finding(side, place.pool",
-    "None if True else self._finding(side, place.pool",
+    "if (hashes := compared.hashes(index)) != stored.digest.contents:",
+    "if (hashes := compared.hashes(index)) is None:",
 )
 def test_agreement_on_what_nobody_stored_is_charged_to_both() -> None:
     control, candidate = Wrong(), Wrong()
@@ -246,7 +246,7 @@ def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
     assert [charge for charge in run.divergences if charge.cause is not Cause.ALIASED_ON_GET] == []
 
 
-@guards("validator/observe/lookups.py", "self._looks.flush()\n            one =", "one =")
+@guards("validator/observe/lookups.py", "self._looks.flush()\n            one, other", "one, other")
 def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -260,7 +260,7 @@ def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
 
 
-@guards("validator/device/fingerprint.py", " and layout_of(entry[:1])[0] == layout[0]", "")
+@guards("validator/device/looks.py", " or mine.layout is not theirs.layout or mine.size != theirs.size", "")
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
