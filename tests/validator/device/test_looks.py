@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +26,9 @@ from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 from tests.validator.device.devices import on, on_cuda, on_device
-from tests.validator.sessions import HOST, WrongAt, exercise, open_session
+from tests.validator.sessions import WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
+from tests.warm import script
 from validator.config import ValidationConfig
 from validator.device.looks import DeviceLooks
 from validator.device.results import HostEvent
@@ -506,20 +505,24 @@ def test_the_setting_is_one_of_three_words() -> None:
 
 
 def test_a_killed_process_leaves_what_was_under_way_uncompared(tmp_path: Path) -> None:
-    then = """
+    code = f"""
+import os, signal
+from tests.shadow.entries import make_entry
+from tests.validator.sessions import exercise
+from tests.validator.trials import manager
+from validator.config import ValidationConfig
+from validator.session import Lockstep
+config = ValidationConfig(run_id="run", selftest=False, window_s=0.0, deferred="always")
+lockstep = Lockstep({str(tmp_path)!r}, config)
+cache = lockstep.shadow(control=manager(), candidate=manager())
+exercise(lockstep, cache)
+lockstep.recorder.window(lockstep.pairs[0], force=True)
 for _ in range(5):
     cache.set_init_cache(0, 99, make_entry(99))
     cache.get_init_cache(0, 99)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    host = HOST.replace("window_s=0.0", "window_s=0.0, deferred='always'")
-    code = host.format(
-        root=str(ROOT),
-        out=str(tmp_path),
-        candidate="manager()",
-        then=f"lockstep.recorder.window(lockstep.pairs[0], force=True){then}",
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = script(code, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     run = read_run(tmp_path / "run")
     assert (run.state, run.totals.outcomes()["both_hit_equal"]) == ("crashed", 24)

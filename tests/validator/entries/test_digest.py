@@ -13,6 +13,8 @@ from shadow.memory import dense_python
 from shadow.memory.buffers import Leaf
 from tests.guards import guards
 from tests.shadow.entries import layer_of, make_entry
+from validator.entries import compare
+from validator.entries import digest as digests
 from validator.entries.compare import agreement
 from validator.entries.digest import Digest, digest, digest_region, holds
 
@@ -257,3 +259,26 @@ def test_a_contiguous_tensor_of_unusual_strides_is_digested_as_its_copy() -> Non
     assert one.stride(-1) != 1
 
     assert digest([Leaf(one, 1)]).contents == digest([Leaf(one.clone(), 1)]).contents
+
+
+@guards("validator/entries/digest.py", "                whole.update(piece)\n", "")
+@guards("validator/entries/compare.py", "if len(addresses) * rows * n <= LARGE:", "if True:")
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_a_large_entry_has_the_same_digest_and_is_never_gathered(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_run(addresses: tuple[int, ...], rows: int, step: int, n: int) -> Any:
+        assert (len(addresses), rows) == (1, 1) or not n
+        return dense_python.gather(addresses, rows, step, n)
+
+    entry, twin = make_entry(1, size=size), make_entry(1, size=size).clone()
+    expected, agreed = of(entry), agreement(entry, twin, hashed=True)
+    monkeypatch.setattr(digests, "_PIECE", 8)
+    for module in (compare, digests):
+        monkeypatch.setattr(module, "LARGE", 0)
+        monkeypatch.setattr(module, "gather", one_run)
+    here = region(entry)
+    assert here is not None
+    assert digest_region(here) == expected
+    assert holds(here, expected)
+    assert agreement(entry, twin, hashed=True) == agreed
+    assert agreed is not None
+    assert agreed[2] == expected.whole

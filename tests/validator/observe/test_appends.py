@@ -71,6 +71,40 @@ def test_an_old_position_that_changes_is_found_by_taking_turns() -> None:
     assert "shifted by 1, at 1 of" in trial.divergences[0].explanation
 
 
+@guards("validator/observe/appends.py", "if columns_of((*answer,), before - offset, end - offset) !=", "if () ==")
+@pytest.mark.parametrize("part", [0, 1])
+def test_what_is_new_is_compared_at_once(part: int) -> None:
+    class Off(GrowingCache):
+        def answer(self, layer_idx: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            both = keys.clone(), values.clone()
+            both[part][0, 1, -1, 3] += 1e-6
+            return both
+
+    trial = AppendTrial(GrowingCache(ONE), Off(ONE))
+    trial.cache.update(*states(1), 0)
+
+    assert charges(trial) == {(Cause.ROUNDING, Fault.CANDIDATE)}
+
+
+@guards("validator/observe/appends.py", "    if columns_of((tensor,), 0, tensor.shape[2])[0] !=", "    if () ==")
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_side_that_writes_into_what_it_is_given_is_charged(inference: bool) -> None:
+    class Writing(GrowingCache):
+        def update(self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
+            answer = super().update(keys.clone(), values.clone(), layer_idx)
+            values.zero_()
+            return answer
+
+    with torch.inference_mode(inference):
+        keys, values = states(2)
+        before = values.clone()
+        trial = AppendTrial(GrowingCache(ONE), Writing(ONE))
+        trial.cache.update(keys, values, 0)
+
+        assert charges(trial) == {(Cause.INPUT_EDITED, Fault.CANDIDATE)}
+        assert torch.equal(values, before)  # the candidate has its own
+
+
 def test_both_sides_wrong_together_are_seen() -> None:
     trial = planted_trial(planted("rows stored in reverse"), "both", "control")
     trial.play_until(calls((None, 4, None)), 100, ())
