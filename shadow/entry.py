@@ -165,17 +165,9 @@ class KVCache:
 
     __slots__ = ("_k_cache", "_v_cache")
 
-    def __init__(
-        self,
-        num_samples: int,
-        num_heads: int,
-        max_tokens: int,
-        embed_dim: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        self._k_cache = Cache(num_samples, num_heads, max_tokens, embed_dim, device, dtype)
-        self._v_cache = Cache(num_samples, num_heads, max_tokens, embed_dim, device, dtype)
+    def __init__(self, *sizes: Any, **more: Any) -> None:
+        self._k_cache = Cache(*sizes, **more)
+        self._v_cache = Cache(*sizes, **more)
 
     @classmethod
     def over(cls, k_buffer: Tensor, v_buffer: Tensor) -> KVCache:
@@ -255,8 +247,8 @@ class KeysValues:
 
     @classmethod
     def blank(cls, layout: Layout) -> KeysValues:
-        """Allocate an entry of a layout in host memory, in one piece."""
-        return cls._over(in_one_block(layout.n_leaves, layout.shape, layout.dtype, "cpu"))
+        """Allocate an entry of a layout, in one piece."""
+        return cls._over(in_one_block(layout.n_leaves, layout.shape, layout.dtype, layout.device))
 
     @classmethod
     def empty_like(cls, source: list[Leaf]) -> KeysValues:

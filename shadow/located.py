@@ -21,7 +21,7 @@ known = _known.get
 
 
 def region(entry: Any) -> Region | None:
-    """Return where the bytes of a dense entry lie, for reading them at once; None where that can't be said.
+    """Return where a dense entry of host memory lies, for reading it at once; None where that can't be said.
 
     Args:
         entry: Any object. A lent entry stays as it is.
@@ -29,6 +29,12 @@ def region(entry: Any) -> Region | None:
     Returns:
         The region with the valid length of this moment, or None.
     """
+    found = anywhere(entry)
+    return found if found is not None and found.layout.in_host else None
+
+
+def anywhere(entry: Any) -> Region | None:
+    """Return the same of an entry on any device, where addresses only say which memory it is."""
     try:
         entry = readable(entry)
         found = known(id(entry))
@@ -42,7 +48,7 @@ def region(entry: Any) -> Region | None:
         if from_outside(raised):
             raise
         return None
-    return _found(entry, layers, found)
+    return _found(entry, layers, found, anywhere=True)
 
 
 def overwrite(entry: Any, source: Region) -> bool:
@@ -59,9 +65,11 @@ def overwrite(entry: Any, source: Region) -> bool:
     return own is not None and own.layout is source.layout and own.fill(layers, source)
 
 
-def _found(entry: Any, layers: Any, before: Region | None, any_size: bool = False) -> Region | None:
+def _found(
+    entry: Any, layers: Any, before: Region | None, any_size: bool = False, anywhere: bool = False
+) -> Region | None:
     """Find where an entry lies now, and remember it while the entry lives."""
-    found, at = find(layers, before, any_size), id(entry)
+    found, at = find(layers, before, any_size, anywhere), id(entry)
     if found is None:
         _known.pop(at, None)
     elif found is not before:

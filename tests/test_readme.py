@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.warm import script
 from validator.commands.arguments import parser
 from validator.gate.shipped import TRAININGS, find_file
 
@@ -31,9 +30,9 @@ def test_the_python_example_prints_what_is_shown_below_it(tmp_path: Path) -> Non
     position, program = next((i, block) for i, (language, block) in enumerate(BLOCKS) if language == "python")
     shown = BLOCKS[position + 1][1]
 
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = script(program, tmp_path)
 
-    assert done.stdout == shown
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -11,6 +11,7 @@ from reports.content.text import line, plural, ratio, seconds, share, size
 from reports.read.packing import BUNDLED
 from reports.record.records import Divergence
 from reports.record.run import Run
+from reports.record.totals import Timed
 from reports.record.words import NOT_RECOMPUTED, RECOMPUTED, STATE_LOOKS, Fault, Verdict
 
 SIDES = ("control", "candidate")
@@ -33,6 +34,7 @@ _SETTINGS = (
 )
 _WHAT = ("host", "seed", "device", "world_size", "platform")
 _MAX_NAMED = 20
+_NEARLY_ALL = 0.9  # of the operations were timed: what was interrupted is not
 _MAX_NAME = 80  # characters
 
 
@@ -195,7 +197,17 @@ def overhead(run: Run) -> str:
     spent_s = run.totals.harness_ns / 1e9
     if not wall_s:
         return "not measured"
-    return f"{seconds(spent_s)} of {seconds(wall_s)} went into validating ({share(spent_s / wall_s)})"
+    said = f"{seconds(spent_s)} of {seconds(wall_s)} went into validating ({share(spent_s / wall_s)})"
+    timed, n = Timed.of(run.totals.latency_ns), sum(run.totals.ops.values())
+    if not timed.n:
+        return said
+    if timed.n < n * _NEARLY_ALL:  # on a device a share is timed, by events there
+        return f"{said}; latencies are those of {timed.n:,} of {n:,} operations ({share(timed.n / n)})"
+    ours, theirs = timed.control_ns / 1e9, timed.candidate_ns / 1e9
+    secondary = ours if {pair.get("primary") for pair in run.caches} == {"candidate"} else theirs
+    rest = max(0.0, spent_s - secondary)
+    named = (("control", ours), ("candidate", theirs), ("kv-lockstep itself", rest))
+    return f"{said}; of all time {', '.join(f'{name} {share(took / wall_s)}' for name, took in named)}"
 
 
 def provenance(run: Run) -> Iterator[tuple[str, str]]:

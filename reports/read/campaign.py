@@ -11,7 +11,7 @@ from reports.disk.json_file import json_file
 from reports.disk.layout import described, encoded, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
-from reports.read.consistency import schema_problems
+from reports.read.consistency import record, schema_problems
 from reports.record.campaign import (
     ATTEMPT_DIR,
     ATTEMPT_FILE,
@@ -22,7 +22,7 @@ from reports.record.campaign import (
     Campaign,
     Job,
 )
-from reports.record.codec import from_json, to_json
+from reports.record.codec import to_json
 from reports.record.redaction import redacted
 from reports.record.words import SCHEMA
 
@@ -82,7 +82,7 @@ def read_campaign(path: Path) -> Campaign:
     if content.get("kind") != CAMPAIGN_KIND:
         problems.append(f"{CAMPAIGN_FILE} is of kind {content.get('kind')!r:.40}, expected {CAMPAIGN_KIND!r}")
     listed = content.pop("jobs", None)
-    jobs = [_record(Job, job, f"{CAMPAIGN_FILE}: job {n}", problems) for n, job in enumerate(_list(listed))]
+    jobs = [record(Job, job, f"{CAMPAIGN_FILE}: job {n}", problems) for n, job in enumerate(_list(listed))]
     campaign = Campaign(path, content, [job for job in jobs if job is not None], problems=problems)
     if [job.number for job in campaign.jobs] != list(range(len(_list(listed)))) or not campaign.jobs:
         problems.append(f"{CAMPAIGN_FILE} does not list its jobs from 0 on, each once")
@@ -91,7 +91,7 @@ def read_campaign(path: Path) -> Campaign:
         data = json_file(directory, ATTEMPT_FILE, said, said)
         problems += [f"{JOBS_DIR}/{directory.name}: {sentence}" for sentence in said]
         match = ATTEMPT_DIR.fullmatch(directory.name)
-        attempt = data and _record(Attempt, data, f"{JOBS_DIR}/{directory.name}", problems)
+        attempt = data and record(Attempt, data, f"{JOBS_DIR}/{directory.name}", problems)
         if not attempt or not match:
             if not said and data is None and any(directory.iterdir()):  # empty: killed before anything began
                 problems.append(f"{JOBS_DIR}/{directory.name} has no {ATTEMPT_FILE}, and holds something")
@@ -142,13 +142,3 @@ def _attempts(path: Path) -> list[Path]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _record(cls: type[Any], data: Any, where: str, problems: list[str]) -> Any:
-    try:
-        if not isinstance(data, Mapping):
-            raise ValueError("no object")
-        return from_json(cls, data)
-    except ValueError as fault:
-        problems.append(f"{where}: {fault!s:.120}")
-        return None

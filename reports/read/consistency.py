@@ -11,6 +11,7 @@ from typing import Any
 from reports.disk.layout import RUN_FILE, SUMMARY_FILE, rank_file
 from reports.disk.process import alive
 from reports.read.lines import RankLines
+from reports.record.codec import from_json
 from reports.record.parted import parted
 from reports.record.run import Run, State
 from reports.record.totals import Timed, Totals, fold, summarise
@@ -25,6 +26,17 @@ def schema_problems(name: str, content: Mapping[str, Any]) -> Iterator[str]:
     if type(schema) is not int or schema not in READS:
         newer = type(schema) is int and schema > SCHEMA
         yield f"{name} is of schema {schema!r:.20}, this kv-lockstep reads up to {SCHEMA}{': upgrade it' * newer}"
+
+
+def record(cls: type[Any], data: object, where: str, problems: list[str]) -> Any:
+    """Rebuild a record; None, and a sentence in ``problems``, where the data is none."""
+    try:
+        if not isinstance(data, Mapping):
+            raise ValueError("no object")
+        return from_json(cls, data)
+    except ValueError as fault:
+        problems.append(f"{where}: {fault!s:.120}")
+        return None
 
 
 def absent_ranks(manifest: Mapping[str, Any], said: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from reports.disk.json_file import json_file
 from reports.disk.layout import described, encoded, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunDirectoryError
-from reports.read.consistency import schema_problems
-from reports.record.codec import from_json, to_json
+from reports.read.consistency import record, schema_problems
+from reports.record.codec import to_json
 from reports.record.drills import DRILL_FILE, DRILL_KIND, Drilled, DrillRecord
 from reports.record.redaction import redacted
 from reports.record.words import SCHEMA
@@ -48,12 +47,8 @@ def read_drill(path: Path) -> DrillRecord:
         problems.append(f"{DRILL_FILE} is of kind {content.get('kind')!r:.40}, expected {DRILL_KIND!r}")
     if not problems:
         problems += schema_problems(DRILL_FILE, {"schema": None, **content})
-    faults = []
     listed = content.get("faults")
-    for each in listed if isinstance(listed, list) else []:
-        try:
-            faults.append(from_json(Drilled, each if isinstance(each, Mapping) else {}))
-        except ValueError as fault:
-            problems.append(f"{DRILL_FILE}: {fault!s:.120}")
+    read = [record(Drilled, each, DRILL_FILE, problems) for each in (listed if isinstance(listed, list) else [])]
+    faults = [each for each in read if each is not None]
     manifest = {name: value for name, value in content.items() if name not in ("faults", "schema", "kind", "state")}
     return DrillRecord(path, str(content.get("state", "unreadable")), manifest, faults, problems)

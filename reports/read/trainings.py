@@ -10,8 +10,8 @@ from reports.disk.json_file import json_file
 from reports.disk.layout import described, encoded, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
-from reports.read.consistency import schema_problems
-from reports.record.codec import from_json, to_json
+from reports.read.consistency import record, schema_problems
+from reports.record.codec import to_json
 from reports.record.redaction import redacted
 from reports.record.trainings import AB_FILE, AB_KIND, FirstDifference, Training, Trainings
 from reports.record.words import SCHEMA
@@ -94,12 +94,5 @@ def _records(cls: type[Any], content: Mapping[str, Any], name: str, problems: li
     if not isinstance(listed, list):
         problems.append(f"{AB_FILE}: {name} is no list")
         return []
-    records = []
-    for position, each in enumerate(listed):
-        try:
-            if not isinstance(each, Mapping):
-                raise ValueError("no object")
-            records.append(from_json(cls, each))
-        except ValueError as fault:
-            problems.append(f"{AB_FILE}: {name}[{position}]: {fault!s:.120}")
-    return records
+    read = [record(cls, each, f"{AB_FILE}: {name}[{position}]", problems) for position, each in enumerate(listed)]
+    return [each for each in read if each is not None]

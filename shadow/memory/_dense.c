@@ -37,29 +37,29 @@ static int (*view_from_object)(void *tensor, View *view); /* of torch, once conn
 
 /* What the buffers of an entry have in common. */
 typedef struct {
-    int32_t ndim;
+    int32_t device_type, device_id, ndim;
     int64_t shape[MOST_DIMS];
     uint8_t code, bits;
     uint16_t lanes;
 } Structure;
 
-/* View a tensor: 1 if it is strided in host memory, 0 if not. Whatever else torch can't say in a view (a sparse layout, a
- * quantised type) is none either. */
+/* View a tensor: 1 if it is strided, and in host memory unless it may lie anywhere; 0 if not. Whatever else torch can't say
+ * in a view (a sparse layout, a quantised type) is none either. */
 static int
-viewed(PyObject *tensor, View *view)
+viewed(PyObject *tensor, View *view, int anywhere)
 {
     if (view_from_object(tensor, view) != 0) {
         PyErr_Clear();
         return 0;
     }
-    return view->device_type == ON_CPU && view->ndim <= MOST_DIMS;
+    return (anywhere || view->device_type == ON_CPU) && view->ndim <= MOST_DIMS;
 }
 
 /* The same, and whether it is contiguous. */
 static int
-dense(PyObject *tensor, View *view)
+dense(PyObject *tensor, View *view, int anywhere)
 {
-    if (!viewed(tensor, view))
+    if (!viewed(tensor, view, anywhere))
         return 0;
     int64_t wanted = 1;
     for (int32_t dim = view->ndim - 1; dim >= 0; dim--) {
@@ -79,6 +79,8 @@ begin_of(const View *view)
 static void
 describe(const View *view, Structure *structure)
 {
+    structure->device_type = view->device_type;
+    structure->device_id = view->device_id;
     structure->ndim = view->ndim;
     memcpy(structure->shape, view->shape, view->ndim * sizeof(int64_t));
     structure->code = view->dtype.code;
@@ -89,7 +91,8 @@ describe(const View *view, Structure *structure)
 static int
 is_of(const View *view, const Structure *structure)
 {
-    return view->ndim == structure->ndim && view->dtype.code == structure->code &&
+    return view->device_type == structure->device_type && view->device_id == structure->device_id &&
+           view->ndim == structure->ndim && view->dtype.code == structure->code &&
            view->dtype.bits == structure->bits && view->dtype.lanes == structure->lanes &&
            memcmp(view->shape, structure->shape, view->ndim * sizeof(int64_t)) == 0;
 }
@@ -157,7 +160,7 @@ lies(PyObject *cache, PyObject *tensor, PyObject *address)
     int same = buffer == tensor;
     View view;
     if (same) {
-        same = dense(buffer, &view) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
+        same = dense(buffer, &view, 1) && begin_of(&view) == (char *)PyLong_AsVoidPtr(address);
         if (PyErr_Occurred())
             same = -1;
     }
@@ -219,7 +222,7 @@ listed(PyObject *sequence)
 /* Look over the buffers of an entry: 1 if they are dense, of one structure and (unless it is of no interest) length, and,
  * where one is given, of this structure; 0 if not, -1 on an error. Forget what was found in any case. */
 static int
-look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wanted, Found *found)
+look_over(PyObject *sequence, PyObject *type, int any_size, int anywhere, const Structure *wanted, Found *found)
 {
     PyObject *layers = listed(sequence);
     if (layers == NULL)
@@ -240,7 +243,7 @@ look_over(PyObject *sequence, PyObject *type, int any_size, const Structure *wan
         }
         Py_XDECREF(cache);
         View view;
-        if (fits > 0 && (fits = dense(tensor, &view)) > 0) {
+        if (fits > 0 && (fits = dense(tensor, &view, anywhere)) > 0) {
             if (wanted == NULL) {
                 describe(&view, &first);
                 wanted = &first;
@@ -270,11 +273,11 @@ survey(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Found found = {NULL};
     PyObject *result = NULL;
-    if (nargs != 3) {
-        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors and any_size");
+    if (nargs != 4) {
+        PyErr_SetString(PyExc_TypeError, "survey takes layers, the class of tensors, any_size and anywhere");
         return NULL;
     }
-    int fits = look_over(args[0], args[1], args[2] == Py_True, NULL, &found);
+    int fits = look_over(args[0], args[1], args[2] == Py_True, args[3] == Py_True, NULL, &found);
     if (fits > 0) {
         PyObject *first = PyTuple_GET_ITEM(found.tensors, 0);
         PyObject *shape = PyObject_GetAttr(first, s_shape), *dtype = PyObject_GetAttr(first, s_dtype);
@@ -377,7 +380,7 @@ static int
 structure_of(PyObject *shape, PyObject *tensors, Structure *structure)
 {
     View view;
-    if (!PyTuple_GET_SIZE(tensors) || !dense(PyTuple_GET_ITEM(tensors, 0), &view) || !PyTuple_Check(shape) ||
+    if (!PyTuple_GET_SIZE(tensors) || !dense(PyTuple_GET_ITEM(tensors, 0), &view, 0) || !PyTuple_Check(shape) ||
         PyTuple_GET_SIZE(shape) != view.ndim)
         return 0;
     describe(&view, structure);
@@ -406,7 +409,7 @@ restage(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Structure wanted;
     int here = structure_of(shape, tensors, &wanted);
     if (here > 0)
-        here = look_over(args[0], args[1], 0, &wanted, &found);
+        here = look_over(args[0], args[1], 0, 0, &wanted, &found);
     if (here > 0)
         here = PyTuple_GET_SIZE(found.tensors) == count && found.length <= tokens;
     for (Py_ssize_t index = 0; here > 0 && index < count; index++)
@@ -556,7 +559,7 @@ static PyObject *
 columns_of(PyObject *tensor, PyObject *type, Py_ssize_t begin, Py_ssize_t end)
 {
     View view;
-    int plain = Py_IS_TYPE(tensor, (PyTypeObject *)type) && viewed(tensor, &view) && view.ndim == 4 && begin >= 0 &&
+    int plain = Py_IS_TYPE(tensor, (PyTypeObject *)type) && viewed(tensor, &view, 0) && view.ndim == 4 && begin >= 0 &&
                 begin <= end && end <= view.shape[2] && (view.strides[3] == 1 || view.shape[3] <= 1) &&
                 (view.dtype.code <= 2 || view.dtype.code == 4) && view.dtype.bits % 8 == 0 && view.dtype.lanes == 1;
     if (plain && (plain = is_negative(tensor)) >= 0)

@@ -154,6 +154,11 @@ def alike(source: Sequence[Leaf]) -> list[Tensor]:
     return [empty_like(leaf.tensor) for leaf in source]
 
 
+def stream_of(device: torch.device) -> int:
+    """Return which stream is current on a device; 0 where there are none."""
+    return torch._C._cuda_getCurrentRawStream(device.index) if device.type == "cuda" else 0
+
+
 def describe(value: Any) -> str:
     """Describe a tensor by dtype and shape, anything else by its type; never by its values."""
     if isinstance(value, Tensor):

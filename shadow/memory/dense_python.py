@@ -33,14 +33,15 @@ def columns_of(tensors: tuple[Any, ...], begin: int, end: int) -> tuple[bytes, .
 
 
 def survey(
-    layers: Iterable[Any], tensor_type: type, any_size: bool
+    layers: Iterable[Any], tensor_type: type, any_size: bool, anywhere: bool
 ) -> tuple[Any, Any, int, tuple[Any, ...], tuple[int, ...]] | None:
-    """Look over the buffers of an entry: are they dense, in host memory, of one structure and length?
+    """Look over the buffers of an entry: are they dense, of one structure and length?
 
     Args:
         layers: Its layers.
         tensor_type: ``torch.Tensor``; a subclass may answer what it likes.
         any_size: Whether lengths are of no interest, and the one returned is 0.
+        anywhere: Whether they may lie on another device, where nobody can read them at their addresses.
 
     Returns:
         ``(shape, dtype, length, tensors, addresses)``, or None.
@@ -54,12 +55,13 @@ def survey(
     size = 0 if any_size else caches[0]._size
     if not any_size and any(type(cache._size) is not int or cache._size != size or size < 0 for cache in caches):
         return None
-    shape, dtype = tensors[0].shape, tensors[0].dtype
+    shape, dtype, device = tensors[0].shape, tensors[0].dtype, tensors[0].device
     for tensor in tensors:
         if (
             tensor.shape != shape
             or tensor.dtype is not dtype
-            or not tensor.is_cpu
+            or tensor.device != device
+            or not (anywhere or tensor.is_cpu)
             or tensor.layout is not torch.strided
             or not tensor.is_contiguous()
             or tensor.is_neg()
@@ -132,7 +134,7 @@ def restage(
         ``(length, tensors, addresses)`` of the entry; None, and nothing is copied, if either is not so.
     """
     shape, dtype, rows, tokens, token_nbytes = structure
-    found = survey(layers, tensor_type, False)
+    found = survey(layers, tensor_type, False, False)
     if found is None or found[:2] != (shape, dtype):
         return None
     _, _, size, tensors, source = found

@@ -45,7 +45,8 @@ class Both:
         self._control_is_primary = control_is_primary
         self._draw = random.Random(seed).random
         self._staging = Staging(reuses)
-        self._call = called  # from the first entry on a CUDA device on: by events
+        self._call = called
+        self._clock: DeviceClock | None = None  # from the first entry on a CUDA device on
         self._share = 0.5 / MODES_EVERY  # of a half; 1 from the first change of the process's state on
         self._fresh = dict.fromkeys((operation.method for operation in operations), look_first)
         self._parts = process_state.EVERYTHING  # what is looked at around the operation that is looked at
@@ -131,8 +132,9 @@ class Both:
                 entry = args[-1] if plain else asked_for(args)[-1]
                 staged, regions = self._staging.stage(entry)
                 theirs = (*args[:-1], staged) if plain else for_secondary(args, staged)
-                if self._staging.device is not None and self._call is called:
-                    self._call = DeviceClock(self._staging.device).called
+                if self._staging.device is not None and self._clock is None:
+                    self._clock = DeviceClock(self._staging.device)
+                    self._call = self._clock.called
                 if not plain:
                     self._observer.advised(operation, env_id)
             else:
@@ -163,6 +165,8 @@ class Both:
         if not is_first:
             luck -= 0.5
         call = self._call
+        if self._clock is not None:
+            self._clock.next()
         if luck < self._share or method in self._fresh:
             call = self._looking(method, luck)
         own = call(self._primary, method, args, _PRIMARY) if is_first else None

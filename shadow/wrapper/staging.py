@@ -12,15 +12,17 @@ from shadow import entry as keys_values
 from shadow.entries import form_of, leaf_names, leaves, rebuilt
 from shadow.entry import KeysValues
 from shadow.lent import readable
-from shadow.memory.buffers import WHOLE, Leaf, alike, describe, empty_strided, fill
-from shadow.memory.dense import restage
-from shadow.memory.regions import NOWHERE, Region, Regions, find
+from shadow.memory.buffers import WHOLE, Leaf, alike, describe, empty_strided, fill, one_view, stream_of
+from shadow.memory.dense import placed, restage
+from shadow.memory.regions import NOWHERE, Region, Regions, find, together
 
 AN_ENTRY = (
     "An entry is an object whose _keys_values is a sequence of layers, each with a _k_cache and a _v_cache, and these "
     "with a dense tensor _cache (B, num_heads, T, head_dim) and its valid length _size (shadow.KeysValues is one), or "
     "any nest of dense tensors in tuples, lists, dicts and dataclasses, or what shadow.register_entry was told of"
 )
+
+_HOST = torch.device("cpu")
 
 
 class _Shell(NamedTuple):
@@ -31,12 +33,18 @@ class _Shell(NamedTuple):
         layers: Its layers.
         parts: Per leaf the cache object and its buffer.
         own: Where these lie; None for a copy that is not dense.
+        block: All its buffers as one, where they are filled by a kernel; None of one that is filled as memory.
+        device: Where it lies.
+        stream: The stream that was current there.
     """
 
     staged: Any
     layers: tuple[Any, ...]
     parts: list[tuple[Any, Tensor]]
     own: Region | None
+    block: Tensor | None
+    device: torch.device
+    stream: int
 
 
 class Staging:
@@ -49,8 +57,13 @@ class Staging:
 
     Args:
         reuses: False for a secondary that stores references, as it declares: each copy is its own.
+
+    Attributes:
+        device: A CUDA device, once an entry on one was staged.
+        as_memory: Whether dense entries of host memory are copied as memory; else as those of any other device.
     """
 
+    as_memory = True
     _MOST_LAYOUTS = 16
 
     def __init__(self, reuses: bool = True) -> None:
@@ -58,7 +71,7 @@ class Staging:
         self._copies: dict[Any, _Shell] = {}
         self._memories: dict[Any, list[Tensor]] = {}  # of nests
         self._latest: _Shell | None = None  # of a dense entry; the next one is mostly of the same layout
-        self.device: torch.device | None = None  # a CUDA device, once an entry on one was staged
+        self.device: torch.device | None = None
 
     def stage(self, entry: Any) -> tuple[Any, Regions]:
         """Return a private copy of an entry; only valid regions are filled.
@@ -74,26 +87,29 @@ class Staging:
             self._latest = None
             self._copies.clear()
             self._memories.clear()
-        if self._latest is not None and (regions := _restaged(self._latest, entry)):
-            return self._latest.staged, regions
-        dense = find(getattr(entry, "_keys_values", None))  # looked over as it is now, whatever is known of it
+        latest = self._latest
+        if latest is not None and latest.stream == stream_of(latest.device) and (regions := _restaged(latest, entry)):
+            return latest.staged, regions
+        # Looked over as it is now, whatever is known of it.
+        dense = find(getattr(entry, "_keys_values", None), anywhere=True)
         source: list[Leaf] = []
         layout: Any
         if dense is not None:
+            device = dense.layout.device
             layout = (type(entry), dense.layout)
         else:
             try:
                 source = leaves(entry)
                 layout = (type(entry), *((t.shape, t.stride(), t.dtype, t.device) for t, _ in source))
-                on_cuda = next((tensor.device for tensor, _ in source if tensor.is_cuda), None)
-                if on_cuda is not None:
-                    self.device = on_cuda
-                    # The copy of one stream may still be read when another stream stages the next entry.
-                    layout = (torch.cuda.current_stream(on_cuda).cuda_stream, *layout)
+                device = next((tensor.device for tensor, _ in source if tensor.is_cuda), _HOST)
             except (AttributeError, TypeError):
                 return copied(entry), NOWHERE
-            if form_of(source) is not None:
-                return self._staged_nest(entry, source, layout), NOWHERE
+        if device.type == "cuda":
+            self.device = device
+        # The copy of one stream may still be read when another stream stages the next entry.
+        layout = (stream_of(device), *layout)
+        if dense is None and form_of(source) is not None:
+            return self._staged_nest(entry, source, layout), NOWHERE
         shell = self._copies.get(layout)
         if shell is None or not _put_together(shell):
             shell = self._anew(layout, entry, source, dense)
@@ -125,7 +141,7 @@ class Staging:
         """Make a copy's objects of an entry."""
         if len(self._copies) >= self._MOST_LAYOUTS:  # a host of many batch sizes must not pile up copies
             self._copies.pop(next(iter(self._copies)))
-        shell = self._copies[layout] = _shell(entry, source, dense)
+        shell = self._copies[layout] = _shell(entry, source, dense, self.as_memory)
         _restore(shell)
         return shell
 
@@ -168,12 +184,21 @@ def _put_together(shell: _Shell) -> bool:
 
 def _restaged(shell: _Shell, entry: Any) -> Regions | None:
     """Copy a dense entry if it is of the layout of a dense copy, and that as it was made; return where both lie."""
-    staged, layers, _, own = shell
+    staged, layers, parts, own, block, *_ = shell
     assert own is not None
     layout = own.layout
     try:
         if type(entry) is not type(staged) or staged._keys_values is not layers:
             return None
+        if block is not None:
+            dense = find(entry._keys_values, anywhere=True)
+            if dense is None or dense.layout is not layout or placed(layers, own.tensors, own.addresses) == -1:
+                return None
+            together([dense], block)
+            own.size = dense.size
+            for cache, _ in parts:
+                cache._size = dense.size
+            return dense, own
         copied = (layers, own.tensors, own.addresses)
         found = restage(entry._keys_values, Tensor, layout.structure, copied)
     except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):  # no dense entry, or taken apart
@@ -186,7 +211,7 @@ def _restaged(shell: _Shell, entry: Any) -> Regions | None:
 
 def _restore(shell: _Shell) -> None:
     """Put a copy together: a cache may have changed the objects it was given, not only the values in them."""
-    staged, layers, parts, _ = shell
+    staged, layers, parts, *_ = shell
     staged._keys_values = layers
     index = 0
     for layer in layers:
@@ -198,7 +223,7 @@ def _restore(shell: _Shell) -> None:
             index += 1
 
 
-def _shell(entry: Any, source: list[Leaf], dense: Region | None) -> _Shell:
+def _shell(entry: Any, source: list[Leaf], dense: Region | None, as_memory: bool) -> _Shell:
     staged = copy.copy(entry)
     layers = tuple(copy.copy(layer) for layer in entry._keys_values)
     caches = [copy.copy(cache) for layer in layers for cache in (layer._k_cache, layer._v_cache)]
@@ -207,9 +232,12 @@ def _shell(entry: Any, source: list[Leaf], dense: Region | None) -> _Shell:
             buffers = alike(source)
         else:
             buffers = [empty_strided(tensor) for tensor, _ in source]
-        return _Shell(staged, layers, list(zip(caches, buffers, strict=True)), None)
+        return _Shell(staged, layers, list(zip(caches, buffers, strict=True)), None, None, _HOST, 0)
     blank = KeysValues.blank(dense.layout)
-    own = find(blank._keys_values, any_size=True)
+    own = find(blank._keys_values, any_size=True, anywhere=True)
     assert own is not None
     parts = [(cache, leaf.tensor) for cache, leaf in zip(caches, keys_values.leaves(blank), strict=True)]
-    return _Shell(staged, layers, parts, own)
+    in_memory = as_memory and dense.layout.in_host
+    block = None if in_memory else one_view([Leaf(tensor, dense.layout.tokens) for tensor in own.tensors])
+    device = dense.layout.device
+    return _Shell(staged, layers, parts, own, block, device, stream_of(device))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -343,14 +340,3 @@ def test_without_a_validator_the_message_says_what_to_install(monkeypatch: pytes
     assert str(caught.value) == (
         "cache_validation_mode is on but no validator is installed; run 'pip install kv-lockstep', or pass a Lockstep"
     )
-
-
-def test_with_both_switches_off_no_validation_code_is_imported() -> None:
-    program = (
-        "import sys; from shadow.switch import build_cache\n"
-        "build_cache({'use_new_cache_manager': False, 'cache_validation_mode': False}, 2)\n"
-        "print(sorted(name for name in sys.modules if name.split('.')[0] in ('validator', 'reports', 'pandas')))"
-    )
-    root = Path(switch.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root)
-    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -22,7 +22,7 @@ BAD = ("Raises", "Exits", "Garbage", "Draws", "Switches", "EditsInput")
 
 
 def config(**world_model: Any) -> Any:
-    return load_config(ROOT / "configs" / "smoke.toml", total_env_steps=60, world_model_cfg=world_model)
+    return load_config(ROOT / "configs" / "smoke.toml", total_env_steps=40, world_model_cfg=world_model)
 
 
 def fingerprint(result: TrainResult) -> tuple[Any, ...]:

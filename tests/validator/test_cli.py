@@ -196,25 +196,22 @@ def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) 
     assert "0 PASS, 1 FAIL, 2 usage or unreadable input, 3 fault" in capsys.readouterr().out
 
 
-def modules_after(argv: list[str]) -> set[str]:
+def modules_after(*commands: list[str]) -> set[str]:
     script = (
-        "import sys\nfrom validator.cli import main\n"
-        f"try:\n    main({argv!r})\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom validator.cli import main\nfor argv in {commands!r}:\n"
+        "    try:\n        assert main(argv) in (0, 1, 5)\n    except SystemExit:\n        pass\n"
         "print('MODULES', *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("MODULES")[2].split())
 
 
-@pytest.mark.parametrize(
-    "command", [["--help"], ["gate", "RUN"], ["report", "RUN"], ["gate", "RUN", "--policy", "POLICY"]]
-)
-def test_judging_and_reporting_import_no_torch(command: list[str], tmp_path: Path) -> None:
+def test_judging_and_reporting_import_no_torch(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text("max_divergences = 0\n")
-    places = {"RUN": str(write_run(tmp_path / "runs", "one", window())), "POLICY": str(policy)}
+    run = str(write_run(tmp_path / "runs", "one", window()))
 
-    loaded = modules_after([places.get(word, word) for word in command])
+    loaded = modules_after(["--help"], ["gate", run], ["report", run], ["gate", run, "--policy", str(policy)])
 
     assert "validator.cli" in loaded
     assert loaded & {"torch", "gymnasium"} == set()
@@ -236,7 +233,7 @@ def test_output_into_a_closed_pipe_is_quiet_and_no_success(tmp_path: Path) -> No
 # train
 
 
-TINY = ["--set", "total_env_steps=60", "--quiet"]
+TINY = ["--set", "total_env_steps=40", "--quiet"]
 SMOKE = ["train", "--config", str(ROOT / "configs/smoke.toml")]
 VALIDATED = ["--set", "world_model_cfg.cache_validation_mode=true"]
 

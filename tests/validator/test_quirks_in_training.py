@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def recorded(name: str, out: Path) -> tuple[Verdict, Run]:
-    config = load_config(CONFIGS / f"{name}.toml", total_env_steps=260)
+    config = load_config(CONFIGS / f"{name}.toml", total_env_steps=150)
     with Lockstep(out, ValidationConfig()) as lockstep:
         train(config, validation=lockstep)
     return lockstep.verdict.verdict, read_run(lockstep.run_dir)
@@ -36,4 +36,4 @@ def test_ample_pools_pass_although_keys_repeat(tmp_path: Path) -> None:
     verdict, run = recorded("ample_pools", tmp_path)
 
     assert verdict is Verdict.PASS
-    assert run.totals.coverage["overwrites"] > 1000
+    assert run.totals.coverage["overwrites"] > 400

@@ -1,4 +1,4 @@
-"""Counts what watching adds to one operation, exactly and by no clock, so that a busy machine changes nothing."""
+"""Counts what watching adds to one operation, exactly, so that a busy machine changes nothing; and times it beside."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from validator.bench.clock import Spread, interleaved
 from validator.bench.harness import Meter
 from validator.proof.appends.caches import FixedCache
 from validator.proof.appends.proof import AppendTrial
 
 _EACH = 1024  # operations: some of the looks are at a share of them, so figures are averages
+_TIMED = 256  # operations of one round
 _WARM = 100  # operations before that: what is looked at first was looked at
 
 
@@ -28,6 +30,7 @@ class Added(NamedTuple):
         python_calls: Functions of Python that are called.
         c_calls: Functions and methods of C that are called from Python, torch's included.
         kernels: Operations of torch that compute or copy; each is one or more kernels on a device.
+        time: Processor time, watched and bare in turn, round by round.
     """
 
     entries: str
@@ -35,6 +38,7 @@ class Added(NamedTuple):
     python_calls: float
     c_calls: float
     kernels: float
+    time: Spread
 
 
 class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -49,65 +53,73 @@ class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def added(operations: int = _EACH) -> list[Added]:
-    """Count for sets and lookups of CartPole's entries, whole and apart, and as on a device, and for appended tokens.
+def added(operations: int = _EACH, rounds: int = 21) -> list[Added]:
+    """Count for sets and lookups of CartPole's entries, on a CUDA device or as on one too, and for appended tokens.
 
     Args:
         operations: How many of each are counted; the figures are averages.
+        rounds: How often they are timed.
 
     Returns:
         A row per kind of entry and operation.
     """
     rows = []
-    for name, apart, device in (
-        ("in one block, in host memory", False, False),
-        ("buffers apart, in host memory", True, False),
-        ("buffers apart, as on a device", True, True),
+    on_device = ("cuda", "on a CUDA device") if torch.cuda.is_available() else ("late", "as on a device")
+    for where, name, apart in (
+        ("cpu", "in one block, in host memory", False),
+        ("cpu", "buffers apart, in host memory", True),
+        (on_device[0], f"buffers apart, {on_device[1]}", True),
     ):
-        meter = Meter(apart, "always" if device else "auto")
+        meter = Meter(apart, where)
         for kind, called in (("set", "set"), ("hit", "lookup")):
             meter.store(300)  # the pools are full, and what is looked at first was looked at:
             for shadowed in (True, False):
                 _played(meter, "hit", shadowed, _WARM)
-            work = (partial(_played, meter, kind, on, operations) for on in (True, False))
-            rows.append(_row(name, called, operations, *work))
+            work: list[Callable[[int], int]] = [partial(_played, meter, kind, on) for on in (True, False)]
+            rows.append(_row(name, called, operations, rounds, *work))
         meter.check()
     for held in (512, 8192):
         name = f"an append cache of {held:,} tokens, in host memory"
-        rows.append(_row(name, "update", operations, *_appending(held, operations)))
+        work = _appending(held, 2 * operations + (rounds + 2) * _TIMED)  # the work is counted in two ways
+        rows.append(_row(name, "update", operations, rounds, *work))
     return rows
 
 
-def _row(name: str, called: str, operations: int, *work: Callable[[], object]) -> Added:
-    """Count some work that is watched, and the same that is not."""
-    watched, bare = map(_counted, work)
-    return Added(name, called, *((a - b) / operations for a, b in zip(watched, bare, strict=True)))
+def _row(name: str, called: str, operations: int, rounds: int, *work: Callable[[int], int]) -> Added:
+    """Count some work that is watched, and the same that is not, and time both."""
+    watched, bare = (_counted(partial(each, operations)) for each in work)
+    python_calls, c_calls, kernels = ((a - b) / operations for a, b in zip(watched, bare, strict=True))
+    times = interleaved({each: partial(each, _TIMED) for each in work}, rounds)
+    spread = Spread.of([a - b for a, b in zip(*times.values(), strict=True)])
+    return Added(name, called, python_calls, c_calls, kernels, spread)
 
 
-def _appending(held: int, operations: int) -> list[Callable[[], object]]:
+def _appending(held: int, most: int) -> list[Callable[[int], int]]:
     """Return what appends a token at a time to a watched pair, and to two bare caches like its own."""
-    room = held + _WARM + 2 * operations  # the work is counted in two ways
+    room = held + _WARM + most
     pairs = [[FixedCache(1, room), FixedCache(1, room)] for _ in range(2)]
 
-    def append(caches: list[Any], tokens: int, times: int) -> None:
+    def append(caches: list[Any], tokens: int, times: int) -> int:
         states = torch.randn(2, 1, 8, tokens, 64)
         for cache in caches:
             for _ in range(times):
                 cache.update(states[0], states[1], 0)
+        return times
 
     trial = AppendTrial(pairs[0][0], pairs[0][1])
-    found: list[Callable[[], object]] = []
+    found: list[Callable[[int], int]] = []
     for caches in ([trial.cache], pairs[1]):
         append(caches, held, 1)
         append(caches, 1, _WARM)
-        found.append(partial(append, caches, 1, operations))
+        found.append(partial(append, caches, 1))
     return found
 
 
-def _played(meter: Meter, kind: str, shadowed: bool, operations: int) -> None:
+def _played(meter: Meter, kind: str, shadowed: bool, operations: int) -> int:
     """Play, and see all of it through, whenever it is that a device would answer."""
     meter.play_one(kind, shadowed, operations)
     meter.pair.flush()
+    return operations
 
 
 def _counted(work: Callable[[], object]) -> tuple[int, int, int]:

@@ -9,7 +9,9 @@ import gc
 import statistics
 from collections.abc import Callable, Mapping
 from time import thread_time_ns
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Name = TypeVar("Name")
 
 
 class Spread(NamedTuple):
@@ -32,7 +34,7 @@ class Spread(NamedTuple):
         return cls(median / 1e3, low / 1e3, high / 1e3)
 
 
-def interleaved(work: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+def interleaved(work: Mapping[Name, Callable[[], int]], rounds: int) -> dict[Name, list[float]]:
     """Time several pieces of work in turn.
 
     Args:
@@ -42,7 +44,7 @@ def interleaved(work: Mapping[str, Callable[[], int]], rounds: int) -> dict[str,
     Returns:
         Nanoseconds per operation by name, one per round.
     """
-    times: dict[str, list[float]] = {name: [] for name in work}
+    times: dict[Name, list[float]] = {name: [] for name in work}
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import thread_time
-from typing import Any, Literal
+from typing import Any
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
@@ -25,18 +25,19 @@ class Meter(Trial):
 
     Args:
         apart: Whether each buffer of the entries is an allocation of its own, as LightZero's are.
-        deferred: As in the settings; ``always`` looks at entries in host memory as at those on a device.
+        where: Where the entries lie: on ``cpu`` or ``cuda``; or ``late``, in host memory but as on a device.
     """
 
-    def __init__(self, apart: bool = False, deferred: Literal["auto", "always"] = "auto") -> None:
-        config = ValidationConfig(overhead_budget=0.0, deferred=deferred)
+    def __init__(self, apart: bool = False, where: str = "cpu") -> None:
+        config = ValidationConfig(overhead_budget=0.0, deferred="always" if where == "late" else "auto")
         super().__init__(LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS), config=config)
+        self.cache._both._staging.as_memory = where != "late"
         self._bare = (LegacyKVCache(_CONFIG, _ENVS), KVCacheManager(_CONFIG, _ENVS))
         self._made = entry("CartPole", 1.0)
         if apart:
             for layer in self._made:
                 for cache in (layer._k_cache, layer._v_cache):
-                    cache._cache = cache._cache.clone()
+                    cache._cache = cache._cache.clone().to("cpu" if where == "late" else where)
         self._empty = entry("CartPole", 1.0)
         for layer in self._empty:
             layer._k_cache._size = layer._v_cache._size = 0

@@ -26,21 +26,8 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"kv-lockstep {installed_version()}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     declared = (
-        _train,
-        _run,
-        _ab,
-        _replay,
-        _shrink,
-        _bundle,
-        _drill,
-        _report,
-        _watch,
-        _compare,
-        _gate,
-        _campaign,
-        _conformance,
-        _selftest,
-        _bench,
+        *(_train, _run, _ab, _replay, _shrink, _bundle, _drill, _report),
+        *(_watch, _compare, _gate, _campaign, _conformance, _selftest, _bench),
     )
     for declare in declared:
         declare(commands)
@@ -124,9 +111,7 @@ def _replay(commands: Commands) -> None:
     traced = "run directory, a directory of runs for the latest one, or the index of one trace"
     add("run", type=Path, metavar="RUN", help=traced)
     add("--out", metavar="DIR", help="directory under which the run directory is made (default: runs)")
-    again = "legacy, new or module:Class (default: what was recorded)"
-    add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
-    add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
+    _sides(add, "", "", ("what was recorded", "what was recorded"))
     _primary(add, "legacy (the control) or new (the candidate); default: as recorded")
 
 
@@ -147,9 +132,7 @@ def _shrink(commands: Commands) -> None:
     add("--seconds", type=float, default=60.0, metavar="S", help="time for each; then the best so far (default: 60)")
     add("--within", type=float, metavar="S", help="time for all together (default: no limit)")
     add("--out", metavar="DIR", help="where to write test_divergence_NNN.py (default: repros in the run directory)")
-    again = "legacy, new or module:Class (default: what was recorded)"
-    add("--control", default="", metavar="CACHE", help=f"the trusted cache: {again}")
-    add("--candidate", default="", metavar="CACHE", help=f"the cache on trial: {again}")
+    _sides(add, "", "", ("what was recorded", "what was recorded"))
 
 
 def _bundle(commands: Commands) -> None:
@@ -369,10 +352,12 @@ def _no_shrink(add: Add) -> None:
     add("--no-shrink", action="store_true", help=what)
 
 
-def _sides(add: Add, control: str | None = None, candidate: str | None = None) -> None:
+def _sides(
+    add: Add, control: str | None = None, candidate: str | None = None, otherwise: tuple[str, str] = ("legacy", "new")
+) -> None:
     how = "legacy, new or module:Class (default:"
-    add("--control", default=control, metavar="CACHE", help=f"the trusted cache: {how} legacy)")
-    add("--candidate", default=candidate, metavar="CACHE", help=f"the cache on trial: {how} new)")
+    add("--control", default=control, metavar="CACHE", help=f"the trusted cache: {how} {otherwise[0]})")
+    add("--candidate", default=candidate, metavar="CACHE", help=f"the cache on trial: {how} {otherwise[1]})")
 
 
 def _settings(add: Add, what: str) -> None:

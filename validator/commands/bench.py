@@ -87,12 +87,13 @@ def _count(path: str | None) -> int:
     """Count what is added to an operation, print it, and write it as JSON if asked to."""
     found = added()
     if path:
-        Path(path).write_text(json.dumps([row._asdict() for row in found], indent=1) + "\n", encoding="utf-8")
+        rows = [row._asdict() | {"time": row.time._asdict()} for row in found]
+        Path(path).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     page = Page(console())
-    page.heading("Added to an operation", "on average, beyond what both caches do by themselves; no clock is asked")
+    page.heading("Added to an operation", "on average, beyond what both caches do; us: median (quartiles)")
     page.table(
-        ["entries", "operation", "calls of Python", "calls of C", "kernels"],
-        [[row.entries, row.operation, *(f"{count:.1f}" for count in row[2:])] for row in found],
+        ["entries", "operation", "Python calls", "C calls", "kernels", "us"],
+        [[*row[:2], *(f"{count:.1f}" for count in row[2:5]), _spread(row.time._asdict())] for row in found],
     )
     return 0
 

@@ -9,83 +9,45 @@ device, not from a generator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from shadow.memory.buffers import Leaf, one_view, ordinary
-from shadow.memory.regions import BYTES_ARE_VALUES
+from shadow.located import anywhere
+from shadow.memory.buffers import ordinary
+from shadow.memory.regions import Region, of_leaves
+from validator.entries.readable import entry_leaves
 
 _WORD = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}  # 64 bits are read as two words
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _SEED = 0x1F83D9ABFB41BD6B
-_WITHIN = (-4, -3, -2, -1)  # sample, head, token, word
-
-Layout = tuple[tuple[tuple[int, ...], torch.dtype, torch.device, int], ...]
 
 
-def layout_of(entry: Sequence[Leaf]) -> Layout:
-    """Return ``(shape, dtype, device, valid length)`` per leaf of a regular entry, as a ``Digest`` carries it."""
-    tensor, size = entry[0]
-    return ((tuple(tensor.shape), tensor.dtype, tensor.device, size),) * len(entry)
+def located(entry: Any) -> Region | None:
+    """Return where a regular entry lies, on any device; None of one that is not regular, or no entry."""
+    return anywhere(entry) or of_leaves(entry_leaves(entry) or (), anywhere=True)
 
 
-def like(entry: Sequence[Leaf], layout: Layout) -> bool:
-    """Tell whether an entry is regular and of the layout of a regular one."""
-    return len(entry) == len(layout) and regular(entry) and layout_of(entry[:1])[0] == layout[0]
-
-
-def regular(entry: Sequence[Leaf]) -> bool:
-    """Tell whether all leaves are dense buffers of one structure on one device whose bits are their values."""
-    if not entry:
-        return False
-    first, size = entry[0]
-    if not isinstance(first, Tensor) or first.ndim != 4 or first.dtype not in BYTES_ARE_VALUES or type(size) is not int:
-        return False
-    shape, dtype, device = first.shape, first.dtype, first.device
-    return 0 <= size <= shape[2] and all(
-        isinstance(tensor, Tensor)
-        and tensor.layout is torch.strided
-        and tensor.shape == shape
-        and tensor.dtype is dtype
-        and tensor.device == device
-        and length == size
-        and not tensor.is_neg()
-        for tensor, length in entry
-    )
-
-
-def together(entry: Sequence[Leaf]) -> Tensor:
-    """Return the valid regions of a regular entry as one tensor ``(leaves, B, num_heads, size, head_dim)``.
-
-    A view where the buffers lie at equal distances in one allocation, as caches make them; else a copy.
-    """
-    found = one_view(entry)
-    return torch.stack([tensor.detach()[:, :, :size] for tensor, size in entry]) if found is None else found
-
-
-def words(values: Tensor) -> Tensor:
-    """Return the bits of contiguous values as whole numbers of at most 32 bits, along the last dimension."""
-    return values.view(_WORD[values.element_size()])
-
-
-def fingerprints(numbers: Tensor, weights: Tensor, out: Tensor) -> None:
-    """Hash each ``(B, num_heads, size, words)`` of a tensor of whole numbers.
+def look(entries: Tensor, weights: Tensor | None, out: Tensor) -> None:
+    """Hash entries and compare pairs of them, a handful of kernels for all.
 
     Args:
-        numbers: ``(..., B, num_heads, size, words)``.
-        weights: At least as many as one of them has numbers.
-        out: ``(...)``, int64, where the hashes go; 0 for an empty region.
+        entries: Valid regions ``(units, 1 or 2, leaves, B, num_heads, size, head_dim)``.
+        weights: At least as many as a leaf has words; None to compare alone.
+        out: ``(units, numbers)``, int64: per unit the hash of each leaf of each entry, 0 for an empty region, and of a
+            pair per leaf how many of its numbers differ in their bits.
     """
-    within = numbers.shape[-4:]
-    torch.sum(numbers * weights[: within.numel()].view(within), _WITHIN, out=out)
-
-
-def mismatches(one: Tensor, other: Tensor, out: Tensor) -> None:
-    """Count how many elements of each ``(B, num_heads, size, head_dim)`` differ in their bits; ``out`` is ``(...)``."""
-    bits = _BITS[one.element_size()]
-    torch.sum(torch.ne(one.view(bits), other.view(bits)), _WITHIN, dtype=torch.int64, out=out)
+    units, each, leaves = entries.shape[:3]
+    hashed = 0
+    if weights is not None:
+        hashed = each * leaves
+        numbers = entries.view(_WORD[entries.element_size()]).to(torch.int64).flatten(3)  # mixed products are slow
+        torch.sum(numbers.mul_(weights[: numbers.shape[3]]), 3, out=out[:, :hashed].view(units, each, leaves))
+    if each == 2:
+        bits = entries.view(_BITS[entries.element_size()])
+        differ = torch.ne(bits[:, 0], bits[:, 1]).flatten(2)
+        torch.sum(differ, 2, dtype=torch.int64, out=out[:, hashed:])
 
 
 def make_weights(count: int, device: torch.device) -> Tensor:

@@ -7,22 +7,19 @@ elsewhere or before, and an entry that still lies there is read. From the first 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from reports.record.records import LeafDifference
 from reports.record.words import Fault
-from shadow.entry import leaves
-from shadow.lent import readable
-from shadow.memory.buffers import Leaf
-from shadow.operation import Observation, Pool
+from shadow.memory.regions import Region
+from shadow.operation import Observation, Operation, Pool
 from shadow.wrapper.clock import DeviceTime
-from validator.device.fingerprint import like
+from validator.device.fingerprint import located
 from validator.device.queue import DeferredQueue
-from validator.device.results import Check, Result
+from validator.device.results import Check, Compared, Result
 from validator.entries.digest import Digest
-from validator.entries.readable import entry_leaves, overlap
+from validator.entries.readable import overlap
 from validator.judge import words
 from validator.judge.charge import Finding, Place, of_nobody
 from validator.judge.counters import DIFFER, EQUAL
@@ -70,41 +67,43 @@ class DeviceLooks:
 
     # -- what an operation launches -----------------------------------------------------------------------------------
 
-    def lookup(self, seen: Observation, stored: Stored, hashed: bool) -> bool:
-        """Take over a lookup that both sides answered, and say so; False if it must be judged at once.
+    def lookup(self, seen: Observation, stored: Stored, hashed: bool) -> Compared | None:
+        """Take over a lookup that both sides answered, and return what will come of it; None to judge it at once.
 
         Args:
             seen: The lookup.
             stored: What was looked up.
             hashed: Whether both answers are also held against what was stored.
         """
-        if not self.active or stored.key != seen.key or not isinstance(stored.digest.contents, Result):
-            return False
-        try:
-            mine, theirs = leaves(readable(seen.control)), leaves(readable(seen.candidate))
-            if not (like(mine, stored.digest.layout) and like(theirs, stored.digest.layout)):
-                return False
-        except (AttributeError, TypeError):
-            return False
-        counts, found = self._queue.compare(mine, theirs, hashed)
-        place = Place.of(seen)
+        op_index, operation, env_id, key, control, candidate, *_ = seen
+        if not isinstance(stored.digest.contents, Result) or stored.key != key:
+            return None
+        mine, theirs = located(control), located(candidate)
+        if mine is None or theirs is None or mine.layout is not theirs.layout or mine.size != theirs.size:
+            return None
+        if mine.layout.at(mine.size)[1] != stored.digest.layout:
+            return None
+        compared = self._queue.compare(mine, theirs, hashed)
         self._lookups += 1
-        self._when(partial(self._looked_up, place, stored, counts, found), counts, *found)
-        self._case.ledger.recent.append((seen.op_index, seen.operation.name, seen.env_id, seen.key, "both_hit"))
+        self._queue.when_known((self._looked_up, compared, stored, op_index, operation, env_id), compared)
+        self._case.ledger.recent.append((op_index, operation.name, env_id, key, "both_hit"))
         self._queue.poll()
-        return True
+        return compared
+
+    def digest(self, copy: Region) -> Digest | None:
+        """Digest what is about to be stored, if it lies where results are waited for later."""
+        if not self._queue.takes(copy.layout.device):
+            return None
+        self.begin()
+        return self._queue.digest_region(copy)
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> bool:
         """Take over the look at a set that arrived; False if it must be looked at right now."""
-        if not (self.active and isinstance(stored.digest.contents, Result)):
-            return False
-        mine, theirs, layout = entry_leaves(given), entry_leaves(held), stored.digest.layout
-        if mine is None or theirs is None or not (like(mine, layout) and like(theirs, layout)):
-            return False
-        if overlap(mine, theirs):
+        mine, theirs = self.like(given, stored.digest), self.like(held, stored.digest)
+        if mine is None or theirs is None or overlap(mine.leaves, theirs.leaves):
             return False
         hashes = self._queue.hashes([mine, theirs])
-        self._when(partial(self._looked_at_set, side, stored, *hashes), *hashes)
+        self._queue.when_known((self._contained, self._looked_at_set, side, stored, *hashes), *hashes)
         return True
 
     def examine(self, side: SideView, live: Iterable[Stored]) -> Iterable[Stored]:
@@ -112,7 +111,7 @@ class DeviceLooks:
         if not self.active:
             return live
         at_once: list[Stored] = []
-        together: dict[Any, list[tuple[Stored, list[Leaf]]]] = {}
+        late: list[tuple[Region, Check]] = []
         for stored in live:
             if self._case.ledger.apart(side.name, stored.pool, stored.env_id, stored.key):
                 continue
@@ -121,32 +120,36 @@ class DeviceLooks:
                 if self._at_once[side.name] > 0:
                     self._at_once[side.name] -= 1
                 else:
-                    found = side.held(stored)
-            if found is None or not like(found, stored.digest.layout):
+                    found = self.like(side.read(stored.pool, stored.env_id, stored.key), stored.digest)
+            if found is None:
                 at_once.append(stored)
             else:
-                together.setdefault(stored.digest.layout, []).append((stored, found))
-        for items in together.values():
-            self._case.counters.coverage["entries_audited"] += len(items)
-            for (stored, _), hashes in zip(items, self._queue.hashes([found for _, found in items]), strict=True):
-                self._when(partial(self._audited, side, stored, hashes, "audit"), hashes)
+                late.append((found, (self._audited, side, stored, "audit")))
+        if late:
+            self._case.counters.coverage["entries_audited"] += len(late)
+            self._hash(late)
         return at_once
 
-    def holds(self, entry: list[Leaf], before: Digest, changed: Check) -> bool:
-        """Launch a look whether an entry still holds what it did; False if it must be looked at right now."""
-        if not (self.active and isinstance(before.contents, Result) and like(entry, before.layout)):
-            return False
-        (hashes,) = self._queue.hashes([entry])
-        self._when(lambda: None if hashes == before.contents else changed(), hashes)
-        return True
+    def like(self, entry: Any, before: Digest) -> Region | None:
+        """Return where an entry lies if it is of the structure of one that was hashed on a device."""
+        if not (self.active and isinstance(before.contents, Result)):
+            return None
+        found = located(entry)
+        return found if found is not None and found.layout.at(found.size)[1] == before.layout else None
+
+    def hold(self, answers: Iterable[tuple[Region, Digest, Callable[[], None]]]) -> None:
+        """Launch looks whether entries still hold what they did; what is given for one that does not is called then."""
+        self._hash([(found, (_unless, before.contents, changed)) for found, before, changed in answers])
 
     def timed(self, operation: str, control_ns: int, candidate_ns: int) -> bool:
-        """Take over two times if they were taken on a device."""
+        """Take over two times of an operation on a device, those that are known there; the host's say nothing of it."""
         if not (isinstance(control_ns, DeviceTime) and isinstance(candidate_ns, DeviceTime)):
             return False
-        self._queue.when_shipped(
-            partial(self._contained, partial(self._count_times, operation, control_ns, candidate_ns)), control_ns.device
-        )
+        if control_ns.device is None:
+            self._case.counters.untimed(operation)
+        else:
+            check = (self._contained, self._count_times, operation, control_ns, candidate_ns)
+            self._queue.when_shipped(check, control_ns.device)
         return True
 
     # -- when to wait -------------------------------------------------------------------------------------------------
@@ -171,21 +174,35 @@ class DeviceLooks:
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 
-    def _looked_up(self, place: Place, stored: Stored, counts: Result, found: list[Result]) -> None:
-        case = self._case
+    def _looked_up(
+        self, compared: Compared, stored: Stored, op_index: int, operation: Operation, env_id: int | None
+    ) -> None:
         self._lookups -= 1
-        differ = any(counts)
-        outcome = DIFFER if differ else EQUAL
-        case.counters.lookups[place.pool][outcome] += 1
-        case.counters.coverage["lookups compared late"] += 1
-        findings = [
-            None if hashes == stored.digest.contents else self._finding(side, place.pool, place.env_id, stored, hashes)
-            for side, hashes in zip(case.sides, found, strict=False)
-        ] or [None, None]
-        if not differ and findings == [None, None]:
+        counters, pool = self._case.counters, operation.pool
+        counters.coverage["lookups compared late"] += 1
+        try:
+            right = compared.are(stored.digest.contents)  # type: ignore[arg-type]
+        except Exception as error:
+            self._case.harness_failed("look at what a device found", error)
             return
-        place = place._replace(outcome=outcome)
-        differences = _differences(stored, counts)
+        if right:
+            counters.lookups[pool][EQUAL] += 1
+        else:
+            self._contained(self._looked_wrong, compared, stored, op_index, operation, env_id)
+
+    def _looked_wrong(
+        self, compared: Compared, stored: Stored, op_index: int, operation: Operation, env_id: int | None
+    ) -> None:
+        case, pool = self._case, operation.pool
+        outcome = DIFFER if any(compared.counts) else EQUAL
+        case.counters.lookups[pool][outcome] += 1
+        findings: list[Finding | None] = [None, None]
+        if compared.structure.hashed:
+            for index, side in enumerate(case.sides):
+                if (hashes := compared.hashes(index)) != stored.digest.contents:
+                    findings[index] = self._finding(side, pool, env_id, stored, hashes)
+        place = Place(op_index, operation.name, pool, env_id, stored.key, outcome)
+        differences = _differences(stored, compared.counts)
         nobody = of_nobody(words.ANSWERS_DIFFER)
         nobody = nobody._replace(finding=nobody.finding._replace(note=words.TENSORS_GONE), leaves=differences)
         for found_wrong in case.referee.charges(findings, differences) or [nobody]:
@@ -204,9 +221,9 @@ class DeviceLooks:
             self._examination.charge(side, stored, finding, f"set.{stored.pool}")
             self._escalate(stored.op_index)
         else:
-            self._audited(side, stored, held, f"set.{stored.pool}")
+            self._audited(side, stored, f"set.{stored.pool}", held)
 
-    def _audited(self, side: SideView, stored: Stored, hashes: Result, operation: str) -> None:
+    def _audited(self, side: SideView, stored: Stored, operation: str, hashes: Result) -> None:
         contents = stored.digest.contents
         if hashes == contents or self._case.ledger.apart(side.name, stored.pool, stored.env_id, stored.key):
             return
@@ -249,17 +266,28 @@ class DeviceLooks:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _when(self, check: Check, *results: Result) -> None:
-        self._queue.when_known(partial(self._contained, check), *results)
+    def _hash(self, entries: Iterable[tuple[Region, Check]]) -> None:
+        """Hash entries, those of one structure together, and run the check of each with its hashes in the end."""
+        alike: dict[Any, list[tuple[Region, Check]]] = {}
+        for each in entries:
+            alike.setdefault((each[0].layout, each[0].size), []).append(each)
+        for some in alike.values():
+            for (_, check), hashes in zip(some, self._queue.hashes([found for found, _ in some]), strict=True):
+                self._queue.when_known((self._contained, *check, hashes), hashes)
 
-    def _contained(self, check: Check) -> None:
+    def _contained(self, check: Callable[..., None], *given: Any) -> None:
         try:
-            check()
+            check(*given)
         except Exception as error:
             self._case.harness_failed("look at what a device found", error)
 
 
-def _differences(stored: Stored, counts: Result) -> tuple[LeafDifference, ...]:
+def _unless(before: Sequence[int], changed: Callable[[], None], hashes: Result) -> None:
+    if hashes != before:
+        changed()
+
+
+def _differences(stored: Stored, counts: Sequence[int]) -> tuple[LeafDifference, ...]:
     """Turn counts per leaf into records; distances are not to be had any more."""
     found = []
     for index, (count, (shape, dtype, device, size)) in enumerate(zip(counts, stored.digest.layout, strict=True)):

@@ -17,13 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shadow.memory.buffers import Leaf
+from shadow.memory.buffers import Leaf, stream_of
+from shadow.memory.regions import Layout, Region, of_leaves, together
 from validator.device import fingerprint
-from validator.device.results import ROOM, Batch, Check, Group, Hashes, HostEvent, Result
+from validator.device.results import ROOM, Batch, Check, Compared, Hashes, HostEvent, Result, Structure
 from validator.entries.digest import Digest, digest
 
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
-_MOST_NBYTES = 1 << 24  # of the copies of one batch; hashing takes two to four times as much for a moment
+_MOST_NBYTES = 1 << 24  # of the copies of one batch
+_MOST_STRUCTURES = 1024
+_AT_ONCE = {"cpu": 1 << 22}  # bytes hashed together, which takes thrice as much, where caches are small
 
 
 class DeferredQueue:
@@ -36,6 +39,7 @@ class DeferredQueue:
     def __init__(self, deferred: str = "auto") -> None:
         self._never = deferred == "never"
         self._everywhere = deferred == "always"
+        self._structures: dict[Any, Structure] = {}
         self.abandon()
         self.batches = 0  # brought to the host so far
 
@@ -54,46 +58,48 @@ class DeferredQueue:
 
     def digest(self, entry: Sequence[Leaf]) -> Digest:
         """Digest an entry where it lies; whoever reads the hashes of one on a device waits for them."""
-        on_device = entry and (self._everywhere or entry[0].tensor.is_cuda) and not self._never
-        if not (on_device and fingerprint.regular(entry)):
-            return digest(entry)
-        (hashes,) = self.hashes([entry])
-        return Digest(hashes, fingerprint.layout_of(entry), None)
+        found = of_leaves(entry, anywhere=True) if entry and self.takes(entry[0].tensor.device) else None
+        return digest(entry) if found is None else self.digest_region(found)
 
-    def hashes(self, entries: Sequence[Sequence[Leaf]]) -> list[Result]:
+    def takes(self, device: torch.device) -> bool:
+        """Tell whether entries of a device are looked at late."""
+        return (self._everywhere or device.type == "cuda") and not self._never
+
+    def digest_region(self, found: Region) -> Digest:
+        """Digest a regular entry of a device whose entries are looked at late."""
+        return Digest(self.hashes([found])[0], found.layout.at(found.size)[1], None)
+
+    def hashes(self, entries: Sequence[Region]) -> list[Result]:
         """Hash regular entries of one structure; one result per entry, one hash per leaf."""
-        n = len(entries[0])
-        each = max(1, entries[0][0].tensor.nbytes * n)
-        step = max(1, min(_MOST_NBYTES // each, ROOM // n))
+        layout = entries[0].layout
+        step = max(1, min(_MOST_NBYTES // max(1, layout.nbytes), ROOM // layout.n_leaves))
         found: list[Result] = []
         for start in range(0, len(entries), step):
-            batch, group, copy = self._copied(entries[start : start + step], n)
-            group.singles.append(copy)
-            results = self._hashes_of(copy, batch)
-            group.of_singles += results
+            some = entries[start : start + step]
+            structure = self._structure(layout, some[0].size, 1, True)
+            batch = self._copied(some, structure)
+            results = [(Result if structure.empty else Hashes)(batch) for _ in some]
+            batch.results[structure] += results
             found += results
         return found
 
-    def compare(self, one: Sequence[Leaf], other: Sequence[Leaf], hashed: bool) -> tuple[Result, list[Result]]:
+    def compare(self, one: Region, other: Region, hashed: bool) -> Compared:
         """Count per leaf how many numbers of two regular entries of one structure differ, and perhaps hash both."""
-        n = len(one)
-        batch, group, both = self._copied((one, other), (3 * n + 1) // 2, hashed)
-        counts = Result(self.bring, batch, n)
-        group.pairs.append(both)
-        group.counts.append(counts)
-        hashes = self._hashes_of(both, batch) if hashed else []
-        group.of_pairs += hashes
-        return counts, hashes
+        structure = self._structure(one.layout, one.size, 2, hashed)
+        batch = self._copied((one, other), structure)
+        compared = Compared(batch, structure)
+        batch.results[structure].append(compared)
+        return compared
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 
     def when_known(self, check: Check, *results: Sequence[int]) -> None:
         """Run a check once all these are here; later results of the same stream are not waited for."""
-        batch = next((r.batch for r in reversed(results) if isinstance(r, Result) and r.batch is not None), None)
-        if batch is None:
-            self._due.append(check)
-            return
-        self._add(batch, check)
+        for result in reversed(results):
+            if isinstance(result, Result) and (batch := result.batch) is not None:
+                self._add(batch, check)
+                return
+        self._due.append(check)
 
     def when_shipped(self, check: Check, device: torch.device) -> None:
         """Run a check once everything that was launched on this device's current stream is done."""
@@ -116,7 +122,8 @@ class DeferredQueue:
         """Look at what has come back; returns at once."""
         while self._flying and self._flying[0][1].event.query():
             self._arrived()
-        self._run_due()
+        if self._due:
+            self._run_due()
 
     def flush(self) -> None:
         """Wait until everything has come back and was looked at."""
@@ -140,37 +147,41 @@ class DeferredQueue:
         if batch.event is None and len(batch.checks) >= _MOST_CHECKS:
             self.ship()
 
-    def _copied(
-        self, entries: Sequence[Sequence[Leaf]], numbers_each: int, hashed: bool = True
-    ) -> tuple[Batch, Group, Tensor]:
-        """Copy entries of one structure, and return the copy with the batch and group in which it belongs."""
-        (tensor, size), n = entries[0][0], len(entries[0])
-        batch = self._batch(tensor.device)
-        count = len(entries) * numbers_each
+    def _structure(self, layout: Layout, size: int, each: int, hashed: bool) -> Structure:
+        known = self._structures.get((layout, size, each, hashed))
+        if known is None:
+            if len(self._structures) >= _MOST_STRUCTURES:  # a host of ever new shapes must not pile them up
+                self._structures.clear()
+            known = self._structures[layout, size, each, hashed] = Structure(layout, size, each, hashed)
+        return known
+
+    def _copied(self, entries: Sequence[Region], structure: Structure) -> Batch:
+        """Copy entries of one structure into the batch that it returns."""
+        layout = structure.layout
+        batch = self._batch(layout.device)
+        count = len(entries) // structure.each * structure.numbers
         if batch.used and (batch.used + count > ROOM or batch.nbytes > _MOST_NBYTES):
             self.ship()
-            batch = self._batch(tensor.device)
-        copy = torch.stack([fingerprint.together(entry) for entry in entries])
+            batch = self._batch(layout.device)
+        copies = batch.copies.get(structure)
+        if copies is None:
+            copies = batch.copies[structure] = []
+            batch.results[structure] = []
+        copies.append(together(entries))
         batch.used += count
-        batch.nbytes += copy.nbytes
-        structure = (n, tensor.shape, tensor.dtype, size, hashed)
-        return batch, batch.groups[structure], copy
-
-    def _hashes_of(self, copy: Tensor, batch: Batch) -> list[Result]:
-        kind = Hashes if copy.numel() else Result
-        return [kind(self.bring, batch, copy.shape[1]) for _ in range(len(copy))]
+        batch.nbytes += len(entries) * layout.nbytes
+        return batch
 
     def _place(self, device: torch.device) -> Any:
-        if device.type != "cuda":
-            return device, 0
-        stream = torch.cuda.current_stream(device)
-        place = device, stream.cuda_stream
-        last, self._last = self._last, place
+        place = device, stream_of(device)
+        last = self._last
         if last != place:
-            self._streams[place] = stream
-            if last is not None and last[0] == device:
-                # Looks at what was stored long ago read memory that the other stream wrote.
-                stream.wait_stream(self._streams[last])
+            self._last = place
+            if device.type == "cuda":
+                stream = self._streams[place] = torch.cuda.current_stream(device)
+                if last is not None and last[0] == device:
+                    # Looks at what was stored long ago read memory that the other stream wrote.
+                    stream.wait_stream(self._streams[last])
         return place
 
     def _batch(self, device: torch.device) -> Batch:
@@ -178,7 +189,7 @@ class DeferredQueue:
         batch = self._open.get(place)
         if batch is None:
             idle = self._idle.get(place)
-            batch = self._open[place] = idle.pop() if idle else Batch(device)
+            batch = self._open[place] = idle.pop() if idle else Batch(device, self.bring)
         return batch
 
     def _weights_for(self, place: Any, count: int) -> Tensor:
@@ -190,8 +201,8 @@ class DeferredQueue:
     def _send(self, place: Any, batch: Batch) -> None:
         stream = self._streams.get(place)
         with nullcontext() if stream is None else torch.cuda.stream(stream), torch.no_grad():
-            batch.used = used = self._launch(place, batch)
-            batch.host[:used].copy_(batch.numbers[:used], non_blocking=True)
+            self._launch(place, batch)
+            batch.host[: batch.used].copy_(batch.numbers[: batch.used], non_blocking=True)
             if stream is None:
                 batch.event = HostEvent()
             else:
@@ -199,31 +210,23 @@ class DeferredQueue:
                 batch.event.record(stream)
         self._flying.append((place, batch))
 
-    def _launch(self, place: Any, batch: Batch) -> int:
-        """Hash and compare the copies of a batch and let them go; return how many numbers that makes."""
+    def _launch(self, place: Any, batch: Batch) -> None:
+        """Hash and compare the copies of a batch and let them go."""
         used = 0
-
-        def room(results: list[Result]) -> Tensor:
-            nonlocal used
-            start = used
-            for result in results:
-                result.lie_at(used)
-                used += len(result)
-            return batch.numbers[start:used].view(len(results), -1)
-
-        for group in batch.groups.values():
-            rows = torch.cat(group.pairs + group.singles)
-            hashes = group.of_pairs + group.of_singles
-            if hashes:
-                numbers = fingerprint.words(rows)
-                weights = self._weights_for(place, numbers[0, 0].numel())
-                fingerprint.fingerprints(numbers, weights, room(hashes))
-            if group.pairs:
-                both = rows[: 2 * len(group.pairs)]
-                fingerprint.mismatches(both[::2], both[1::2], room(group.counts))
-            group.pairs.clear()
-            group.singles.clear()
-        return used
+        most = _AT_ONCE.get(place[0].type, _MOST_NBYTES)
+        for structure, copies in batch.copies.items():
+            layout, each = structure.layout, structure.each
+            words = layout.leaf_nbytes // min(4, layout.dtype.itemsize)
+            weights = self._weights_for(place, words) if structure.hashed else None
+            step = max(1, most // max(1, each * layout.nbytes))
+            for start in range(0, len(copies), step):
+                rows = torch.cat(copies[start : start + step])
+                units = rows.shape[0] // (each * layout.n_leaves)
+                entries = rows.view(units, each, layout.n_leaves, *rows.shape[1:])[:, :, :, :, :, : structure.size]
+                out = batch.numbers[used : used + units * structure.numbers].view(units, structure.numbers)
+                fingerprint.look(entries, weights, out)
+                used += units * structure.numbers
+        batch.copies.clear()
 
     def _await_first(self) -> None:
         self._flying[0][1].event.synchronize()
@@ -231,10 +234,7 @@ class DeferredQueue:
 
     def _arrived(self) -> None:
         place, batch = self._flying.popleft()
-        numbers = batch.host[: batch.used].tolist()
-        for group in batch.groups.values():
-            for result in (*group.of_pairs, *group.of_singles, *group.counts):
-                result.arrive(numbers)
+        batch.arrived()
         self._due.extend(batch.checks)
         batch.begin()
         self._idle.setdefault(place, []).append(batch)
@@ -246,6 +246,7 @@ class DeferredQueue:
         self._running = True
         try:
             while self._due:
-                self._due.popleft()()
+                check, *given = self._due.popleft()
+                check(*given)
         finally:
             self._running = False

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64, xxh3_64_intdigest
 
 from reports.record.records import LeafDifference
 from shadow.entries import TENSOR, Form, form_of, paths
 from shadow.lent import readable
 from shadow.located import known, region
 from shadow.memory.buffers import WHOLE, Leaf, describe
-from shadow.memory.dense import agreed
+from shadow.memory.dense import agreed, gather
 from shadow.memory.dense import equal as equal_bytes
 from shadow.memory.regions import Layout
 from shadow.outside import from_outside
@@ -31,6 +31,7 @@ _COMPUTED = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
 }
+LARGE = 1 << 24  # bytes of an entry of which no copy is made, not even for a moment
 _BLOCK = 1 << 15  # elements looked at together when counting differences, so that temporaries stay in cache
 
 
@@ -88,18 +89,32 @@ def agreement(one: Any, other: Any, hashed: bool) -> tuple[Layout, int, int] | N
         one, other = readable(one), readable(other)
         here, there = known(id(one)), known(id(other))  # where they were found last
         for _ in range(2):
-            if here is not None and there is not None and here.layout is there.layout:
+            if here is not None and there is not None and here.layout is there.layout and here.layout.in_host:
+                layout = here.layout
                 one_there = (one._keys_values, here.tensors, here.addresses)
                 other_there = (other._keys_values, there.tensors, there.addresses)
-                found = agreed(one_there, other_there, here.layout.structure, hashed)
+                found = agreed(one_there, other_there, layout.structure, hashed and layout.nbytes <= LARGE)
                 if found is not None:
                     size, contents = found
-                    return here.layout, size, 0 if contents is None else xxh3_64_intdigest(contents)
+                    if contents is not None:
+                        return layout, size, xxh3_64_intdigest(contents)
+                    return layout, size, hash_at(here.addresses, *layout.runs(size)) if hashed else 0
             here, there = region(one), region(other)  # or where they are found now
     except BaseException as raised:  # whatever a foreign object raises, it is no entry
         if from_outside(raised):
             raise
     return None
+
+
+def hash_at(addresses: tuple[int, ...], rows: int, step: int, n: int) -> int:
+    """Hash the runs of the buffers at some addresses as one; of many bytes no copy is made."""
+    if len(addresses) * rows * n <= LARGE:
+        return xxh3_64_intdigest(gather(addresses, rows, step, n))
+    whole = xxh3_64()
+    for address in addresses:
+        for row in range(rows):
+            whole.update(gather((address + row * step,), 1, 0, n))
+    return whole.intdigest()
 
 
 def equal_bits(one: Leaf, other: Leaf) -> bool:

@@ -7,8 +7,9 @@ hashed on an accelerator it is an inner product (``validator.device.fingerprint`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from xxhash import xxh3_64, xxh3_64_intdigest
@@ -18,7 +19,9 @@ from shadow.memory.buffers import Leaf, bytes_of
 from shadow.memory.dense import gather, parts
 from shadow.memory.regions import Region, of_leaves
 from shadow.operation import make
-from validator.entries.compare import valid
+from validator.entries.compare import LARGE, hash_at, valid
+
+_PIECE = 1 << 18
 
 
 class Digest(NamedTuple):
@@ -46,7 +49,12 @@ class Digest(NamedTuple):
         if type(contents) is tuple:
             return len(contents) // 2 if all(contents) else 0
         # Hashes that are still on their way are not waited for.
-        return len(contents) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
+        return len(self.layout) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its buffers, valid or not."""
+        return sum([math.prod(shape) * dtype.itemsize for shape, dtype, _, _ in self.layout])
 
     def same_contents(self, other: Digest) -> bool:
         """Tell whether two digests of one kind are of the same contents, whatever their structure."""
@@ -80,6 +88,8 @@ def digest(entry_leaves: Sequence[Leaf]) -> Digest:
 def digest_region(found: Region) -> Digest:
     """Digest a dense entry where it lies."""
     runs, described = found.layout.at(found.size)
+    if found.layout.nbytes > LARGE:
+        return _digest_large(found.addresses, *runs, described)
     contents = gather(found.addresses, *runs)
     count = len(described)
     hashes = tuple(map(xxh3_64_intdigest, parts(contents, count))) if contents else (0,) * count
@@ -87,7 +97,22 @@ def digest_region(found: Region) -> Digest:
     return made
 
 
+def _digest_large(addresses: tuple[int, ...], rows: int, step: int, n: int, described: Any) -> Digest:
+    """Digest where it lies what is large, each piece for its buffer and for all while a processor's cache holds it."""
+    contents = []
+    whole = xxh3_64()
+    for address in addresses:
+        own = xxh3_64()
+        for row in range(rows):
+            for at in range(0, n, _PIECE):
+                piece = gather((address + row * step + at,), 1, 0, min(_PIECE, n - at))
+                own.update(piece)
+                whole.update(piece)
+        contents.append(own.intdigest() if rows * n else 0)
+    return Digest(tuple(contents), described, whole.intdigest())
+
+
 def holds(found: Region, expected: Digest) -> bool:
     """Tell whether a dense entry is what was digested: one hash over all of it, where a digest takes one per buffer."""
     runs, described = found.layout.at(found.size)
-    return expected.layout == described and expected.whole == xxh3_64_intdigest(gather(found.addresses, *runs))
+    return expected.layout == described and expected.whole == hash_at(found.addresses, *runs)

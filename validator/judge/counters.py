@@ -74,6 +74,10 @@ class Counters:
     def _ops_ever(self) -> dict[str, int]:
         return {name: count + len(self.times[name]) // 2 for name, count in self._sorted_in.items()}
 
+    def untimed(self, name: str) -> None:
+        """Count an operation of which nobody knows how long it took."""
+        self._sorted_in[name] += 1
+
     def sort_in_full(self) -> None:
         """Count the times of which many are kept in their histograms."""
         for name, times in self.times.items():

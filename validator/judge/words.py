@@ -235,7 +235,6 @@ HOST_WROTE_HELD = _isolation(
 RAISED_ON_APPEND = _error(Cause.RAISED, "raised {error} in {method}() of layer {layer}")
 RAISED_ON_REARRANGE = _error(Cause.RAISED, "raised {error} in {method}()")
 BOTH_RAISED = _error(Cause.RAISED, "Both sides raised {error} in {method}()")
-LAYERS_UNLIKE = _structure(Cause.SHAPE_OFF, "has {found} layers where the other side has {layers}")
 
 # -- how it is built ---------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ live entries, not by the length of the run.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, MutableMapping
@@ -113,8 +112,8 @@ class PoolModel(ABC):
     def measure(self) -> None:
         """Note how much is alive; to be done before it is cleared, since until then it only grows."""
         self.most = max(self.most, len(self))
-        for layout in {id(stored.digest.layout): stored.digest.layout for stored in self.live()}.values():
-            self.largest = max(self.largest, sum(math.prod(shape) * dtype.itemsize for shape, dtype, _, _ in layout))
+        for digest in {id(stored.digest.layout): stored.digest for stored in self.live()}.values():
+            self.largest = max(self.largest, digest.nbytes)
 
     def get(self, key: int) -> Stored | None:
         """Look a key up as the cache would; this may refresh its age."""

@@ -14,6 +14,7 @@ from reports.record.words import Fault
 from shadow.located import region
 from shadow.operation import Pool
 from validator.device.looks import DeviceLooks
+from validator.entries.digest import Digest
 from validator.entries.readable import entry_leaves
 from validator.judge import words
 from validator.judge.charge import Finding, Place, against, of_nobody
@@ -33,7 +34,8 @@ LastClear = tuple[
 
 _GONE_ASKED = 16  # keys of a pool that should be gone, asked for at its audit
 _RAREST = 16  # clears of a search's pool of which at least one is audited, whatever the budget
-_ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is
+_ALWAYS = 64  # sets of a pair that are always looked at closely, before a share of them is,
+_ALWAYS_NBYTES = 1 << 30  # as long as they come to no more than that
 
 
 class Audits:
@@ -50,7 +52,7 @@ class Audits:
         self._handed_out = handed_out
         self.memory = Memory(case)
         self._draw = random.Random(case.config.seed)
-        self._sets = 0
+        self._sets = self._early_nbytes = 0
         self._search_clears = 0
         self._every = 1  # clear of a search's pool that is audited
         self._share = case.config.audit_share  # of sets, at present
@@ -107,11 +109,14 @@ class Audits:
         self._share = self._case.config.audit_share / self._every
         return share_of_wall <= budget or not exhausted
 
-    def begin_set(self) -> bool:
+    def begin_set(self, digest: Digest) -> bool:
         """Tell whether the coming look at a set is a close one: all at first, then a share."""
         self._sets += 1
         self._credit += self._share
-        return self._sets <= _ALWAYS or self._credit >= 1
+        if self._sets <= _ALWAYS and self._early_nbytes < _ALWAYS_NBYTES:
+            self._early_nbytes += digest.nbytes
+            return True
+        return self._credit >= 1
 
     def end_set(self) -> None:
         """Audit the next entries of the rotation."""

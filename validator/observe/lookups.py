@@ -83,10 +83,10 @@ class Lookups:
             self._looks.active
             and one is other
             and one is not None
-            and self._looks.lookup(seen, one, self.looks_at_digest())
+            and (late := self._looks.lookup(seen, one, self.looks_at_digest())) is not None
         ):
             if stays:
-                self._handed_out.answered(control, candidate, one, op_index)
+                self._handed_out.answered(control, candidate, one, op_index, late)
             self._look_for_staleness(seen, one)
             return
         else:

@@ -5,6 +5,8 @@ What a cache says of itself is a figure beside it; a process's memory is nobody'
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from validator.entries.reachable import reachable
 from validator.judge import words
 from validator.judge.charge import Finding, Place, against
@@ -12,7 +14,8 @@ from validator.judge.keyed import KeyedCase
 
 _TIMES = 2  # as much as its entries take, a side may hold
 _RUNNING = 3  # looks one after the other, after which it is charged
-_ALWAYS = 8  # looks, before counting waits for an operation of each object that it meets: a microsecond each
+_SHARE = 0.005  # of the time that passes, which counting may take where that is limited
+_ALWAYS = 32  # looks where it is not, as in a replay; after them, an operation for every two objects that were met
 
 
 class Memory:
@@ -28,10 +31,12 @@ class Memory:
         self._peak: dict[str, int] = {}
         self._running = {side.name: 0 for side in case.sides}
         self._looks = self._next = 0
+        self._next_s = 0.0
 
     def look(self) -> None:
-        """Count, unless that took long of late; operations and no clock tell, so that a replay does as the run did."""
-        if self._case.now < self._next:
+        """Count, unless that took too long of late."""
+        began = perf_counter()
+        if began < self._next_s or self._case.now < self._next:
             return
         n_objects = 0
         for side in self._case.sides:
@@ -52,5 +57,8 @@ class Memory:
                 finding = Finding(words.HOLDS_TOO_MUCH, {"held": f"{held:,}", "most": f"{peak:,}"})
                 self._case.charge(against(side, finding), Place(-1, "audit", "all"))
         self._looks += 1
-        if self._looks >= _ALWAYS:
-            self._next = self._case.now + n_objects
+        if self._case.config.overhead_budget:
+            now = perf_counter()
+            self._next_s = now + (now - began) / _SHARE
+        elif self._looks >= _ALWAYS:
+            self._next = self._case.now + n_objects // 2

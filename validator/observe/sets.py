@@ -8,7 +8,7 @@ from reports.record.words import Cause, Dimension, Fault
 from shadow.entries import leaves
 from shadow.lent import readable
 from shadow.located import region
-from shadow.memory.regions import Regions
+from shadow.memory.regions import Region, Regions
 from shadow.operation import Observation, make
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
@@ -48,8 +48,11 @@ class Sets:
     def begin(self, entry: Any, staged: Any, regions: Regions) -> Pending:
         """Digest what is about to be stored, and remember whose memory it is."""
         case = self._case
-        own, copy = regions if self._in_place else (None, None)
-        digest = self._digest(staged) if copy is None else digest_region(copy)
+        own, copy = regions
+        if copy is not None and self._in_place and copy.layout.in_host:
+            digest = digest_region(copy)
+        else:
+            digest = self._digest(staged, copy)
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is not None and self._given and self._given[-1].addresses is copy.addresses:
             self._given[-1].until = case.now
@@ -97,7 +100,7 @@ class Sets:
         if met and stored.was_alive:
             coverage["overwrites"] += 1
         self._counters.layers[pending.digest.layers] += 1
-        closely = self._audits.begin_set()
+        closely = self._audits.begin_set(pending.digest)
         for side, model, error in ((case.control, one, control_error), (case.candidate, other, candidate_error)):
             if error is not None:
                 continue
@@ -133,8 +136,10 @@ class Sets:
             return None
         return self._examination.arrived(side, stored, given, held)
 
-    def _digest(self, staged: Any) -> Digest:
+    def _digest(self, staged: Any, copy: Region | None) -> Digest:
         """Digest what is about to be stored; the first entry on a device begins the looks at those."""
+        if copy is not None and (late := self._looks.digest(copy)):
+            return late
         if self._in_place and (dense := region(staged)) is not None:
             return digest_region(dense)
         digest = self._case.control.digest(leaves(readable(staged)))

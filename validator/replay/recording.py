@@ -140,7 +140,7 @@ class Recording:
             self.rows.clear()
 
     def _write(self, rows: list[Row]) -> None:
-        verbs, layouts, records, done = self._verbs, self._by_id, [], 0
+        verbs, layouts, records = self._verbs, self._by_id, []
         for op_index, operation, env_id, key, stored in rows:
             digest = layout = flags = 0
             if stored is not None:
@@ -152,7 +152,7 @@ class Recording:
                 known = layouts.get(id(described))
                 layout = (known[1] if known is not None and form is None else self._layout(described, form)) + 1
                 digest, flags = whole, HAS_BODY
-            verb = verbs.get(operation.method)
+            verb = verbs.get(operation[0])  # its method; by name, a field takes three times as long
             if verb is None:
                 verb = self._new_verb(operation)
             if type(key) is int and 0 <= key <= _WORD:
@@ -171,10 +171,9 @@ class Recording:
             else:
                 env_id, flags = 0, flags | HAS_ENV | ODD_ENV
             records.append(_PACK(verb, flags, 0, env_id, layout, op_index & 0xFFFFFFFF, key, digest))
-            done += 1
-        if done:
+        if records:
             self._pen.append(b"".join(records))
-            del rows[:done]
+            del rows[: len(records)]
 
     def close(self) -> None:
         """Write the rest, waiting for devices, and seal it."""

@@ -44,8 +44,8 @@ def addresses(*tensors: torch.Tensor) -> tuple[int, ...]:
     return tuple(tensor.data_ptr() for tensor in tensors)
 
 
-def survey(work: ModuleType, entry: Any, any_size: bool = False) -> Any:
-    return work.survey(entry._keys_values, torch.Tensor, any_size)
+def survey(work: ModuleType, entry: Any, any_size: bool = False, anywhere: bool = False) -> Any:
+    return work.survey(entry._keys_values, torch.Tensor, any_size, anywhere)
 
 
 @pytest.mark.parametrize("any_size", [False, True])
@@ -85,6 +85,7 @@ def test_one_buffer_that_is_not_dense_is_noticed_anywhere(work: ModuleType, what
     cache._cache = NOT_DENSE[what](cache._cache)
     assert survey(work, entry) is None
     assert survey(work, entry, any_size=True) is None
+    assert survey(work, entry, anywhere=True) is None
 
 
 @pytest.mark.parametrize("size", [2, -1, 2**80, True, None, 3.0])
@@ -97,11 +98,11 @@ def test_one_length_that_differs_or_is_none_is_noticed(work: ModuleType, layer: 
 
 
 def test_no_layers_are_no_dense_entry(work: ModuleType) -> None:
-    assert work.survey((), torch.Tensor, False) is None
+    assert work.survey((), torch.Tensor, False, False) is None
     with pytest.raises(AttributeError):
-        work.survey((object(),), torch.Tensor, False)
+        work.survey((object(),), torch.Tensor, False, False)
     with pytest.raises(TypeError):
-        work.survey(None, torch.Tensor, False)
+        work.survey(None, torch.Tensor, False, False)
 
 
 def test_an_entry_that_lies_where_it_lay_answers_its_length(work: ModuleType) -> None:

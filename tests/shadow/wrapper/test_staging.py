@@ -7,15 +7,22 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from shadow.entries import leaves as any_leaves
 from shadow.entry import KeysValues, leaves
+from shadow.memory import regions
 from shadow.wrapper.staging import Staging
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, foreign_entry, layer_of, make_entry
 from tests.shadow.nests import assert_equal_nests, make_nest
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.int64, torch.bool]
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["as memory", "by kernels"])
+def _kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Staging, "as_memory", request.param)
 
 
 def staged_by(staging: Staging, entry: Any) -> Any:
@@ -281,3 +288,35 @@ def test_a_lazily_conjugated_tensor_is_staged_with_its_values() -> None:
     staged = staged_by(Staging(), (numbers.conj(), numbers.conj().imag))
     assert torch.equal(staged[0], torch.tensor([1 - 2j, 3 + 1j]))
     assert torch.equal(staged[1], torch.tensor([-2.0, 1.0]))
+
+
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what is launched, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not any(found.alias_info and not found.alias_info.is_write for found in func._schema.returns):
+            self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@guards("shadow/memory/regions.py", "return torch.stack(tensors, out=out)", "return torch.stack(tensors)")
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("most", [0, 1 << 16], ids=["what is valid", "whole"])
+def test_an_entry_on_a_device_is_staged_by_one_kernel(size: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Staging, "as_memory", False)
+    monkeypatch.setattr(regions, "_WHOLE_NBYTES", most)
+    staging = Staging()
+    staged_by(staging, make_entry(1, size=size))
+    entry = make_entry(2, size=size)
+    with Launches() as launches:
+        staged, (own, copy) = staging.stage(entry)
+    assert_equal_entries(staged, entry)
+    assert launches.names == ["stack"]
+    assert own is not None
+    assert copy is not None
+    assert copy.addresses == tuple(leaf.tensor.data_ptr() for leaf in leaves(staged))
+    assert (own.size, copy.size) == (size, size)

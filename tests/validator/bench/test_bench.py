@@ -54,15 +54,15 @@ def test_bookkeeping_is_measured_for_each_kind_of_operation() -> None:
 
 def test_what_is_added_to_an_operation_is_counted_and_stays_what_it_is() -> None:
     most = {
-        ("in host memory", "set"): (62, 82, 0.2),
-        ("in host memory", "lookup"): (36, 42, 0.1),
+        ("in host memory", "set"): (50, 66, 0.2),
+        ("in host memory", "lookup"): (24, 40, 0.1),
         ("in host memory", "update"): (53, 98, 2),
-        ("as on a device", "set"): (175, 205, 1.6),
-        ("as on a device", "lookup"): (190, 235, 1.6),
+        ("as on a device", "set"): (115, 145, 2.4),
+        ("as on a device", "lookup"): (100, 110, 1.6),
     }
-    rows = added(64)
+    rows = added(64, rounds=3)
     assert len(rows) == 8
-    assert rows[-1][1:] == rows[-2][1:], "what an update costs depends on how many tokens are held"
+    assert rows[-1][1:-1] == rows[-2][1:-1], "what an update costs depends on how many tokens are held"
     for row in rows:
         python_calls, c_calls, kernels = most[row.entries.rpartition(", ")[2], row.operation]
         assert 10 < row.python_calls <= python_calls, row

@@ -6,7 +6,7 @@ from tests.torture.directories import torture
 
 
 def test_no_mutated_run_directory_is_a_traceback_a_hang_or_a_wrong_pass() -> None:
-    counts, wrong = torture(16)
+    counts, wrong = torture(10)
 
     assert wrong == []
-    assert sum(counts.values()) == 16
+    assert sum(counts.values()) == 10

@@ -41,7 +41,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         raise AssertionError("it hangs")
 
     before = signal.signal(signal.SIGALRM, hung)
-    signal.alarm(20)
+    signal.alarm(60)
     found = divergence()
     yield write_run(tmp_path, windows=(window(0, divergences={found.group: 1}),), divergences=(found,))
     signal.alarm(0)

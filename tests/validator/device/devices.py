@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from shadow.entry import KeysValues
+from shadow.memory.regions import Region, of_leaves
 from tests.shadow.entries import make_entry
+from validator.device.fingerprint import located
 
 DEVICES = [
     "cpu",
@@ -21,6 +25,13 @@ def on(entry: KeysValues, device: str) -> KeysValues:
         for cache in (layer._k_cache, layer._v_cache):
             cache._cache = cache._cache.to(device)
     return entry
+
+
+def at(entry: Any) -> Region:
+    """Return where a regular entry, or its leaves, lie."""
+    found = of_leaves(entry, anywhere=True) if isinstance(entry, list) else located(entry)
+    assert found is not None
+    return found
 
 
 def on_device(number: float) -> KeysValues:

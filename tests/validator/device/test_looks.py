@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +26,9 @@ from shadow.wrapper.doors.pools import ShadowCache
 from tests.guards import guards
 from tests.shadow.entries import assert_equal_entries, make_entry, scribble_over
 from tests.validator.device.devices import on, on_cuda, on_device
-from tests.validator.sessions import HOST, WrongAt, exercise, open_session
+from tests.validator.sessions import WrongAt, exercise, open_session
 from tests.validator.trials import CONFIG, ENVS, DictCache, charged, declared, manager, only
+from tests.warm import script
 from validator.config import ValidationConfig
 from validator.device.looks import DeviceLooks
 from validator.device.results import HostEvent
@@ -108,7 +107,7 @@ def test_a_window_waits_for_its_lookups() -> None:
     assert window.ops == {"get.init": 5, "set.init": 1}
 
 
-@guards("validator/device/looks.py", "differ = any(counts)", "differ = False")
+@guards("validator/device/looks.py", "DIFFER if any(compared.counts) else EQUAL", "EQUAL")
 def test_a_difference_found_late_is_charged_to_the_operation_that_showed_it() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -185,8 +184,8 @@ def test_the_control_is_charged_where_the_control_is_wrong() -> None:
 
 @guards(
     "validator/device/looks.py",
-    "None if hashes == stored.digest.contents else self._finding(side, place.pool",
-    "None if True else self._finding(side, place.pool",
+    "if (hashes := compared.hashes(index)) != stored.digest.contents:",
+    "if (hashes := compared.hashes(index)) is None:",
 )
 def test_agreement_on_what_nobody_stored_is_charged_to_both() -> None:
     control, candidate = Wrong(), Wrong()
@@ -247,7 +246,7 @@ def test_entries_are_compared_as_they_were_when_they_were_looked_up() -> None:
     assert [charge for charge in run.divergences if charge.cause is not Cause.ALIASED_ON_GET] == []
 
 
-@guards("validator/observe/lookups.py", "self._looks.flush()\n            one =", "one =")
+@guards("validator/observe/lookups.py", "self._looks.flush()\n            one, other", "one, other")
 def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     candidate = Wrong()
     run = late_trial(manager(), candidate)
@@ -261,7 +260,7 @@ def test_a_presence_fault_is_judged_at_once_after_what_was_under_way() -> None:
     assert charged(run)[1] == (Cause.SET_IGNORED, Fault.CANDIDATE)
 
 
-@guards("validator/device/fingerprint.py", " and layout_of(entry[:1])[0] == layout[0]", "")
+@guards("validator/device/looks.py", " or mine.layout is not theirs.layout or mine.size != theirs.size", "")
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
@@ -506,20 +505,24 @@ def test_the_setting_is_one_of_three_words() -> None:
 
 
 def test_a_killed_process_leaves_what_was_under_way_uncompared(tmp_path: Path) -> None:
-    then = """
+    code = f"""
+import os, signal
+from tests.shadow.entries import make_entry
+from tests.validator.sessions import exercise
+from tests.validator.trials import manager
+from validator.config import ValidationConfig
+from validator.session import Lockstep
+config = ValidationConfig(run_id="run", selftest=False, window_s=0.0, deferred="always")
+lockstep = Lockstep({str(tmp_path)!r}, config)
+cache = lockstep.shadow(control=manager(), candidate=manager())
+exercise(lockstep, cache)
+lockstep.recorder.window(lockstep.pairs[0], force=True)
 for _ in range(5):
     cache.set_init_cache(0, 99, make_entry(99))
     cache.get_init_cache(0, 99)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    host = HOST.replace("window_s=0.0", "window_s=0.0, deferred='always'")
-    code = host.format(
-        root=str(ROOT),
-        out=str(tmp_path),
-        candidate="manager()",
-        then=f"lockstep.recorder.window(lockstep.pairs[0], force=True){then}",
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = script(code, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     run = read_run(tmp_path / "run")
     assert (run.state, run.totals.outcomes()["both_hit_equal"]) == ("crashed", 24)

@@ -13,6 +13,8 @@ from shadow.memory import dense_python
 from shadow.memory.buffers import Leaf
 from tests.guards import guards
 from tests.shadow.entries import layer_of, make_entry
+from validator.entries import compare
+from validator.entries import digest as digests
 from validator.entries.compare import agreement
 from validator.entries.digest import Digest, digest, digest_region, holds
 
@@ -21,6 +23,11 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def of(entry: KeysValues) -> Digest:
     return digest(leaves(entry))
+
+
+def strided(source: list[Leaf]) -> Digest:
+    """Digest copies of leaves in memory where tokens do not lie one behind the other: those of no dense entry."""
+    return digest([Leaf(tensor.transpose(2, 3).contiguous().transpose(2, 3), size) for tensor, size in source])
 
 
 def each(entry: KeysValues, change: Any) -> KeysValues:
@@ -35,6 +42,10 @@ def each(entry: KeysValues, change: Any) -> KeysValues:
 def test_the_same_entry_made_twice_has_the_same_digest(dtype: torch.dtype) -> None:
     assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype))
     assert of(make_entry(1, dtype=dtype)) == of(make_entry(1, dtype=dtype).clone())
+    bent = make_entry(1, dtype=dtype)
+    for tensor, size in leaves(bent):
+        tensor[:, :, size:] = 7
+    assert of(make_entry(1, dtype=dtype)) == strided(leaves(make_entry(1, dtype=dtype))) == strided(leaves(bent))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -110,7 +121,8 @@ def test_zeros_of_both_signs_and_nans_of_two_payloads_are_told_apart() -> None:
 def test_the_same_bytes_in_another_structure_are_another_entry(other: torch.Tensor) -> None:
     one = torch.zeros(1, 2, 4, 3)
     assert one.nbytes == other.nbytes
-    assert digest([Leaf(one, one.shape[2])]) != digest([Leaf(other, other.shape[2])])
+    for digested in (digest, strided):
+        assert digested([Leaf(one, one.shape[2])]) != digested([Leaf(other, other.shape[2])])
 
 
 def test_length_is_part_of_the_digest_even_where_no_byte_shows_it() -> None:
@@ -171,8 +183,7 @@ def plain(entry: KeysValues) -> Any:
 @pytest.mark.parametrize("tokens", [4, 400])
 def test_a_plain_entry_digests_as_its_leaves_do(dtype: torch.dtype, size: int, batch: int, tokens: int) -> None:
     entry = make_entry(1, size=size, batch=batch, max_tokens=tokens, dtype=dtype).clone()
-    expected = digest(leaves(entry))
-    assert digest_region(plain(entry)) == expected
+    assert digest_region(plain(entry)) == strided(leaves(entry)) == of(entry)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4])
@@ -248,3 +259,26 @@ def test_a_contiguous_tensor_of_unusual_strides_is_digested_as_its_copy() -> Non
     assert one.stride(-1) != 1
 
     assert digest([Leaf(one, 1)]).contents == digest([Leaf(one.clone(), 1)]).contents
+
+
+@guards("validator/entries/digest.py", "                whole.update(piece)\n", "")
+@guards("validator/entries/compare.py", "if len(addresses) * rows * n <= LARGE:", "if True:")
+@pytest.mark.parametrize("size", [0, 1, 3, 4])
+def test_a_large_entry_has_the_same_digest_and_is_never_gathered(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_run(addresses: tuple[int, ...], rows: int, step: int, n: int) -> Any:
+        assert (len(addresses), rows) == (1, 1) or not n
+        return dense_python.gather(addresses, rows, step, n)
+
+    entry, twin = make_entry(1, size=size), make_entry(1, size=size).clone()
+    expected, agreed = of(entry), agreement(entry, twin, hashed=True)
+    monkeypatch.setattr(digests, "_PIECE", 8)
+    for module in (compare, digests):
+        monkeypatch.setattr(module, "LARGE", 0)
+        monkeypatch.setattr(module, "gather", one_run)
+    here = region(entry)
+    assert here is not None
+    assert digest_region(here) == expected
+    assert holds(here, expected)
+    assert agreement(entry, twin, hashed=True) == agreed
+    assert agreed is not None
+    assert agreed[2] == expected.whole

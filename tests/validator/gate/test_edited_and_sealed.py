@@ -113,9 +113,18 @@ def test_a_close_from_which_its_state_was_taken_is_no_complete_one(recorded: dic
     assert verdict(directory) is not Verdict.PASS
 
 
-@guards("reports/read/consistency.py", "if difference := parted(said, here):", "if False:")
 @guards("reports/read/consistency.py", 'all(state == "complete" for state in states)', "True")
-@pytest.mark.parametrize(("name", "every"), [("passes", 3), ("two ranks", 8)])
+def test_one_rank_that_says_it_ended_otherwise_is_enough(recorded: dict[str, Path], tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(recorded["two ranks"], directory)
+    lines = documents(directory)["rank-0001.jsonl"]
+    lines[-1]["state"] = "interrupted"
+    write_sealed(directory, "rank-0001.jsonl", lines)
+    assert verdict(directory) is not Verdict.PASS
+
+
+@guards("reports/read/consistency.py", "if difference := parted(said, here):", "if False:")
+@pytest.mark.parametrize(("name", "every"), [("passes", 7), ("two ranks", 17)])
 def test_whatever_is_changed_in_a_run_that_passes_is_contradicted(
     recorded: dict[str, Path], name: str, every: int
 ) -> None:
@@ -132,12 +141,12 @@ def test_a_run_that_fails_is_not_edited_into_one_that_passes(recorded: dict[str,
     directory = recorded["fails"]
     assert verdict(directory) is Verdict.FAIL
 
-    assert passing_after(directory, True, 5) == []
+    assert passing_after(directory, True, 11) == []
 
 
 @guards("reports/read/consistency.py", 'summary.get("lines_digest") != first.get("digest")', "False")
 def test_what_no_other_record_tells_is_told_by_the_digest_in_the_summary(recorded: dict[str, Path]) -> None:
-    assert [said for said in passing_after(recorded["passes"], False, 9) if said.startswith("rank")] == []
+    assert [said for said in passing_after(recorded["passes"], False, 19) if said.startswith("rank")] == []
 
 
 @guards("reports/record/inventory.py", "if n_ops and not n_ops - fewer <= count <= n_ops:", "if False:")

@@ -117,7 +117,7 @@ def test_an_entry_the_quirk_kept_back_lets_a_hierarchical_lookup_answer_another_
 
 @guards(
     "validator/observe/lookups.py",
-    "and (one is None or one.pool != case.places.searched[pool][0])",
+    " and (one is None or one.pool != self._first[pool])",
     "",
 )
 def test_a_lookup_that_goes_on_to_the_recurrent_pool_is_counted_as_one_of_both() -> None:
@@ -422,7 +422,7 @@ def test_the_leaves_that_differ_go_with_the_charge() -> None:
 
 @guards(
     "validator/observe/handed_out.py",
-    "stored.digest if exact else self._digest(case.secondary, secondary)",
+    "stored.digest if exact else self._digest(case.secondary, secondary, stored, late)",
     "stored.digest",
 )
 def test_under_a_tolerance_rounding_is_no_divergence_but_is_counted() -> None:
@@ -568,7 +568,7 @@ class Tiered(Undeclared):
         return
 
 
-@guards("validator/models/agreed.py", "[*missed, *self._entries.values()]", "self._entries.values()")
+@guards("validator/models/agreed.py", "[*missed, *self.held.values()]", "self.held.values()")
 def test_what_an_undeclared_side_missed_it_may_answer_again_until_it_is_cleared() -> None:
     run = trial(Tiered(), Tiered())
     run.cache.set_recur_cache(1, entry(1))

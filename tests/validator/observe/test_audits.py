@@ -153,6 +153,17 @@ class Refers(Later):
         return kv_cache
 
 
+@guards("validator/judge/examination.py", "own is not None and not own.overlaps(dense)", "own is not None")
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_one_of_the_first_sets_that_keeps_what_it_is_given_is_charged_at_once(primary: str) -> None:
+    refers = Refers()
+    refers.n_stored = 70
+    run = trial(manager(), refers, primary)
+    for number in range(2):
+        run.cache.set_init_cache(0, 1, entry(number))
+    assert charged(run) == [(Cause.ALIASED_ON_SET, Fault.CANDIDATE)]
+
+
 @guards("validator/judge/referee.py", "and self._copies_input(side, expected, found)", "and False")
 @pytest.mark.parametrize("primary", PRIMARIES)
 @pytest.mark.parametrize("occasion", ["get_init_cache", "clear_init_cache", "finish"])

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from shadow.settings import SettingsError
 from tests.guards import guards
 from validator.config import ValidationConfig
+from validator.entries.digest import Digest
 from validator.proof.stream import EntrySpec, Step
 from validator.proof.trial import Trial
 
 CONFIG = {"num_simulations": 2, "max_cache_size": 4}
+SMALL = Digest((1,), (((1, 2, 4, 2), torch.float32, torch.device("cpu"), 3),), 1)
 
 
 def trial(budget: float, **settings: Any) -> Trial:
@@ -36,19 +39,19 @@ def searches(count: int) -> list[Step]:
 
 def test_without_a_budget_every_clear_is_audited() -> None:
     played = trial(0.0)
-    played.play(searches(200))
+    played.play(searches(60))
     assert played.pair.case.counters.coverage["audits_left_out_for_budget"] == 0
 
 
 def test_a_budget_that_can_not_be_kept_leaves_audits_out_and_counts_them_but_no_lookup() -> None:
     free, tight = trial(0.0), trial(1e-9)
     for played in (free, tight):
-        played.play(searches(400))
+        played.play(searches(120))
         played.finish()
         assert played.divergences == []
         assert played.failures == []
     left_out = tight.pair.case.counters.coverage["audits_left_out_for_budget"]
-    assert 0 < left_out < 400 * 15 / 16
+    assert 0 < left_out < 120 * 15 / 16
     assert tight.pair.case.counters.coverage["entries_audited"] < free.pair.case.counters.coverage["entries_audited"]
     assert tight.pair.case.counters.lookups == free.pair.case.counters.lookups
 
@@ -65,13 +68,21 @@ def test_audits_come_back_when_there_is_time_and_never_cease() -> None:
     assert auditor._every == 1
 
 
+@guards("validator/observe/audits.py", " and self._early_nbytes < _ALWAYS_NBYTES", "")
+def test_of_huge_entries_only_the_first_sets_are_all_looked_at_closely() -> None:
+    auditor = trial(0.5, audit_share=0.0).pair.audits
+    huge = SMALL._replace(layout=(((1, 16, 1 << 15, 512), torch.float32, torch.device("cpu"), 3),))
+    assert huge.nbytes == 1 << 30
+    assert [auditor.begin_set(huge) for _ in range(3)] == [True, False, False]
+
+
 def test_with_fewer_audits_fewer_sets_are_looked_at_closely() -> None:
     auditor = trial(0.5, audit_share=0.25).pair.audits
 
     def looked_at(sets: int) -> int:
         found = 0
         for _ in range(sets):
-            if auditor.begin_set():
+            if auditor.begin_set(SMALL):
                 found += 1
                 auditor.end_set()
         return found
@@ -109,19 +120,19 @@ def test_damage_is_still_found_on_the_tightest_budget_at_the_full_audit() -> Non
 def test_lookups_are_sampled_only_if_allowed_and_only_after_the_audits_and_what_was_left_out_is_counted() -> None:
     sampled, whole = trial(1e-9, sample_lookups=True), trial(1e-9)
     for played in (sampled, whole):
-        played.play(searches(400))
+        played.play(searches(150))
         assert played.divergences == []
     left_out = sampled.pair.case.counters.dropped["lookups not compared, for the budget"]
     compared = sum(sampled.pair.case.counters.lookups["recur"])
-    assert 0 < left_out < 1600
-    assert compared + left_out == sum(whole.pair.case.counters.lookups["recur"]) == 1600
+    assert 0 < left_out < 600
+    assert compared + left_out == sum(whole.pair.case.counters.lookups["recur"]) == 600
     assert whole.pair.case.counters.dropped == {}
     assert not any(sum(counts[1:]) for counts in sampled.pair.case.counters.lookups.values())
 
 
 def test_lookups_come_back_when_there_is_time() -> None:
     played = trial(1e-9, sample_lookups=True)
-    played.play(searches(300))
+    played.play(searches(150))
     assert played.pair.lookups.compare_each > 1
     object.__setattr__(played.pair.case.config, "overhead_budget", 1.0)
     played.play(searches(200))
@@ -130,10 +141,10 @@ def test_lookups_come_back_when_there_is_time() -> None:
 
 def test_a_lookup_that_only_one_side_answers_is_never_left_out() -> None:
     played = trial(1e-9, sample_lookups=True)
-    played.play(searches(300))
+    played.play(searches(150))
     played.pair.case.candidate.cache.recur_pool.clear()
     for key in range(4):
-        played.cache.get_recur_cache(10 * 299 + key)
+        played.cache.get_recur_cache(10 * 149 + key)
     assert sum(played.pair.case.counters.lookups["recur"][1:]) == 4
 
 

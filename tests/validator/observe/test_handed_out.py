@@ -45,8 +45,8 @@ class OneScratch(Open):
 
 @guards(
     "validator/observe/handed_out.py",
-    "            if not self._holds(side, answer, changed):\n",
-    "            if False:\n",
+    "self._look(side, [(answer, partial(self._charge_change, side, answer.stored)) for answer in answers])",
+    "pass",
 )
 @guards("validator/observe/handed_out.py", "self._charge_change(self._case.primary, watch.answer.stored)", "pass")
 @pytest.mark.parametrize("wrong", PRIMARIES)
@@ -75,7 +75,12 @@ def test_the_legacy_store_may_hand_out_its_slots_as_it_declares() -> None:
             assert charged(run) == []
 
 
-@guards("validator/observe/handed_out.py", "self._host_wrote(watch, self._is_the_store(watch.answer))", "pass")
+@guards(
+    "validator/observe/handed_out.py",
+    "looks.append((watch.answer, partial(self._host_wrote, watch, is_stored)))",
+    "pass",
+)
+@guards("shadow/wrapper/both.py", 'if kind != "get" or observer.watching:', 'if kind != "get":')
 def test_a_host_that_writes_into_a_live_result_is_charged() -> None:
     run = trial(legacy(), manager())
     run.cache.set_recur_cache(1, entry(1))
@@ -244,7 +249,9 @@ def test_answers_out_of_one_block_of_memory_are_not_one_memory() -> None:
 
 
 @guards(
-    "validator/observe/handed_out.py", "if not self._holds(self._case.primary, watch.answer, changed):", "if False:"
+    "validator/observe/handed_out.py",
+    "self._look(self._case.primary, [(watch.answer, partial(self._cache_wrote, watch)) for watch in self.watched])",
+    "pass",
 )
 @pytest.mark.parametrize("primary", PRIMARIES)
 def test_what_was_lent_and_touched_is_watched_where_the_host_has_it(primary: str) -> None:

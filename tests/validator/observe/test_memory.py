@@ -140,12 +140,18 @@ def test_no_code_of_a_stranger_is_run() -> None:
     assert reachable(made)[0] == 16
 
 
-@guards("validator/observe/memory.py", "if self._case.now < self._next:", "if False:")
+@guards("validator/observe/memory.py", "if began < self._next_s or", "if")
+def test_counting_keeps_to_its_share_of_the_time() -> None:
+    run = audited(trial(manager(), leaking([]), overhead_budget=0.03), audits=9)
+    assert charged(run) == []  # nine audits within a millisecond or so: counted once
+
+
+@guards("validator/observe/memory.py", " or self._case.now < self._next:", ":")
 def test_counting_grows_rare_where_there_is_much_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Any] = []
-    monkeypatch.setattr("validator.observe.memory.reachable", lambda cache: looks.append(cache) or (0, 500))
-    audited(trial(manager(), manager()), audits=500, sets=8)
-    assert len(looks) == 2 * (8 + 3)  # eight at once, of two sides; then one for each thousand of operations
+    monkeypatch.setattr("validator.observe.memory.reachable", lambda cache: looks.append(cache) or (0, 1000))
+    audited(trial(manager(), manager()), audits=100, sets=50)
+    assert len(looks) == 2 * (32 + 3)  # at each audit at first, of two sides; then one for each thousand of operations
 
 
 def test_the_figure_is_in_the_window() -> None:

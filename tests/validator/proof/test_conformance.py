@@ -30,9 +30,9 @@ def legacy(config: dict[str, int], env_num: int) -> LegacyKVCache:
 
 @pytest.mark.parametrize("make", [manager, legacy])
 def test_a_cache_against_itself_is_clean(make: Any) -> None:
-    result = conformance(make, make, 2_500)
+    result = conformance(make, make, 1_000)
     assert result.conforms
-    assert result.operations == 2_500
+    assert result.operations == 1_000
     assert not result.charges
     assert result.programs == {}
 
@@ -58,7 +58,7 @@ def test_legacy_and_manager_differ_by_exactly_the_four_quirks(quirks: Conformanc
 def test_a_legacy_candidate_differs_by_exactly_the_four_quirks(primary: str) -> None:
     config = {"num_simulations": 2, "max_cache_size": 4}
     run = Trial(manager(config, 3), legacy(config, 3), primary)
-    run.play(steps(0, 1_500, Terrain(3, CacheCapacities.from_config(config, 3), one_layout=True)))
+    run.play(steps(0, 700, Terrain(3, CacheCapacities.from_config(config, 3), one_layout=True)))
     run.finish()
     assert set(run.causes()) == {(cause, Fault.CANDIDATE) for cause in QUIRKS}
 

@@ -110,7 +110,7 @@ def test_of_a_class_that_can_t_be_imported_another_stands_in_and_is_named() -> N
     assert make.stand_ins == {"no.such.Entry"}
 
 
-@guards("validator/replay/recording.py", "verb = verbs.get(operation.method)", "verb = verbs.get(operation.name)")
+@guards("validator/replay/recording.py", "verb = verbs.get(operation[0])", "verb = verbs.get(operation.name)")
 def test_every_verb_of_a_mapping_and_every_key_comes_back(tmp_path: Path) -> None:
     with open_session(tmp_path, **QUIET) as lockstep:
         cache = lockstep.shadow(control=Plain(), candidate=Plain())

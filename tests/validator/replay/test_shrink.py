@@ -36,7 +36,7 @@ SHORTEST = {Cause.SLOT_LEAK: 4, Cause.AGE_REFRESHED: 6, Cause.CAPACITY_EATEN: 5,
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_session(tmp_path_factory.mktemp("recorded"), overhead_budget=0.0) as lockstep:
         cache = lockstep.shadow(control=legacy(envs=3), candidate=manager(envs=3))
-        Player(cache, cache.observer).play_all(steps(0, 900, replace(TERRAIN, one_layout=True, batches=(2,))))
+        Player(cache, cache.observer).play_all(steps(0, 500, replace(TERRAIN, one_layout=True, batches=(2,))))
     return lockstep.run_dir
 
 

@@ -30,58 +30,36 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize(("window", "scheme"), [("desk", "light"), ("phone", "dark")])
 @pytest.mark.parametrize("kind", VERDICTS)
-class TestRealRuns:
-    def test_opens_without_a_complaint_or_a_request(
-        self, chrome: Chrome, runs: dict[str, Path], kind: str, window: str
-    ) -> None:
-        page = runs[kind] / "report.html"
+def test_a_real_run_shows_its_verdict_its_plots_and_what_they_are_made_of(
+    chrome: Chrome, runs: dict[str, Path], kind: str, window: str, scheme: str
+) -> None:
+    page, (width, height) = runs[kind] / "report.html", WINDOWS[window]
 
-        chrome.open(page, *WINDOWS[window])
+    chrome.open(page, width, height, scheme)
 
-        assert chrome.console == []
-        assert chrome.requests == [page.as_uri()]
-
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_verdict_is_seen_without_scrolling(
-        self, chrome: Chrome, runs: dict[str, Path], kind: str, window: str, scheme: str
-    ) -> None:
-        width, height = WINDOWS[window]
-
-        chrome.open(runs[kind] / "report.html", width, height, scheme)
-
-        box = chrome.run(
-            "(b => [b.left, b.top, b.right, b.bottom])(document.querySelector('h1').getBoundingClientRect())"
-        )
-        assert 0 <= box[0] < box[2] <= width
-        assert 0 <= box[1] < box[3] <= height
-        assert chrome.run("document.querySelector('h1').innerText").split()[0] == VERDICTS[kind]
-        assert chrome.run("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-
-    def test_plots_have_a_size_and_numbers_behind_them(
-        self, chrome: Chrome, runs: dict[str, Path], kind: str, window: str
-    ) -> None:
-        chrome.open(runs[kind] / "report.html", *WINDOWS[window])
-
-        sizes = chrome.run(
-            "[...document.querySelectorAll('svg')].filter(e => e.checkVisibility())"
-            ".map(e => [e.clientWidth, e.clientHeight])"
-        )
-        assert len(sizes) >= 5
-        assert all(width > 150 and height > 60 for width, height in sizes)
-        assert chrome.run("document.querySelectorAll('#training table tbody tr').length") >= 2
-        assert chrome.run("[...document.querySelectorAll('svg')].every(e => e.getAttribute('aria-label'))")
-
-    def test_every_link_resolves(self, chrome: Chrome, runs: dict[str, Path], kind: str, window: str) -> None:
-        chrome.open(runs[kind] / "report.html", *WINDOWS[window])
-
-        broken = chrome.run(
-            "[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))"
-            ".filter(h => !h.startsWith('#') || !document.getElementById(h.slice(1)))"
-        )
-        assert broken == []
-        assert chrome.run("document.querySelectorAll('a').length") >= 5
+    assert chrome.console == []
+    assert chrome.requests == [page.as_uri()]
+    box = chrome.run("(b => [b.left, b.top, b.right, b.bottom])(document.querySelector('h1').getBoundingClientRect())")
+    assert 0 <= box[0] < box[2] <= width
+    assert 0 <= box[1] < box[3] <= height, "the verdict is not seen without scrolling"
+    assert chrome.run("document.querySelector('h1').innerText").split()[0] == VERDICTS[kind]
+    assert chrome.run("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+    sizes = chrome.run(
+        "[...document.querySelectorAll('svg')].filter(e => e.checkVisibility())"
+        ".map(e => [e.clientWidth, e.clientHeight])"
+    )
+    assert len(sizes) >= 5
+    assert all(width > 150 and height > 60 for width, height in sizes)
+    assert chrome.run("document.querySelectorAll('#training table tbody tr').length") >= 2
+    assert chrome.run("[...document.querySelectorAll('svg')].every(e => e.getAttribute('aria-label'))")
+    broken = chrome.run(
+        "[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))"
+        ".filter(h => !h.startsWith('#') || !document.getElementById(h.slice(1)))"
+    )
+    assert broken == [], "a link leads nowhere"
+    assert chrome.run("document.querySelectorAll('a').length") >= 5
 
 
 class TestFailingRun:

@@ -181,7 +181,7 @@ def test_coarse_keys_in_small_pools_set_old_and_new_cache_apart() -> None:
     path = ROOT / "configs" / "small_pools.toml"
     off = {"cache_validation_mode": False}
     old, new = (
-        train(load_config(path, total_env_steps=150, world_model_cfg={**off, "use_new_cache_manager": use_new}))
+        train(load_config(path, total_env_steps=100, world_model_cfg={**off, "use_new_cache_manager": use_new}))
         for use_new in (False, True)
     )
     assert new.cache_stats["recur_pool"]["hits"] > old.cache_stats["recur_pool"]["hits"] + 20

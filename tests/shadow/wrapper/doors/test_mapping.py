@@ -109,7 +109,7 @@ def test_the_host_is_given_the_primarys_own_object_and_error() -> None:
     assert observer.seen[0].control_error is None, "a miss is no error"
 
 
-@guards("shadow/wrapper/both.py", "                if operation.absent:\n", "                if False:\n")
+@guards("shadow/wrapper/both.py", "                if absent:\n", "                if False:\n")
 def test_a_miss_is_told_as_none_and_another_error_as_an_error() -> None:
     class Raises(dict[Any, Any]):
         def __getitem__(self, key: Any) -> Any:
