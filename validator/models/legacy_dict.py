@@ -44,6 +44,11 @@ class LegacyDictModel(PoolModel):
         self._remember((old,), Reason.EVICTED, stored.op_index)
         return old
 
+    def measure(self) -> None:
+        """Note how many slots were ever written: what lies in one is held until it is written again, cleared or not."""
+        super().measure()
+        self.most = max(self.most, self.capacity if None not in self._slots[-1:] else self._write)
+
     def clear(self, op_index: int) -> None:
         """Empty the dict; slots and write index survive."""
         self.measure()

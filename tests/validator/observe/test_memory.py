@@ -95,6 +95,17 @@ def test_a_slow_leak_is_seen_by_its_growth() -> None:
     assert charged(audited(run, audits=6, sets=2)) == [(Cause.GROWS, Fault.CANDIDATE)]
 
 
+@guards("validator/models/legacy_dict.py", "self.most = max(", "max(")
+def test_a_ring_whose_slots_outlive_its_clears_fills_and_does_not_leak() -> None:
+    config = {"num_simulations": 500, "max_cache_size": 500}
+    run = trial(manager(config), legacy(config))
+    for number in range(40):  # short episodes: few entries are alive, and ever more slots are written
+        run.cache.set_init_cache(0, number, entry(float(number)))
+        if number % 4 == 3:
+            run.cache.clear_init_cache(0)  # which is audited
+    assert charged(run) == []
+
+
 class Prepared(KVCacheManager):
     """Has memory ready for all that it may hold, before anything is stored."""
 
