@@ -142,7 +142,7 @@ def test_global_generators_and_threads_are_left_alone() -> None:
     torch.manual_seed(7)
     np.random.seed(7)
     before = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()
-    train(smoke(total_env_steps=40, torch_threads=torch.get_num_threads() + 1))
+    train(smoke(total_env_steps=8, torch_threads=torch.get_num_threads() + 1))
     after = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.get_num_threads()
     assert torch.equal(after[0], before[0])
     assert after[1:] == before[1:]
