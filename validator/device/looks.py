@@ -181,7 +181,7 @@ class DeviceLooks:
         counters, pool = self._case.counters, operation.pool
         counters.coverage["lookups compared late"] += 1
         try:
-            right = compared.are(stored.digest.contents)  # type: ignore[arg-type]
+            right = compared.are(stored.digest.contents)  # type: ignore[arg-type]  # of a device, or it were not here
         except Exception as error:
             self._case.harness_failed("look at what a device found", error)
             return

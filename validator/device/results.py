@@ -182,7 +182,7 @@ class _Half(Result):
         self._index = index
 
     @property
-    def batch(self) -> Batch | None:  # type: ignore[override]
+    def batch(self) -> Batch | None:  # type: ignore[override]  # a field there, worked out here
         """Where they are computed; None once they are here."""
         return self._whole.batch
 

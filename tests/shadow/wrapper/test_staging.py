@@ -290,11 +290,11 @@ def test_a_lazily_conjugated_tensor_is_staged_with_its_values() -> None:
     assert torch.equal(staged[1], torch.tensor([-2.0, 1.0]))
 
 
-class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Counts what is launched, views left out."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.names: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
