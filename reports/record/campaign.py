@@ -121,6 +121,11 @@ class Campaign:
                 found.setdefault(one.job, one)
         return found
 
+    def folders(self) -> dict[Path, Job]:
+        """Return the job of each directory, by its whole path, whose attempt counts."""
+        whole = (self.path / JOBS_DIR).resolve()
+        return {whole / Path(one.directory).name: self.jobs[job] for job, one in self.counting().items()}
+
     def superseded(self) -> Iterator[Attempt]:
         """Yield every attempt that ended and does not count."""
         counting = self.counting()
