@@ -286,7 +286,8 @@ def _conformance(commands: Commands) -> None:
     add = _command(commands, "conformance", what, examples, codes)
     _sides(add, control="legacy", candidate="new")
     shapes = (
-        "pools: made of config and env_num; mapping: of its capacity or nothing; append: of nothing (default: pools)"
+        "what is called to make a CACHE: pools: MAKE(config=..., env_num=...), mapping: MAKE(capacity), else MAKE(), "
+        "append: MAKE() (default: pools)"
     )
     add("--shape", choices=("pools", "mapping", "append"), default="pools", help=shapes)
     add("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")
