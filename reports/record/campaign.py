@@ -45,6 +45,7 @@ class Job:
         seed: Its seed; None if the campaign names none for it.
         primary: ``legacy`` or ``new``; empty if the campaign names none for it.
         settings: What of the configuration is this job's own, in words; empty for nothing.
+        ranks: How many processes it is of, under torchrun.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Job:
     seed: int | None = None
     primary: str = ""
     settings: str = ""
+    ranks: int = 1
 
     @property
     def configuration(self) -> str:

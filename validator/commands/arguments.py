@@ -255,6 +255,7 @@ def _campaign(commands: Commands) -> None:
     add = _command(commands, "campaign", what, examples, codes)
     add("--seeds", default="", metavar="SEEDS", help="one job for each: 1..16, or 1,2,5")
     add("--primary", choices=("legacy", "new", "both"), default="", help="whose answers the model receives in each job")
+    add("--ranks", type=int, default=1, metavar="N", help="processes of each job, under torchrun (default: 1)")
     demanded = "what the gate demands in the end: a TOML file, or a name as in gate (default: built in)"
     add("--policy", default="", metavar="POLICY", help=demanded)
     permitted = "which divergences are permitted, as in gate; repeatable (default: none)"
