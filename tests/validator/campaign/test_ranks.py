@@ -19,7 +19,6 @@ from validator.campaign import one
 TINY = ["train", "--config", "smoke", "--set", "total_env_steps=30", "--no-shrink"]
 
 
-@guards("validator/campaign/one.py", "return code or (os.EX_SOFTWARE if failed else 0)", "return failed")
 def test_the_ranks_of_a_job_share_a_run_and_the_job_has_its_verdict(tmp_path: Path) -> None:
     unproven = ["--set", "world_model_cfg.cache_validation.selftest=false"]
     asked = ["--seeds", "1", "--ranks", "2", "--quiet", "--out", str(tmp_path)]
@@ -35,6 +34,7 @@ def test_the_ranks_of_a_job_share_a_run_and_the_job_has_its_verdict(tmp_path: Pa
     assert (attempt.fate, attempt.code, code) == (Fate.JUDGED, 5, 5)  # torchrun itself says 1
 
 
+@guards("validator/campaign/one.py", "return code or (os.EX_SOFTWARE if failed else 0)", "return code")
 def test_a_rank_that_failed_is_no_verdict_whatever_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path, "one", window())
     for said, code in ((0, 0), (1, os.EX_SOFTWARE)):
