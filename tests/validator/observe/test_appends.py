@@ -146,7 +146,6 @@ def _moved(layer: GrowingLayer) -> None:
 
 @guards("validator/observe/appends.py", "        self._contents.host_wrote(layer)\n", "")
 @guards("validator/observe/append_pair.py", "            self.contents.all_as_left()\n", "            pass\n")
-@guards("validator/observe/contents.py", "or not self._audited(case.primary, layer, table, ", "or (")
 @pytest.mark.parametrize("change", [_zeroed, _without_the_first, _turned_round])
 @pytest.mark.parametrize("then", ["append", "reorder", "end"])
 def test_what_the_host_changes_of_what_the_primary_holds_is_charged_to_the_host(change: Any, then: str) -> None:
@@ -165,6 +164,7 @@ def test_what_the_host_changes_of_what_the_primary_holds_is_charged_to_the_host(
     )
 
 
+@guards("validator/observe/contents.py", "or not self._audited(case.primary, layer, table, ", "or (")
 def test_tensors_that_the_host_moves_are_no_change() -> None:
     trial = AppendTrial(GrowingCache(ONE), GrowingCache(ONE))
     trial.cache.update(*states(3), 0)
