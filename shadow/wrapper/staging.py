@@ -88,7 +88,11 @@ class Staging:
             self._copies.clear()
             self._memories.clear()
         latest = self._latest
-        if latest is not None and latest.stream == stream_of(latest.device) and (regions := _restaged(latest, entry)):
+        if (
+            latest is not None
+            and (latest.block is None or latest.stream == stream_of(latest.device))
+            and (regions := _restaged(latest, entry))
+        ):
             return latest.staged, regions
         # Looked over as it is now, whatever is known of it.
         dense = find(getattr(entry, "_keys_values", None), anywhere=True)

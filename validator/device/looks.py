@@ -94,7 +94,8 @@ class DeviceLooks:
         """Digest what is about to be stored, if it lies where results are waited for later."""
         if not self._queue.takes(copy.layout.device):
             return None
-        self.begin()
+        if not self.begun:
+            self.begin()
         return self._queue.digest_region(copy)
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> bool:

@@ -159,8 +159,10 @@ class Compared(Result):
 
     def are(self, expected: Result) -> bool:
         """Tell whether nothing differs and both, if they were hashed, are what was hashed before."""
-        structure = self.structure
-        return self.read() == (expected.read() * 2 + structure.right if structure.hashed else structure.right)
+        found, structure = self.raw if self.batch is None else self.read(), self.structure
+        if not structure.hashed:
+            return found == structure.right
+        return found == (expected.raw or expected.read()) * 2 + structure.right
 
     @property
     def counts(self) -> tuple[int, ...]:
