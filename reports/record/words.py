@@ -34,6 +34,9 @@ COVERAGE: Final = (
     *("batch_repeat_interleave", "batch_select_indices", "activate_past_recording", "early_initialization"),
     *RECOMPUTED,
     "not comparable: rows",
+    "states read",
+    "states that the host wrote in place, carried over",
+    "states that the host wrote in place, of which the other side has none",
 )
 
 

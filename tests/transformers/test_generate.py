@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,51 @@ def test_an_encoder_decoder_cache_is_two_pairs(tmp_path: Path) -> None:
     assert same(alone, watched)
     assert (run.totals.n_divergences, run.totals.dropped) == (0, {})
     assert [line["cache"] for line in run.caches] == ["generate", "generate decoder cross attention"]
+
+
+SIZES = {
+    **{"vocab_size": 97, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 256},
+}
+STATEFUL: dict[str, dict[str, Any]] = {
+    "Lfm2": {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]},
+    "FalconH1": {
+        **{"num_hidden_layers": 2, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8},
+        **{"mamba_d_state": 8, "mamba_chunk_size": 8},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", STATEFUL)
+def test_states_that_a_model_writes_in_place_are_followed_through_prompts_tokens_and_beams(
+    tmp_path: Path, kind: str
+) -> None:
+    import transformers
+
+    if not hasattr(transformers.cache_utils, "LinearAttentionLayer"):
+        pytest.skip("here such models bring caches of their own, which nobody can watch")
+    torch.manual_seed(1)
+    config = getattr(transformers, f"{kind}Config")(**SIZES, **STATEFUL[kind])
+    model, (ids, _) = transformers.AutoModelForCausalLM.from_config(config).eval(), prompts()
+
+    def logits(cache: Any) -> list[Any]:
+        found = []
+        with torch.no_grad():
+            for tokens in (7, 1, 1, 4, 1):
+                found.append(model(input_ids=ids[:, -tokens:], past_key_values=cache).logits)
+            cache.reorder_cache(torch.tensor([1, 0]))
+            found.append(model(input_ids=ids[:, :3], past_key_values=cache).logits)
+        return found
+
+    new = functools.partial(transformers.DynamicCache, config=config)
+    with session(tmp_path) as lockstep:
+        watched = logits(lockstep.shadow(control=new(), candidate=new()))
+    totals = lockstep.on_disk().totals
+
+    assert all(map(torch.equal, watched, logits(new())))
+    assert (totals.n_divergences, totals.dropped) == (0, {})
+    assert totals.coverage["states that the host wrote in place, carried over"] > 0
+    assert totals.coverage["reorder_cache"] == 1
 
 
 def test_what_a_cache_of_another_kind_needs_is_refused(tmp_path: Path) -> None:

@@ -224,7 +224,15 @@ ROUNDED_THERE = _value(Cause.ROUNDING, f"rounded the values {_AT}")
 HEADS_PERMUTED = _value(Cause.TOKENS_PERMUTED, f"answers the right values in another order {_AT}")
 NEVER_APPENDED = _value(Cause.CORRUPTED, f"answers values that were never appended {_AT}")
 STATES_DIFFER = _value(Cause.UNKNOWN, "Both sides answered {method} of layer {layer} and their answers differ")
+STATES_KEPT_DIFFER = _value(Cause.UNKNOWN, "Both sides keep a state of layer {layer} and what they keep differs")
 STATE_NOT_KEPT = _value(Cause.CORRUPTED, "answers another recurrent state of layer {layer} than it was given")
+STATE_NOT_JOINED = _value(
+    Cause.CORRUPTED, "answers something else of layer {layer} than what it was given behind the state that it held"
+)
+STATE_NOT_REARRANGED = _value(
+    Cause.OTHER_ROW, "keeps a state of layer {layer} whose rows are not those that {verb} asked"
+)
+STATE_KEPT_ACROSS_RESET = _value(Cause.KEPT_ACROSS_RESET, "keeps a state of layer {layer} that {verb} had to drop")
 APPENDED_EDITED = _isolation(Cause.INPUT_EDITED, "changed the {part} it was given to append to layer {layer}")
 APPENDED_KEPT = _isolation(
     Cause.ALIASED_ON_SET, "keeps the {part} it was given to append to layer {layer} itself instead of a copy"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from shadow.memory.regions import Regions
 from shadow.operation import Observation, Operation
 from shadow.wrapper.doors.append import OPERATIONS, Door, Held
-from validator.judge import words
 from validator.judge.case import Case, Pairing
-from validator.judge.charge import Finding, Place, against, of_nobody
-from validator.judge.counters import DIFFER, EQUAL, ERROR
+from validator.judge.charge import Place
 from validator.models.appended import AppendedModel, both_digests
 from validator.models.places import Places
 from validator.observe.appends import Appends, Pending
@@ -23,6 +20,7 @@ from validator.observe.layers import LayersSide
 from validator.observe.pair import CHECK_CLOCK_EVERY, Pair, Session
 from validator.observe.rearrangements import Rearrangements
 from validator.observe.standing import Standing
+from validator.observe.states import States
 from validator.replay.appending import WITH_MORE, appended, plain
 
 PLACES = Places(single=("layers",))
@@ -65,7 +63,8 @@ class AppendPair(Pair):
         self.standing = Standing(case, self.model, windows)
         self.contents = Contents(self.standing)
         self.appends = Appends(self.standing, self.contents)
-        self.rearrangements = Rearrangements(self.standing, self.contents, self.appends)
+        self.states = States(self.standing)
+        self.rearrangements = Rearrangements(self.standing, self.contents, self.appends, self.states)
         self.windows = windows
         self._ended = False
         self._strict = strict
@@ -89,6 +88,8 @@ class AppendPair(Pair):
             if self.keep is not None and (digest := appended(pending)) is not None:
                 self.keep(digest, own)
             return pending
+        if operation.kind == "rearrange" or type(key) is int:
+            self.states.begin(key)
         return staged
 
     def observed(self, seen: Observation, token: Any) -> None:
@@ -104,8 +105,8 @@ class AppendPair(Pair):
             self.rearrangements.rearranged(seen, token)
             if self.oracle is not None:
                 self.oracle.looked_up(seen)
-        elif operation.method != "update":
-            self._stated(seen, token)
+        elif operation.method != "update" and type(key) is int:
+            self.states.stated(seen, key, token)
         elif isinstance(token, Pending):
             assert key is not None
             self.appends.appended(seen, key, token)
@@ -126,6 +127,7 @@ class AppendPair(Pair):
         fork.model.layers.update(copy.deepcopy(self.model.layers))
         fork.standing.begin_as(self.standing)
         fork.contents.begin_as(self.contents)
+        fork.states.begin_as(self.states)
         fork.appends.all_due()
         for own, theirs in zip(self.case.sides, fork.case.sides, strict=True):
             theirs.begin_as(own)
@@ -136,7 +138,9 @@ class AppendPair(Pair):
         """Look at everything that both sides hold, unless an interrupt left them half-way."""
         self.case.charge_early()
         if not (self._torn or self._ended):
-            self.contents.audit(Place(self.case.now, "audit", "layers"))
+            place = Place(self.case.now, "audit", "layers")
+            self.contents.audit(place)
+            self.states.audit(place)
 
     def look_before(self) -> None:
         """Refuse a secondary that holds something, and a primary whose secondary can't be given the same.
@@ -145,18 +149,19 @@ class AppendPair(Pair):
             ValueError: In one sentence.
         """
         primary, secondary = self.case.primary, self.case.secondary
-        if any(secondary.lengths()):
+        if any(secondary.lengths()) or secondary.stateful():
             raise ValueError(
                 f"the {secondary.label} holds something already: give a new one, which is filled from the other side"
             )
         self._before = primary.lengths()
-        unreadable = [
+        unreadable = primary.stateful() + [
             layer for layer, seen in enumerate(self._before) if seen and primary.all_held(layer, seen) is None
         ]
         if unreadable and self._strict:
             raise ValueError(
-                f"the {primary.label} holds something already, and layer {unreadable[0]} no longer holds all of it, so "
-                "the other side can't be given the same: shadow it before its first update, or after a reset"
+                f"the {primary.label} holds something already, and layer {unreadable[0]} no longer holds all of it or "
+                "keeps a state, so the other side can't be given the same: shadow it before its first update, or after "
+                "a reset"
             )
 
     def take_over(self) -> None:
@@ -170,6 +175,8 @@ class AppendPair(Pair):
                 self.model.table(layer).append(both_digests(*held))
             elif seen:
                 self.standing.lose(layer)
+        for layer in primary.stateful():
+            self.standing.lose(layer)
         if any(self._before):
             self.lived("held_before")
             told = f"{self.name}: what the {primary.label} held before is taken for right; the other side was given it"
@@ -239,31 +246,6 @@ class AppendPair(Pair):
             "promises": {},
         }
 
-    # -- judging ------------------------------------------------------------------------------------------------------
-
-    def _stated(self, seen: Observation, staged: Any) -> None:
-        """Judge a state that is replaced instead of grown: both answer alike, and a recurrent one what was given."""
-        case, operation = self.case, seen.operation
-        lookups = self.counters.lookups["layers"]
-        errors = (seen.control_error, seen.candidate_error)
-        if errors != (None, None):
-            lookups[ERROR] += 1
-            self.standing.raised(seen, seen.key, errors, operation.method)
-            return
-        given = next((value for value in staged or () if isinstance(value, Tensor)), None)
-        answers = (seen.control, seen.candidate)
-        if _equal(*answers):
-            lookups[EQUAL] += 1
-            return
-        lookups[DIFFER] += 1
-        right = [operation.method == "update_recurrent_state" and _equal(given, answer) for answer in answers]
-        if right.count(True) == 1:
-            side = case.sides[right.index(False)]
-            case.charge(against(side, Finding(words.STATE_NOT_KEPT, {"layer": seen.key})), Place.of(seen, DIFFER))
-        else:
-            facts = {"method": operation.method, "layer": seen.key}
-            case.charge(of_nobody(words.STATES_DIFFER, facts), Place.of(seen, DIFFER))
-
 
 def _states(args: Any) -> tuple[Tensor, Tensor] | None:
     """Return the keys and the values of an append, or None if it has none."""
@@ -274,9 +256,3 @@ def _states(args: Any) -> tuple[Tensor, Tensor] | None:
         return None
     (rows, _, new, _), (others, _, beside, _) = keys.shape, values.shape
     return (keys, values) if rows == others and new == beside else None
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
-        return one is other
-    return one.dtype is other.dtype and one.shape == other.shape and torch.equal(one, other)

@@ -14,6 +14,7 @@ from shadow.wrapper.doors.append import Held
 from validator.judge.side import Report, Side
 
 Stamp = tuple[int, int] | None  # where a tensor lies, and its version
+Where = tuple[int, str, int]  # which state: of which layer, of which kind, and its index
 
 
 class LayersSide(Side):
@@ -102,9 +103,35 @@ class LayersSide(Side):
             return None
         return keys, values, max(0, seen - keys.shape[2])
 
+    def states(self, layer: int) -> dict[Where, Tensor]:
+        """Return the states that a layer keeps where transformers' layers do; rows first."""
+        one, found = self.layer(layer), {}
+        for name in ("conv_states", "recurrent_states"):
+            kept = getattr(one, name, None)
+            for index, state in kept.items() if isinstance(kept, dict) else ((0, kept),):
+                if isinstance(state, Tensor):
+                    found[layer, name, index] = state
+        return found
+
+    def has_state(self, layer: int) -> bool:
+        """Tell whether a model would use a state of a layer, as far as the side says so."""
+        try:
+            return bool(self.cache.has_previous_state(layer))
+        except BaseException as error:
+            if from_outside(error):
+                raise
+            return True
+
+    def stateful(self) -> list[int]:
+        """Return the layers that keep a state which a model would use."""
+        return [layer for layer in self._layers() if self.states(layer) and self.has_state(layer)]
+
     def lengths(self) -> list[int]:
         """Return how many tokens each layer says that it has seen."""
-        return [self.length(layer) or 0 for layer in range(len(getattr(self.cache, "layers", ())))]
+        return [self.length(layer) or 0 for layer in self._layers()]
+
+    def _layers(self) -> range:
+        return range(len(getattr(self.cache, "layers", ())))
 
     def all_held(self, layer: int, seen: int) -> tuple[Tensor, Tensor] | None:
         """Return the keys and values of all tokens that a layer has seen, or None if it no longer holds them."""

@@ -14,6 +14,7 @@ from validator.observe.appends import Appends
 from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide
 from validator.observe.standing import Standing
+from validator.observe.states import States
 
 _ALLOWED_TO_LACK: Final = (
     AttributeError,
@@ -28,12 +29,14 @@ class Rearrangements:
         standing: Where both sides stand.
         contents: Reads what their layers hold.
         appends: Judges appends.
+        states: Judges states.
     """
 
-    def __init__(self, standing: Standing, contents: Contents, appends: Appends) -> None:
+    def __init__(self, standing: Standing, contents: Contents, appends: Appends, states: States) -> None:
         self._standing = standing
         self._contents = contents
         self._appends = appends
+        self._states = states
         self._case = standing.case
         self._model = standing.model
         self._incomparable: set[str] = set()
@@ -44,7 +47,7 @@ class Rearrangements:
         errors = (seen.control_error, seen.candidate_error)
         case.ledger.recent.append((seen.op_index, seen.operation.name, None, None, _written(staged)))
         case.counters.coverage[method] += 1
-        if errors != (None, None) and self._model.layers.keys() <= self._standing.lost:
+        if errors != (None, None) and {*self._model.layers, *self._states.layers} <= self._standing.lost:
             return  # the sides are apart already, and not by anybody's fault
         if None not in errors:
             self._standing.raised(seen, None, errors, method)
@@ -57,14 +60,16 @@ class Rearrangements:
             self._standing.raised(seen, None, errors, method)
         if method == "reset":
             self._standing.reset()
+        place = Place(seen.op_index, seen.operation.name, "layers")
+        value: Any = next(iter((*staged, *getattr(staged, "named", {}).values())), None)
         with suppress(IndexError):  # a host that asks for rows that are not there
-            self._do(method, staged)
+            self._do(method, value)
+            self._states.rearranged(method, value, place)
         self._contents.restamp()
-        self._contents.audit(Place(seen.op_index, seen.operation.name, "layers"), method)
+        self._contents.audit(place, method)
         self._appends.all_due()
 
-    def _do(self, method: str, args: Any) -> None:
-        value: Any = next(iter((*args, *getattr(args, "named", {}).values())), None)
+    def _do(self, method: str, value: Any) -> None:
         for layer, table in self._model.layers.items():
             if not table.length:
                 continue
@@ -106,7 +111,7 @@ class Rearrangements:
             told = f"{case.name}: the {side.label} declares that it can't {method}; nothing is compared until a reset"
             case.sink.event("not_comparable", told)
         case.counters.coverage[f"not comparable: {method}"] += 1
-        for layer in self._model.layers:
+        for layer in (*self._model.layers, *self._states.layers):
             self._standing.lose(layer)
 
 

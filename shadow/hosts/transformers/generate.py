@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from shadow.named import named
+from shadow.wrapper.doors.append import NOT_IN_A_GRAPH
 
 OLDEST: Final = (4, 56)
 _MISSING: Final = "transformers is not installed here: pip install 'kv-lockstep[transformers]'"
@@ -158,7 +159,4 @@ def _windows(config: Any) -> tuple[int | None, ...] | None:
 def _refuse_full_graph(generation_config: Any, cache: Any) -> None:
     compiled = getattr(generation_config, "compile_config", None)
     if getattr(compiled, "fullgraph", False) and getattr(cache, "is_compileable", False):
-        raise Unsupported(
-            "kv-lockstep can't watch a cache inside a model that is compiled with fullgraph=True, since what "
-            "it compares depends on data: compile with fullgraph=False, which is watched"
-        )
+        raise Unsupported(NOT_IN_A_GRAPH)

@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import torch
+
 from shadow.operation import Observer, Operation
 from shadow.wrapper.both import LOOK_FIRST, Both
 from shadow.wrapper.forks import tell_in_children
@@ -21,6 +23,10 @@ _APPENDING: Final = ("update", "update_conv_state", "update_recurrent_state", "u
 _REARRANGING: Final = (
     *("reset", "reorder_cache", "crop", "batch_repeat_interleave", "batch_select_indices"),
     *("activate_past_recording", "early_initialization"),
+)
+NOT_IN_A_GRAPH: Final = (
+    "kv-lockstep can't watch a cache inside a model that is compiled with fullgraph=True, since what it compares "
+    "depends on data: compile with fullgraph=False, which is watched"
 )
 OPERATIONS: Final = {
     **{method: Operation(method, "append", "layers", f"append.{method}") for method in _APPENDING},
@@ -151,6 +157,22 @@ class Door:
     def in_forked_child(self) -> None:
         """Watch nothing in a forked child."""
         self._run = self._both.run_alone
+
+
+def _keep_out_of_graphs(function: Any, why: str) -> None:
+    """Let torch's compiler neither trace a function nor compile what it calls.
+
+    As ``torch.compiler.disable`` does, but without its wrapper, which costs every call, and without importing the
+    compiler, which takes seconds.
+    """
+    function._torchdynamo_disable, function._torchdynamo_disable_msg = True, why
+    frames: Any = torch._C._dynamo.eval_frame
+    if hasattr(frames, "set_code_exec_strategy"):  # before it could, what is called is compiled one by one
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(function.__code__, frames._FrameExecStrategy(skip, skip))
+
+
+_keep_out_of_graphs(Door.call, NOT_IN_A_GRAPH)
 
 
 def door_of(cache: Any) -> Door | None:
