@@ -304,6 +304,7 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
 
 
 @guards("shadow/wrapper/staging.py", "block.narrow(3, 0, size)).copy_(copy)", "block.narrow(3, 0, size))")
+@guards("shadow/wrapper/staging.py", "own.addresses, size, copy)", "own.addresses, size, block)")
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("most", [0, 1 << 16], ids=["what is valid", "whole"])
 def test_two_kernels_stage_an_entry_on_a_device_and_leave_a_copy_to_look_at(
