@@ -92,11 +92,10 @@ class DeviceLooks:
 
     def digest(self, copy: Region) -> Digest | None:
         """Digest what is about to be stored, if it lies where results are waited for later."""
-        if not self._queue.takes(copy.layout.device):
-            return None
-        if not self.begun:
+        digest = self._queue.digest_region(copy)
+        if digest is not None and not self.begun:
             self.begin()
-        return self._queue.digest_region(copy)
+        return digest
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> bool:
         """Take over the look at a set that arrived; False if it must be looked at right now."""

@@ -61,15 +61,14 @@ class DeferredQueue:
 
     def digest(self, entry: Sequence[Leaf]) -> Digest:
         """Digest an entry where it lies; whoever reads the hashes of one on a device waits for them."""
-        found = of_leaves(entry, anywhere=True) if entry and self.takes(entry[0].tensor.device) else None
-        return digest(entry) if found is None else self.digest_region(found)
+        late = entry and (self._everywhere or entry[0].tensor.is_cuda)
+        found = of_leaves(entry, anywhere=True) if late else None
+        return (found and self.digest_region(found)) or digest(entry)
 
-    def takes(self, device: torch.device) -> bool:
-        """Tell whether entries of a device are looked at late."""
-        return (self._everywhere or device.type == "cuda") and not self._never
-
-    def digest_region(self, found: Region) -> Digest:
-        """Digest a regular entry of a device whose entries are looked at late."""
+    def digest_region(self, found: Region) -> Digest | None:
+        """Digest a regular entry if it lies on a device whose entries are looked at late."""
+        if self._never or not (self._everywhere or found.layout.device.type == "cuda"):
+            return None
         hashes = self._launched((found,), 1, True, Hashes)[0]
         digested: Digest = make(Digest, (hashes, found.layout.at(found.size)[1], None, None))
         return digested
