@@ -17,7 +17,7 @@ from validator.observe.contents import Contents
 from validator.observe.layers import LayersSide, versions
 from validator.observe.standing import Region, Standing, States, needed
 
-_SHARE = 16  # of the rows and positions held, how many are looked at again at each append
+_SHARE = 8  # of the rows and positions held, how many are looked at again at each append
 _BOTH, _ONE = slice(0, 2), (slice(0, 1), slice(1, 2))  # keys and values, and each alone
 
 
@@ -31,7 +31,7 @@ class Pending(NamedTuple):
         staged: The secondary's own.
         given: The bytes of keys and of values, as ``columns_of`` returns them.
         digests: Of the same, ``(2, rows, positions)``.
-        versions: Of the four tensors.
+        versions: Of the four tensors; those that were just made for the secondary have none behind them.
         announced: Columns and offset that each side announced, control first.
     """
 
@@ -68,7 +68,7 @@ class Appends:
         self._contents.host_wrote(layer)
         one, other = self._case.sides
         announced = one.announced(layer, seen, new, device), other.announced(layer, seen, new, device)
-        given, counted = columns_of(staged, 0, new), versions((*states, *staged))
+        given, counted = columns_of(staged, 0, new), [*versions(states), 0, 0]
         found = (table, seen, states, staged, given, digests(given, rows, new), counted, announced)
         pending: Pending = make(Pending, found)
         return pending

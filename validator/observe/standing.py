@@ -46,13 +46,19 @@ class Standing:
         self.lost: set[int] = set()
         self.known: dict[int, Charge] = {}
         self._windows = windows
+        self._declared: dict[int, int | None] = {}
 
     def window(self, layer: int) -> int | None:
-        """Return the window of a layer: the model's own where it is known, else what the control declares."""
+        """Return the window of a layer: the model's own where it is known, else what the control declares at first."""
         if self._windows is not None:
             return self._windows[layer] if layer < len(self._windows) else None
+        if layer in self._declared:
+            return self._declared[layer]
         control = self.case.control.window(layer)
-        return self.case.candidate.window(layer) if control is None else control
+        window = self.case.candidate.window(layer) if control is None else control
+        if layer in self.model.layers:  # by then it is there, in both
+            self._declared[layer] = window
+        return window
 
     def is_right(self, layer: int, region: Region) -> bool:
         """Tell whether columns hold what was appended there."""
@@ -131,6 +137,7 @@ class Standing:
         """Begin anew: both sides hold nothing, so whoever was apart isn't any more."""
         self.lost.clear()
         self.known.clear()
+        self._declared.clear()
         for side in self.case.sides:
             side.apart.clear()
 
