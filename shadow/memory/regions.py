@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -91,6 +92,7 @@ class Layout:
         return found
 
 
+_tensors = attrgetter("tensors")
 _LAYOUTS: dict[tuple[Any, ...], Layout] = {}
 
 
@@ -102,15 +104,24 @@ class Region:
         tensors: Its buffers, K then V, layer by layer; they keep the memory alive.
         addresses: Where each begins.
         size: Valid tokens, when the region was asked for last.
+        copied: What ``together`` made of it a moment ago, and nobody writes; None where nothing was made.
     """
 
-    __slots__ = ("addresses", "layout", "size", "tensors")
+    __slots__ = ("addresses", "copied", "layout", "size", "tensors")
 
-    def __init__(self, layout: Layout, tensors: tuple[Tensor, ...], addresses: tuple[int, ...], size: int) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        tensors: tuple[Tensor, ...],
+        addresses: tuple[int, ...],
+        size: int,
+        copied: Tensor | None = None,
+    ) -> None:
         self.layout = layout
         self.tensors = tensors
         self.addresses = addresses
         self.size = size
+        self.copied = copied
 
     def fill(self, layers: Any, source: Region) -> bool:
         """Fill the entry of these layers with what lies there, if it lies here, and tell whether it does."""
@@ -209,23 +220,18 @@ def _region(
     return Region(layout, tensors, addresses, size)
 
 
-def together(entries: Sequence[Region], out: Tensor | None = None) -> Tensor:
+def together(entries: Sequence[Region]) -> Tensor:
     """Copy entries of one layout and length next to one another, in one kernel.
 
     Args:
         entries: Where they lie. Small buffers are copied whole, which is quicker than to leave out what is not valid.
-        out: Where to; its buffers' shape is theirs.
 
     Returns:
         ``(entries * leaves, B, num_heads, size or T, head_dim)``, detached.
     """
     layout, size = entries[0].layout, entries[0].size
-    tensors = [tensor for found in entries for tensor in found.tensors]
+    tensors = [*chain.from_iterable(map(_tensors, entries))]
     if size < layout.tokens and layout.leaf_nbytes > _WHOLE_NBYTES:
         tensors = [tensor.narrow(2, 0, size) for tensor in tensors]
-        out = out if out is None else out.narrow(3, 0, size)
-    if out is None:
-        copy = torch.stack(tensors)
-        return copy.detach() if copy.requires_grad else copy
-    with torch.no_grad() if torch.is_grad_enabled() else nullcontext():
-        return torch.stack(tensors, out=out)
+    copy = torch.stack(tensors)
+    return copy.detach() if copy.requires_grad else copy

@@ -20,7 +20,7 @@ from shadow.wrapper.staging import AN_ENTRY, Staging, copied, unfit
 LOOK_FIRST = 32  # operations of each kind around which all state of the process is looked at; of later ones some:
 LOOK_EVERY = 1024  # one operation in so many on average, which costs under 2 %
 MODES_EVERY = 256  # the same for modes alone, which cost a fraction of what generators do
-_STORING = ("set", "append", "rearrange")  # kinds of which something goes into the cache
+_STORING = frozenset(("set", "append", "rearrange"))  # kinds of which something goes into the cache
 _PRIMARY: Contained = (Exception,)  # what the primary raises of these, the host receives after it was observed
 _SECONDARY: Contained = (BaseException,)  # but for what came from outside, which is the host's
 
@@ -76,15 +76,14 @@ class Both:
         with self._lock:
             began = perf_counter_ns()
             try:
+                theirs, token = args, None
                 if kind in _STORING:
                     theirs, token = self._prepare(operation, env_id, key, args)
-                else:
-                    theirs, token = args, None
-                    if kind != "get" or observer.watching:
-                        try:
-                            token = observer.before(operation, env_id, key, None, None, NOWHERE)
-                        except Exception as failure:
-                            observer.harness_failed("before", failure)
+                elif kind != "get" or observer.watching:
+                    try:
+                        token = observer.before(operation, env_id, key, None, None, NOWHERE)
+                    except Exception as failure:
+                        observer.harness_failed("before", failure)
                 op_index = self._index
                 self._index = op_index + 1
                 (value, error, ns), (other, other_error, other_ns) = self._call_both(method, args, theirs)

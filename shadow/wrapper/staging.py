@@ -88,7 +88,11 @@ class Staging:
             self._copies.clear()
             self._memories.clear()
         latest = self._latest
-        if latest is not None and latest.stream == stream_of(latest.device) and (regions := _restaged(latest, entry)):
+        if (
+            latest is not None
+            and (latest.block is None or latest.stream == stream_of(latest.device))
+            and (regions := _restaged(latest, entry))
+        ):
             return latest.staged, regions
         # Looked over as it is now, whatever is known of it.
         dense = find(getattr(entry, "_keys_values", None), anywhere=True)
@@ -194,11 +198,12 @@ def _restaged(shell: _Shell, entry: Any) -> Regions | None:
             dense = find(entry._keys_values, anywhere=True)
             if dense is None or dense.layout is not layout or placed(layers, own.tensors, own.addresses) == -1:
                 return None
-            together([dense], block)
-            own.size = dense.size
+            # What is looked at later is the first copy: the cache may write into the second.
+            size, copy = dense.size, together((dense,))
+            (block if copy.shape == block.shape else block.narrow(3, 0, size)).copy_(copy)
             for cache, _ in parts:
-                cache._size = dense.size
-            return dense, own
+                cache._size = size
+            return dense, Region(layout, own.tensors, own.addresses, size, copy)
         copied = (layers, own.tensors, own.addresses)
         found = restage(entry._keys_values, Tensor, layout.structure, copied)
     except (AttributeError, TypeError, IndexError, KeyError, RuntimeError):  # no dense entry, or taken apart

@@ -76,7 +76,7 @@ class DeviceLooks:
             hashed: Whether both answers are also held against what was stored.
         """
         op_index, operation, env_id, key, control, candidate, *_ = seen
-        if not isinstance(stored.digest.contents, Result) or stored.key != key:
+        if stored.digest.whole is not None or stored.key != key:
             return None
         mine, theirs = located(control), located(candidate)
         if mine is None or theirs is None or mine.layout is not theirs.layout or mine.size != theirs.size:
@@ -92,10 +92,10 @@ class DeviceLooks:
 
     def digest(self, copy: Region) -> Digest | None:
         """Digest what is about to be stored, if it lies where results are waited for later."""
-        if not self._queue.takes(copy.layout.device):
-            return None
-        self.begin()
-        return self._queue.digest_region(copy)
+        digest = self._queue.digest_region(copy)
+        if digest is not None and not self.begun:
+            self.begin()
+        return digest
 
     def arrived(self, side: SideView, stored: Stored, given: Any, held: Any) -> bool:
         """Take over the look at a set that arrived; False if it must be looked at right now."""
@@ -116,7 +116,7 @@ class DeviceLooks:
             if self._case.ledger.apart(side.name, stored.pool, stored.env_id, stored.key):
                 continue
             found = None
-            if isinstance(stored.digest.contents, Result):
+            if stored.digest.whole is None:
                 if self._at_once[side.name] > 0:
                     self._at_once[side.name] -= 1
                 else:
@@ -132,7 +132,7 @@ class DeviceLooks:
 
     def like(self, entry: Any, before: Digest) -> Region | None:
         """Return where an entry lies if it is of the structure of one that was hashed on a device."""
-        if not (self.active and isinstance(before.contents, Result)):
+        if not self.active or before.whole is not None:
             return None
         found = located(entry)
         return found if found is not None and found.layout.at(found.size)[1] == before.layout else None

@@ -12,21 +12,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from shadow.memory.buffers import Leaf, stream_of
-from shadow.memory.regions import Layout, Region, of_leaves, together
+from shadow.memory.regions import Region, of_leaves, together
+from shadow.operation import make
 from validator.device import fingerprint
-from validator.device.results import ROOM, Batch, Check, Compared, Hashes, HostEvent, Result, Structure
+from validator.device.results import ROOM, Batch, Check, Compared, Hashes, HostEvent, R, Result, Structure
 from validator.entries.digest import Digest, digest
 
 _MOST_CHECKS = 512  # of one batch, so that a difference is at most so many looks old
 _MOST_NBYTES = 1 << 24  # of the copies of one batch
 _MOST_STRUCTURES = 1024
-_AT_ONCE = {"cpu": 1 << 22}  # bytes hashed together, which takes thrice as much, where caches are small
+_AT_ONCE = {"cpu": 1 << 21}  # bytes hashed together: of more, what that takes is asked of the system each time
 
 
 class DeferredQueue:
@@ -53,57 +55,48 @@ class DeferredQueue:
         self._running = False
         self._streams: dict[Any, Any] = {}
         self._last: Any = None  # device and stream that were used last
+        self._latest: Batch | None = None  # what was open there
 
     # -- what an operation launches -----------------------------------------------------------------------------------
 
     def digest(self, entry: Sequence[Leaf]) -> Digest:
         """Digest an entry where it lies; whoever reads the hashes of one on a device waits for them."""
-        found = of_leaves(entry, anywhere=True) if entry and self.takes(entry[0].tensor.device) else None
-        return digest(entry) if found is None else self.digest_region(found)
+        late = entry and (self._everywhere or entry[0].tensor.is_cuda)
+        found = of_leaves(entry, anywhere=True) if late else None
+        return (found and self.digest_region(found)) or digest(entry)
 
-    def takes(self, device: torch.device) -> bool:
-        """Tell whether entries of a device are looked at late."""
-        return (self._everywhere or device.type == "cuda") and not self._never
+    def digest_region(self, found: Region) -> Digest | None:
+        """Digest a regular entry if it lies on a device whose entries are looked at late."""
+        if self._never or not (self._everywhere or found.layout.device.type == "cuda"):
+            return None
+        hashes = self._launched((found,), 1, True, Hashes)[0]
+        digested: Digest = make(Digest, (hashes, found.layout.at(found.size)[1], None, None))
+        return digested
 
-    def digest_region(self, found: Region) -> Digest:
-        """Digest a regular entry of a device whose entries are looked at late."""
-        return Digest(self.hashes([found])[0], found.layout.at(found.size)[1], None)
-
-    def hashes(self, entries: Sequence[Region]) -> list[Result]:
+    def hashes(self, entries: Sequence[Region]) -> list[Hashes]:
         """Hash regular entries of one structure; one result per entry, one hash per leaf."""
         layout = entries[0].layout
         step = max(1, min(_MOST_NBYTES // max(1, layout.nbytes), ROOM // layout.n_leaves))
-        found: list[Result] = []
-        for start in range(0, len(entries), step):
-            some = entries[start : start + step]
-            structure = self._structure(layout, some[0].size, 1, True)
-            batch = self._copied(some, structure)
-            results = [(Result if structure.empty else Hashes)(batch) for _ in some]
-            batch.results[structure] += results
-            found += results
-        return found
+        parts = [entries[start : start + step] for start in range(0, len(entries), step)]
+        return [result for some in parts for result in self._launched(some, 1, True, Hashes)]
 
     def compare(self, one: Region, other: Region, hashed: bool) -> Compared:
         """Count per leaf how many numbers of two regular entries of one structure differ, and perhaps hash both."""
-        structure = self._structure(one.layout, one.size, 2, hashed)
-        batch = self._copied((one, other), structure)
-        compared = Compared(batch, structure)
-        batch.results[structure].append(compared)
-        return compared
+        return self._launched((one, other), 2, hashed, Compared)[0]
 
     # -- what comes back ----------------------------------------------------------------------------------------------
 
-    def when_known(self, check: Check, *results: Sequence[int]) -> None:
+    def when_known(self, check: Check, *results: Result) -> None:
         """Run a check once all these are here; later results of the same stream are not waited for."""
         for result in reversed(results):
-            if isinstance(result, Result) and (batch := result.batch) is not None:
-                self._add(batch, check)
+            if result.batch is not None:
+                result.batch.checks.append(check)
                 return
         self._due.append(check)
 
     def when_shipped(self, check: Check, device: torch.device) -> None:
         """Run a check once everything that was launched on this device's current stream is done."""
-        self._add(self._batch(device), check)
+        self._batch(device).checks.append(check)
 
     @property
     def pending(self) -> bool:
@@ -112,6 +105,7 @@ class DeferredQueue:
 
     def ship(self) -> None:
         """Send what has gathered on its way to the host; returns at once."""
+        self._latest = None
         for place, batch in list(self._open.items()):
             if not (batch.used or batch.checks):
                 continue
@@ -142,50 +136,53 @@ class DeferredQueue:
 
     # -- helpers ------------------------------------------------------------------------------------------------------
 
-    def _add(self, batch: Batch, check: Check) -> None:
-        batch.checks.append(check)
-        if batch.event is None and len(batch.checks) >= _MOST_CHECKS:
-            self.ship()
-
-    def _structure(self, layout: Layout, size: int, each: int, hashed: bool) -> Structure:
-        known = self._structures.get((layout, size, each, hashed))
-        if known is None:
+    def _launched(self, entries: Sequence[Region], each: int, hashed: bool, kind: type[R]) -> list[R]:
+        """Copy entries of one structure into a batch; return what will come of every ``each`` of them."""
+        layout = entries[0].layout
+        key = layout, entries[0].size, each, hashed
+        structure = self._structures.get(key)
+        if structure is None:
             if len(self._structures) >= _MOST_STRUCTURES:  # a host of ever new shapes must not pile them up
                 self._structures.clear()
-            known = self._structures[layout, size, each, hashed] = Structure(layout, size, each, hashed)
-        return known
-
-    def _copied(self, entries: Sequence[Region], structure: Structure) -> Batch:
-        """Copy entries of one structure into the batch that it returns."""
-        layout = structure.layout
-        batch = self._batch(layout.device)
-        count = len(entries) // structure.each * structure.numbers
-        if batch.used and (batch.used + count > ROOM or batch.nbytes > _MOST_NBYTES):
-            self.ship()
-            batch = self._batch(layout.device)
-        copies = batch.copies.get(structure)
-        if copies is None:
-            copies = batch.copies[structure] = []
-            batch.results[structure] = []
-        copies.append(together(entries))
+            structure = self._structures[key] = Structure(*key)
+        units = len(entries) // each
+        count = units * structure.numbers
+        batch = self._batch(layout.device, count)
+        looks = batch.looks.get(structure)
+        if looks is None:
+            looks = batch.looks[structure] = ([], [])
+        copies, results = looks
+        copied = entries[0].copied if len(entries) == 1 else None
+        copies.append(together(entries) if copied is None else copied)
         batch.used += count
         batch.nbytes += len(entries) * layout.nbytes
+        made = [*map(kind, repeat(batch, units), repeat(structure))]
+        results.extend(made)
+        return made
+
+    def _batch(self, device: torch.device, count: int = 0) -> Batch:
+        """Return the batch of the stream that is current on a device, with room for so many numbers more."""
+        place = device, stream_of(device)
+        batch = self._latest
+        if batch is None or self._last != place:
+            batch = self._latest = self._opened(place)
+        if (
+            (batch.used and batch.used + count > ROOM)
+            or batch.nbytes > _MOST_NBYTES
+            or len(batch.checks) >= _MOST_CHECKS
+        ):
+            self.ship()
+            batch = self._latest = self._opened(place)
         return batch
 
-    def _place(self, device: torch.device) -> Any:
-        place = device, stream_of(device)
-        last = self._last
-        if last != place:
-            self._last = place
-            if device.type == "cuda":
-                stream = self._streams[place] = torch.cuda.current_stream(device)
-                if last is not None and last[0] == device:
-                    # Looks at what was stored long ago read memory that the other stream wrote.
-                    stream.wait_stream(self._streams[last])
-        return place
-
-    def _batch(self, device: torch.device) -> Batch:
-        place = self._place(device)
+    def _opened(self, place: tuple[torch.device, int]) -> Batch:
+        last, self._last = self._last, place
+        device = place[0]
+        if last != place and device.type == "cuda":
+            stream = self._streams[place] = torch.cuda.current_stream(device)
+            if last is not None and last[0] == device:
+                # Looks at what was stored long ago read memory that the other stream wrote.
+                stream.wait_stream(self._streams[last])
         batch = self._open.get(place)
         if batch is None:
             idle = self._idle.get(place)
@@ -214,7 +211,7 @@ class DeferredQueue:
         """Hash and compare the copies of a batch and let them go."""
         used = 0
         most = _AT_ONCE.get(place[0].type, _MOST_NBYTES)
-        for structure, copies in batch.copies.items():
+        for structure, (copies, _) in batch.looks.items():
             layout, each = structure.layout, structure.each
             words = layout.leaf_nbytes // min(4, layout.dtype.itemsize)
             weights = self._weights_for(place, words) if structure.hashed else None
@@ -226,7 +223,7 @@ class DeferredQueue:
                 out = batch.numbers[used : used + units * structure.numbers].view(units, structure.numbers)
                 fingerprint.look(entries, weights, out)
                 used += units * structure.numbers
-        batch.copies.clear()
+            copies.clear()
 
     def _await_first(self) -> None:
         self._flying[0][1].event.synchronize()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -44,23 +44,24 @@ class Structure:
         hashed: Whether they are hashed.
     """
 
-    __slots__ = ("each", "empty", "hashed", "layout", "numbers", "size")
+    __slots__ = ("each", "empty", "hashed", "layout", "numbers", "right", "size")
 
     def __init__(self, layout: Layout, size: int, each: int, hashed: bool) -> None:
         self.layout, self.size, self.each, self.hashed = layout, size, each, hashed
         self.empty = not size or not layout.nbytes
         self.numbers = layout.n_leaves * (each * hashed + each - 1)  # that come of one
+        self.right = bytes(_NBYTES * layout.n_leaves)  # counts of differences, where there are none
 
 
 class Batch:
     """Numbers of one stream that come back together, and what is to be done then.
 
     Attributes:
-        copies: By structure copies of entries, each of one or more times ``each``.
-        results: By structure what they come to, one for every ``each`` entries.
+        looks: By structure copies of entries, each of one or more times ``each``, and what they come to, one result for
+            every ``each`` entries.
     """
 
-    __slots__ = ("bring", "checks", "copies", "event", "host", "nbytes", "numbers", "results", "used")
+    __slots__ = ("bring", "checks", "event", "host", "looks", "nbytes", "numbers", "used")
 
     def __init__(self, device: torch.device, bring: Callable[[Batch], None]) -> None:
         with ordinary():
@@ -72,8 +73,7 @@ class Batch:
     def begin(self) -> None:
         """Begin anew, in the same memory."""
         self.used = self.nbytes = 0
-        self.copies: dict[Structure, list[Tensor]] = {}
-        self.results: dict[Structure, list[Result]] = {}
+        self.looks: dict[Structure, tuple[list[Tensor], list[Result]]] = {}
         self.checks: list[Check] = []
         self.event: Any = None  # a ``torch.cuda.Event`` or a ``HostEvent``, once sent
 
@@ -81,7 +81,7 @@ class Batch:
         """Give out the numbers, which are here."""
         found = self.host[: self.used].numpy().tobytes()
         at = 0
-        for structure, results in self.results.items():
+        for structure, (_, results) in self.looks.items():
             step = _NBYTES * structure.numbers
             for result in results:
                 result.raw = found[at : at + step]
@@ -97,13 +97,15 @@ class Result(Sequence[int]):
     Attributes:
         raw: The numbers as they came back; nothing before.
         batch: Where they are computed; None once they are here.
+        structure: Of what they are computed from.
     """
 
-    __slots__ = ("batch", "raw")
+    __slots__ = ("batch", "raw", "structure")
 
-    def __init__(self, batch: Batch | None, raw: bytes = b"") -> None:
+    def __init__(self, batch: Batch | None, structure: Structure) -> None:
         self.batch = batch
-        self.raw = raw
+        self.structure = structure
+        self.raw = b""
 
     def read(self) -> bytes:
         """Return the numbers as they came back; waits if they did not."""
@@ -124,8 +126,6 @@ class Result(Sequence[int]):
         return iter(self._of())
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is type(self):
-            return self is other or self.read() == other.read()
         return isinstance(other, Sequence) and self._of() == tuple(other)
 
     def __hash__(self) -> int:
@@ -136,61 +136,59 @@ class Result(Sequence[int]):
 
 
 class Hashes(Result):
-    """Fingerprints: of what is not empty, never 0."""
+    """Fingerprints, one per leaf: of what is not empty, never 0."""
 
     __slots__ = ()
 
     def _of(self) -> tuple[int, ...]:
-        return tuple(map(fingerprint.unlike_empty, super()._of()))
+        found = super()._of()
+        return found if self.structure.empty else tuple(map(fingerprint.unlike_empty, found))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) in _HASHES and other.structure.empty is self.structure.empty:  # type: ignore[attr-defined]
+            return self is other or self.read() == other.read()  # type: ignore[attr-defined]  # what mypy can't tell
+        return super().__eq__(other)
+
+    __hash__ = Result.__hash__
 
 
 class Compared(Result):
-    """What came of comparing two entries: the hashes of both, if they were hashed, and how much differs per leaf.
+    """What came of comparing two entries: the hashes of both, if they were hashed, and how much differs per leaf."""
 
-    Attributes:
-        structure: Of both.
-    """
-
-    __slots__ = ("structure",)
-
-    def __init__(self, batch: Batch, structure: Structure) -> None:
-        super().__init__(batch)
-        self.structure = structure
+    __slots__ = ()
 
     def are(self, expected: Result) -> bool:
         """Tell whether nothing differs and both, if they were hashed, are what was hashed before."""
-        wanted = expected.read() * 2 if self.structure.hashed else b""
-        return self.read() == wanted + bytes(_NBYTES * self.structure.layout.n_leaves)
+        found, structure = self.raw if self.batch is None else self.read(), self.structure
+        if not structure.hashed:
+            return found == structure.right
+        return found == (expected.raw or expected.read()) * 2 + structure.right
 
     @property
     def counts(self) -> tuple[int, ...]:
         """How many numbers of each leaf differ."""
         return self._of()[-self.structure.layout.n_leaves :]
 
-    def hashes(self, index: int) -> Result:
+    def hashes(self, index: int) -> Hashes:
         """Return the hashes of one of the two entries, which may still be on their way."""
         return _Half(self, index)
 
 
-class _Half(Result):
+class _Half(Hashes):
     """The hashes of one of two entries that are compared."""
 
     __slots__ = ("_index", "_whole")
 
     def __init__(self, whole: Compared, index: int) -> None:
+        super().__init__(None, whole.structure)
         self._whole = whole
         self._index = index
 
-    @property
-    def batch(self) -> Batch | None:  # type: ignore[override]  # a field there, worked out here
-        """Where they are computed; None once they are here."""
-        return self._whole.batch
-
     def read(self) -> bytes:
         """Return them as they came back; waits if they did not."""
-        size = _NBYTES * self._whole.structure.layout.n_leaves
+        size = len(self.structure.right)
         return self._whole.read()[self._index * size : (self._index + 1) * size]
 
-    def _of(self) -> tuple[int, ...]:
-        found = super()._of()
-        return found if self._whole.structure.empty else tuple(map(fingerprint.unlike_empty, found))
+
+_HASHES = (Hashes, _Half)
+R = TypeVar("R", bound=Result)

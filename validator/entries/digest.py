@@ -49,7 +49,7 @@ class Digest(NamedTuple):
         if type(contents) is tuple:
             return len(contents) // 2 if all(contents) else 0
         # Hashes that are still on their way are not waited for.
-        return len(self.layout) // 2 if all(size and 0 not in shape for shape, _, _, size in self.layout) else 0
+        return len(self.layout) // 2 if all(size and 0 not in shape for shape, _, _, size in set(self.layout)) else 0
 
     @property
     def nbytes(self) -> int:

@@ -24,16 +24,15 @@ class LegacyRingModel(LegacyDictModel):
         self._epoch = 0
         self._right: OrderedDict[int, None] = OrderedDict()
 
-    def set(self, key: int, stored: Stored) -> Stored | None:
-        """Store in the next slot of the ring; return what lost its life to it."""
-        index = self._write
-        lost = super().set(key, stored)
-        self._reverse[index] = (key, self._epoch)
-        return lost
-
     def _make_room(self, key: int, stored: Stored) -> Stored | None:
-        right_evicted = self._right_set(key)
+        right, had_room = self._right, True
+        if key not in right:
+            had_room = len(right) < self.capacity
+            if not had_room:
+                right.popitem(last=False)
+            right[key] = None
         named = self._reverse[self._write]
+        self._reverse[self._write] = (key, self._epoch)
         if named is None or named[0] not in self.held:
             return None
         old, epoch = named
@@ -42,7 +41,13 @@ class LegacyRingModel(LegacyDictModel):
             return None
         lost = self._slots[slot]
         assert lost is not None
-        self._remember((lost,), self._reason(old, slot, epoch, right_evicted), stored.op_index)
+        if slot != self._write:
+            reason = Reason.SLOT_LEAK if epoch == self._epoch else Reason.REVERSE_MAP_SURVIVED
+        elif old in right:
+            reason = Reason.CAPACITY_EATEN if had_room else Reason.AGE_REFRESHED
+        else:
+            reason = Reason.EVICTED
+        self._remember((lost,), reason, stored.op_index)
         return lost
 
     def clear(self, op_index: int) -> None:
@@ -54,17 +59,3 @@ class LegacyRingModel(LegacyDictModel):
 
     def live(self) -> Iterable[Stored]:
         return [stored for slot in self.held.values() if (stored := self._slots[slot]) is not None]
-
-    def _right_set(self, key: int) -> int | None:
-        if key in self._right:
-            return None
-        evicted = self._right.popitem(last=False)[0] if len(self._right) >= self.capacity else None
-        self._right[key] = None
-        return evicted
-
-    def _reason(self, old: int, slot: int, epoch: int, right_evicted: int | None) -> Reason:
-        if slot != self._write:
-            return Reason.SLOT_LEAK if epoch == self._epoch else Reason.REVERSE_MAP_SURVIVED
-        if old not in self._right:
-            return Reason.EVICTED
-        return Reason.CAPACITY_EATEN if right_evicted is None else Reason.AGE_REFRESHED

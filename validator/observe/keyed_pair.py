@@ -97,7 +97,8 @@ class KeyedPair(Pair):
             self.note((op_index, operation, env_id, key, None if pending is None else pending.digest))
         _, kind, _, name, _ = operation
         if type(control_ns) is int or not self.looks.timed(name, control_ns, candidate_ns):
-            self._times[name] += (control_ns, candidate_ns)
+            times = self._times[name]
+            times += (control_ns, candidate_ns)
         if self.watching:
             self._handed_out.after_operation(op_index)
         if env_id is not None and not (type(env_id) is int and 0 <= env_id < self._env_num):

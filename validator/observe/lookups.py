@@ -83,11 +83,12 @@ class Lookups:
             self._looks.active
             and one is other
             and one is not None
-            and (late := self._looks.lookup(seen, one, self.looks_at_digest())) is not None
+            and (late := self._looks.lookup(seen, one, self._digest_share >= 1 or self.looks_at_digest())) is not None
         ):
             if stays:
                 self._handed_out.answered(control, candidate, one, op_index, late)
-            self._look_for_staleness(seen, one)
+            if one.weight_version != case.weight_version or one.env_id is not None:
+                self._look_for_staleness(seen, one)
             return
         else:
             outcome = self._compare(control, candidate, one)

@@ -8,7 +8,7 @@ from reports.record.words import Cause, Dimension, Fault
 from shadow.entries import leaves
 from shadow.lent import readable
 from shadow.located import region
-from shadow.memory.regions import Region, Regions
+from shadow.memory.regions import Regions
 from shadow.operation import Observation, make
 from validator.device.looks import DeviceLooks
 from validator.entries.digest import Digest, digest_region
@@ -52,7 +52,7 @@ class Sets:
         if copy is not None and self._in_place and copy.layout.in_host:
             digest = digest_region(copy)
         else:
-            digest = self._digest(staged, copy)
+            digest = (copy and self._looks.digest(copy)) or self._digest(staged)
         # One staged copy after the other lies in the same memory: mostly that is known.
         if copy is not None and self._given and self._given[-1].addresses is copy.addresses:
             self._given[-1].until = case.now
@@ -136,10 +136,8 @@ class Sets:
             return None
         return self._examination.arrived(side, stored, given, held)
 
-    def _digest(self, staged: Any, copy: Region | None) -> Digest:
+    def _digest(self, staged: Any) -> Digest:
         """Digest what is about to be stored; the first entry on a device begins the looks at those."""
-        if copy is not None and (late := self._looks.digest(copy)):
-            return late
         if self._in_place and (dense := region(staged)) is not None:
             return digest_region(dense)
         digest = self._case.control.digest(leaves(readable(staged)))

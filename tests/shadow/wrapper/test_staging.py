@@ -303,10 +303,13 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         return func(*args, **(kwargs or {}))
 
 
-@guards("shadow/memory/regions.py", "return torch.stack(tensors, out=out)", "return torch.stack(tensors)")
+@guards("shadow/wrapper/staging.py", "block.narrow(3, 0, size)).copy_(copy)", "block.narrow(3, 0, size))")
+@guards("shadow/wrapper/staging.py", "own.addresses, size, copy)", "own.addresses, size, block)")
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("most", [0, 1 << 16], ids=["what is valid", "whole"])
-def test_an_entry_on_a_device_is_staged_by_one_kernel(size: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_kernels_stage_an_entry_on_a_device_and_leave_a_copy_to_look_at(
+    size: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Staging, "as_memory", False)
     monkeypatch.setattr(regions, "_WHOLE_NBYTES", most)
     staging = Staging()
@@ -315,8 +318,12 @@ def test_an_entry_on_a_device_is_staged_by_one_kernel(size: int, most: int, monk
     with Launches() as launches:
         staged, (own, copy) = staging.stage(entry)
     assert_equal_entries(staged, entry)
-    assert launches.names == ["stack"]
+    assert launches.names == ["stack", "copy_"]
     assert own is not None
     assert copy is not None
+    for leaf in leaves(staged):
+        leaf.tensor.zero_()
+    assert copy.copied is not None
+    assert torch.equal(copy.copied[:, :, :, :size], regions.together((own,))[:, :, :, :size])
     assert copy.addresses == tuple(leaf.tensor.data_ptr() for leaf in leaves(staged))
     assert (own.size, copy.size) == (size, size)
