@@ -91,7 +91,8 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path, backend: Backend) -> None
         "job 4: conformance",
     ]
     assert (campaign.manifest["policy"], campaign.manifest["timeout_s"]) == ("smoke", 60)
-    assert run(tmp_path / "late", str(file), "--policy", "remove-legacy", "--on", "print") == 0  # flags behind it as well
+    behind = ["--policy", "remove-legacy", "--on", "print"]
+    assert run(tmp_path / "late", str(file), *behind) == 0
     assert read_campaign(only(tmp_path / "late")).manifest["policy"] == "remove-legacy"
 
 
