@@ -79,13 +79,13 @@ def _folded(directory: Path) -> int:
 def _smoke(directory: Path, n: int) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     config = ["train", "--config", "smoke"]
-    begin = time.monotonic()
+    begin, before = time.monotonic(), _cpu_s()
     for seed in range(n):
         alone = [*COMMAND, *config, "--quiet", "--seed", str(seed), "--out", str(directory / "alone")]
         subprocess.run(alone, env=environment, check=True, stdout=subprocess.DEVNULL)
-    alone_s = time.monotonic() - begin
+    alone_s, alone_cpu_s = time.monotonic() - begin, _cpu_s() - before
     cores = len(os.sched_getaffinity(0))
-    begin = time.monotonic()
+    begin, before = time.monotonic(), _cpu_s()
     campaign = ["campaign", "--seeds", f"0..{n - 1}", "--policy", "smoke", "--out", str(directory / "c"), "--", *config]
     done = subprocess.run([*COMMAND, *campaign], stdout=subprocess.DEVNULL)
     took_s = time.monotonic() - begin
@@ -94,6 +94,7 @@ def _smoke(directory: Path, n: int) -> int:
         f"{n} smoke runs: {alone_s:.0f} s one by one, {took_s:.0f} s as a campaign on {cores} cores: {share:.2f} of a"
     )
     print(f"perfect division (wanted: {SMOKE}), exit code {done.returncode}")
+    print(f"processor time: {alone_cpu_s:.0f} s one by one, {_cpu_s() - before:.0f} s as a campaign")
     return int(share > SMOKE)
 
 

@@ -19,6 +19,7 @@ from reports.disk.layout import (
     RANK_FILE,
     RUN_FILE,
     SUMMARY_FILE,
+    folders_in,
     forked_file,
     rank_file,
     twice_file,
@@ -54,7 +55,8 @@ def read_run(path: Path | str, most_windows: int = MOST, with_latency: bool = Tr
     Args:
         path: The directory.
         most_windows: Half of how many windows of one pair are kept apart; beyond, neighbours are added up.
-        with_latency: Whether windows, and totals, keep their latencies.
+        with_latency: Whether windows, and totals, keep their latencies; else those are not even looked at where a
+            window says what they add up to.
 
     Returns:
         The run. It is ``complete`` if every rank closed and the summary says so; else ``in progress`` if a rank has not
@@ -154,13 +156,10 @@ def find_runs(path: Path | str) -> list[Path]:
     path = Path(path)
     if _looks_like_run(path):
         return [path]
-    try:
-        below = [child for child in path.iterdir() if not child.is_symlink() and _looks_like_run(child)]
-    except OSError:
-        below = []
+    below = [child for child in folders_in(path) if _looks_like_run(child)]
     if not below:
         raise RunUnreadable(_no_run(path))
-    return sorted(below, key=lambda child: (_created(child), child.name))
+    return sorted(below, key=lambda child: (_created(child), child.name)) if below[1:] else below
 
 
 def unread_below(path: Path | str) -> list[str]:
@@ -168,13 +167,12 @@ def unread_below(path: Path | str) -> list[str]:
     path = Path(path)
     if _looks_like_run(path):
         return []
-    said = []
-    for child in (path / name for name in _names(path)):
-        if child.is_symlink() and child.is_dir():
-            said.append(f"{child} is a symbolic link, which is not followed")
-        elif is_campaign(child):
+    links = [child for name in _names(path) if (child := path / name).is_symlink() and child.is_dir()]
+    said = [f"{link} is a symbolic link, which is not followed" for link in links]
+    for child in folders_in(path):
+        if is_campaign(child):
             said.append(f"{child} is a campaign, whose runs were not read")
-        elif not _looks_like_run(child) and any(_looks_like_run(child / name) for name in _names(child)):
+        elif not _looks_like_run(child) and any(map(_looks_like_run, folders_in(child))):
             said.append(f"{child} holds runs of its own, which were not read")
     return said
 
@@ -195,7 +193,7 @@ def _no_run(path: Path) -> str:
 
 def _names(path: Path) -> list[str]:
     try:
-        return sorted(child.name for child in path.iterdir())
+        return sorted(entry.name for entry in os.scandir(path))
     except OSError:
         return []
 

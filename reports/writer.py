@@ -46,6 +46,7 @@ from reports.record.codec import to_json
 from reports.record.inventory import Inventory
 from reports.record.records import Divergence, Window
 from reports.record.redaction import redacted
+from reports.record.totals import Timed
 from reports.record.words import SCHEMA
 
 
@@ -265,7 +266,10 @@ class RunWriter:
             say(f"{self.path}: the cache is used in a forked process, which can't be recorded: {problem.strerror}")
 
     def _in_full(self, window: Window) -> dict[str, Any]:
-        return {name: value for name, value in to_json(window).items() if value != {}} | {"rank": self.rank}
+        line = {name: value for name, value in to_json(window).items() if value != {}} | {"rank": self.rank}
+        if latency_ns := line.pop("latency_ns", None):
+            line |= {"timed": Timed.of(latency_ns), "latency_ns": latency_ns}  # last: who needs the sum can stop there
+        return line
 
     def _replace_open(self, windows: Sequence[Window]) -> None:
         path = self.path / open_file(self.rank)

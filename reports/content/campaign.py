@@ -109,11 +109,11 @@ def _cut(name: str, table: Table) -> Table:
 
 
 def _by_job(campaign: Campaign, runs: Sequence[Run]) -> dict[int, list[Run]]:
-    jobs = {(campaign.path / one.directory).resolve(): job for job, one in campaign.counting().items()}
+    jobs = campaign.folders()
     found: dict[int, list[Run]] = {}
     for run in runs:
         if (job := jobs.get(run.path.resolve().parent)) is not None:
-            found.setdefault(job, []).append(run)
+            found.setdefault(job.number, []).append(run)
     return found
 
 

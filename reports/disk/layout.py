@@ -49,6 +49,15 @@ def twice_file(rank: int) -> str:
     return f"rank-{rank:04d}.twice"
 
 
+def folders_in(path: Path) -> list[Path]:
+    """List the directories directly in one, by name; links are not followed, and none are where it can't be read."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(path / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
 def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
     """Write a file that is there as a whole or not at all.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reports.disk.json_file import json_file
-from reports.disk.layout import described, encoded, write_atomically
+from reports.disk.layout import described, encoded, folders_in, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
 from reports.read.consistency import record, schema_problems
@@ -86,7 +85,7 @@ def read_campaign(path: Path) -> Campaign:
     campaign = Campaign(path, content, [job for job in jobs if job is not None], problems=problems)
     if [job.number for job in campaign.jobs] != list(range(len(_list(listed)))) or not campaign.jobs:
         problems.append(f"{CAMPAIGN_FILE} does not list its jobs from 0 on, each once")
-    for directory in sorted(_attempts(path)):
+    for directory in _attempts(path):
         said: list[str] = []
         data = json_file(directory, ATTEMPT_FILE, said, said)
         problems += [f"{JOBS_DIR}/{directory.name}: {sentence}" for sentence in said]
@@ -133,11 +132,7 @@ def new_attempt(path: Path, job: int, least: int = 1) -> int:
 
 
 def _attempts(path: Path) -> list[Path]:
-    try:
-        entries = [entry for entry in os.scandir(path / JOBS_DIR) if ATTEMPT_DIR.fullmatch(entry.name)]
-    except OSError:
-        return []
-    return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return [folder for folder in folders_in(path / JOBS_DIR) if ATTEMPT_DIR.fullmatch(folder.name)]
 
 
 def _list(value: Any) -> list[Any]:

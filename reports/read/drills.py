@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports.disk.json_file import json_file
-from reports.disk.layout import described, encoded, write_atomically
+from reports.disk.layout import described, encoded, folders_in, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunDirectoryError
 from reports.read.consistency import record, schema_problems
@@ -33,10 +33,7 @@ def write_drill(drill: DrillRecord) -> None:
 
 def find_drills(folder: Path) -> list[Path]:
     """Find every drill whose directory lies directly in a directory of runs; links are not followed."""
-    try:
-        return sorted(one for one in folder.iterdir() if not one.is_symlink() and (one / DRILL_FILE).is_file())
-    except OSError:
-        return []
+    return [one for one in folders_in(folder) if (one / DRILL_FILE).is_file()]
 
 
 def read_drill(path: Path) -> DrillRecord:

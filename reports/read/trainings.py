@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.disk.json_file import json_file
-from reports.disk.layout import described, encoded, write_atomically
+from reports.disk.layout import described, encoded, folders_in, write_atomically
 from reports.disk.seal import seal
 from reports.errors import RunUnreadable
 from reports.read.consistency import record, schema_problems
@@ -77,15 +77,11 @@ def read_trainings(path: Path) -> Trainings:
 
 def find_trainings(path: Path) -> list[Path]:
     """Find results of ``kv-lockstep ab``: the directory itself, or all directly below; links are not followed."""
-    if _holds(path):
-        return [path]
-    try:
-        return sorted(child for child in path.iterdir() if not child.is_symlink() and _holds(child))
-    except OSError:
-        return []
+    return [path] if holds_trainings(path) else [child for child in folders_in(path) if holds_trainings(child)]
 
 
-def _holds(path: Path) -> bool:
+def holds_trainings(path: Path) -> bool:
+    """Say whether a directory is that of a ``kv-lockstep ab``."""
     return (path / AB_FILE).is_file()
 
 

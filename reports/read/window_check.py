@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import chain, product
+from math import inf
 from typing import Any
 
 from reports.record.histogram import BUCKETS
@@ -46,9 +47,8 @@ def check_window(line: dict[str, Any]) -> None:
         for outcomes in lookups.values():
             if not outcomes.keys() <= _OUTCOME_NAMES:
                 raise ValueError(f"unknown outcome {min(outcomes.keys() - _OUTCOME_NAMES)!r:.40}")
-        for histogram in latency.values():
-            if not histogram.keys() <= _BUCKET_NAMES:
-                raise ValueError("latency outside the histogram's buckets")
+        if not _BUCKET_NAMES.issuperset(chain.from_iterable(latency.values())):
+            raise ValueError("latency outside the histogram's buckets")
         for group in line.get("divergences", ()):
             if group not in _GROUPS:
                 raise ValueError(f"{group!r:.60} is no dimension|cause|fault")
@@ -59,6 +59,10 @@ def check_window(line: dict[str, Any]) -> None:
         for name, least in _NUMBERS:
             if type(number := line.get(name, 0)) is not int or not least <= number < _TOO_MANY:
                 raise ValueError(f"{number!r:.40} is no {name}")
+        if took := line.get("timed", ()):
+            control_ns, candidate_ns, n = took
+            if not (0 <= control_ns < inf and 0 <= candidate_ns < inf and type(n) is int and 0 <= n < _TOO_MANY):
+                raise ValueError(f"{took!r:.40} is no time of both sides")
         if "seq" not in line:
             raise KeyError("seq")
     except (AttributeError, KeyError, TypeError, ValueError) as fault:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reports.record.records import Window
 from reports.record.totals import Timed, joined
 
 MOST = 2048
+_AT_ONCE = 64  # windows that are added up in one go, at most
 
 
 @dataclass(slots=True)
@@ -16,20 +18,24 @@ class _Pair:
     """What was taken in of one pair.
 
     Attributes:
-        windows: What is kept of it, each the sum of ``each`` windows, but the last of ``in_last``.
+        windows: What is kept of it, each the sum of ``each`` windows.
+        last: The ``in_last`` windows after those, some of them added up.
         following: Ordinal of the window that comes next; a pair counts its windows from 0.
         n_missing: Windows that are missing before it.
         is_disordered: Whether one came twice, or after a later one.
+        n_otherwise: Windows that say they took what their own latencies don't add up to.
         latest_s: When the last one ended.
         backwards: From when to when the clock went backwards, or empty.
     """
 
     windows: list[Window] = field(default_factory=list)
+    last: list[Window] = field(default_factory=list)
     each: int = 1
-    in_last: int = 1
+    in_last: int = 0
     following: int = 0
     n_missing: int = 0
     is_disordered: bool = False
+    n_otherwise: int = 0
     latest_s: float = 0.0
     backwards: str = ""
 
@@ -57,34 +63,45 @@ class Windows:
 
     Attributes:
         timed: What both sides took, window by window of those that have latencies.
+        with_latency: As given.
     """
 
     def __init__(self, most: int = MOST, with_latency: bool = True) -> None:
         self.timed: list[Timed] = []
         self._most = most
-        self._with_latency = with_latency
+        self.with_latency = with_latency
         self._pairs: dict[str, _Pair] = {}
 
-    def add(self, window: Window) -> None:
-        """Take in the window that follows."""
+    def add(self, window: Window, said: Sequence[Any] = ()) -> None:
+        """Take in the window that follows.
+
+        Args:
+            window: The window; it is this one's from now on.
+            said: What both sides took in it, by its own line; empty where that does not say.
+        """
         kept = self._pairs.setdefault(window.cache, _Pair())
         kept.saw(window)
-        self.timed += timed(window)
-        if not self._with_latency:
-            window = replace(window, latency_ns={})
-        if kept.in_last < kept.each:
-            kept.windows[-1] = joined((kept.windows[-1], window))
-            kept.in_last += 1
-            return
-        if len(kept.windows) == 2 * self._most:
-            kept.windows = [joined(two) for two in zip(kept.windows[::2], kept.windows[1::2], strict=True)]
-            kept.each *= 2
-        kept.windows.append(window)
-        kept.in_last = 1
+        took = timed(window)
+        kept.n_otherwise += bool(said and took and took != [(*said,)])
+        self.timed += [Timed(*said)] if said else took
+        if not self.with_latency:
+            window.latency_ns.clear()
+        kept.last.append(window)
+        kept.in_last += 1
+        if kept.in_last == kept.each or len(kept.last) == _AT_ONCE:
+            kept.last = [joined(kept.last)]
+        if kept.in_last == kept.each:
+            kept.windows += kept.last
+            kept.last, kept.in_last = [], 0
+            if len(kept.windows) == 2 * self._most:
+                kept.windows = [joined(two) for two in zip(kept.windows[::2], kept.windows[1::2], strict=True)]
+                kept.each *= 2
 
     def kept(self) -> list[Window]:
         """Return the windows so far, pair by pair."""
-        return [window for kept in self._pairs.values() for window in kept.windows]
+        for kept in self._pairs.values():
+            kept.last = [joined(kept.last)] if kept.last else []
+        return [window for kept in self._pairs.values() for window in (*kept.windows, *kept.last)]
 
     def is_covered(self, window: Window) -> bool:
         """Say whether this window, or one after it, has been taken in."""
@@ -103,6 +120,8 @@ class Windows:
                 )
             if pair.backwards:
                 found.append(f"the clock of {cache!r:.60} goes backwards, {pair.backwards}")
+            if pair.n_otherwise:
+                found.append(f"{pair.n_otherwise} windows of {cache!r:.60} took what their latencies don't add up to")
             if pair.is_disordered:
                 found.append(f"windows of {cache!r:.60} are repeated or out of order")
         return found

@@ -45,6 +45,7 @@ class Job:
         seed: Its seed; None if the campaign names none for it.
         primary: ``legacy`` or ``new``; empty if the campaign names none for it.
         settings: What of the configuration is this job's own, in words; empty for nothing.
+        ranks: How many processes it is of, under torchrun.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Job:
     seed: int | None = None
     primary: str = ""
     settings: str = ""
+    ranks: int = 1
 
     @property
     def configuration(self) -> str:
@@ -120,6 +122,11 @@ class Campaign:
             if one.fate in ENDED:
                 found.setdefault(one.job, one)
         return found
+
+    def folders(self) -> dict[Path, Job]:
+        """Return the job of each directory, by its whole path, whose attempt counts."""
+        whole = (self.path / JOBS_DIR).resolve()
+        return {whole / Path(one.directory).name: self.jobs[job] for job, one in self.counting().items()}
 
     def superseded(self) -> Iterator[Attempt]:
         """Yield every attempt that ended and does not count."""

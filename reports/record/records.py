@@ -9,7 +9,8 @@ On disk (schema 2), one run directory holds:
   host`` (the program that was watched), ``config, switches`` and more of what ran.
 * ``rank-NNNN.jsonl``: one JSON object a line, each with ``type`` and ``t_s`` (seconds since the run began):
   ``cache`` (a shadowed pair: ``cache`` its name, ``control``, ``candidate`` class names, ``primary``, ``policy``),
-  ``window`` (a ``Window`` without its empty tables), ``divergence`` (a ``Divergence``), ``event`` (``event`` a name,
+  ``window`` (a ``Window`` without its empty tables; where it has latencies, ``timed`` is what these add up to, see
+  ``reports.record.totals``), ``divergence`` (a ``Divergence``), ``event`` (``event`` a name,
   ``detail`` text), and ``close`` as the last line of an
   orderly end, with an inventory of all lines before it: ``reports.record.inventory``.
 * ``rank-NNNN.open.json``: ``windows``, those that are no line yet, as far as they were counted; gone after the close.

@@ -43,7 +43,8 @@ class Totals:
     def add(self, window: Window) -> None:
         """Add one window."""
         for name in COUNTS:
-            add_counts(getattr(self, name), getattr(window, name))
+            if counts := getattr(window, name):
+                add_counts(getattr(self, name), counts)
         for name in NESTED:
             tables = getattr(self, name)
             for part, counts in getattr(window, name).items():
@@ -138,6 +139,8 @@ def fold(windows: Iterable[Window]) -> Totals:
 
 def joined(windows: Sequence[Window]) -> Window:
     """Add up windows of one pair of one rank, at least one, which follow each other."""
+    if len(windows) == 1:
+        return windows[0]
     totals = fold(windows)
     summed = {name: getattr(totals, name) for name in (*COUNTS, *NESTED, "harness_ns", "t_s")}
     said = {name: [getattr(window, name) for window in windows] for name in LAST}

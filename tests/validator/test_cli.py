@@ -17,6 +17,7 @@ import pytest
 from reports.reader import read_run
 from reports.record.totals import fold
 from shadow.hosts.unizero import load_config
+from tests.guards import guards
 from tests.validator.gate.runs import divergence, window, write_run
 from validator.cli import main
 from validator.commands import gate as gate_command
@@ -230,6 +231,38 @@ def test_output_into_a_closed_pipe_is_quiet_and_no_success(tmp_path: Path) -> No
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# conformance
+
+
+def taxed(size: int, rate: float) -> None:
+    """What no shape calls so."""
+
+
+@guards("validator/commands/conformance.py", "if find(cache, shape).takes(cache):", "if True:")
+@pytest.mark.parametrize("side", ["control", "candidate"])
+@pytest.mark.parametrize(
+    ("shape", "called"),
+    [("pools", "MAKE(config=..., env_num=...)"), ("mapping", "MAKE(capacity), else MAKE()"), ("append", "MAKE()")],
+)
+@pytest.mark.parametrize(
+    ("name", "what"), [("tests.validator.test_cli:taxed", "raised TypeError"), ("builtins:print", "")]
+)
+def test_what_makes_no_cache_of_a_shape_is_refused_before_anything_is_played(
+    side: str, shape: str, called: str, name: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = {"pools": "new", "mapping": "builtins:dict", "append": "validator.proof.appends.caches:GrowingCache"}[shape]
+    sides = {"control": sound, "candidate": sound, side: name}
+
+    code = main(["conformance", "--shape", shape, *(word for one in sides.items() for word in (f"--{one[0]}", one[1]))])
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert f"--{side} {name}: expected what makes a cache, called as {called}; it " in said
+    assert what in said
+    assert len(said.splitlines()) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # train
 
 
@@ -266,6 +299,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--set", "device=abacus"], "device 'abacus' can't be used"),
         (["--candidate", "newer", *VALIDATED], "cache 'newer' can't be built: no cache implementation 'newer'"),
         (["--control", "json:Nothing", *VALIDATED], "cache 'json:Nothing' can't be built"),
+        (["--candidate", "builtins:dict", *VALIDATED], "it made an object of type dict, without a cache's methods"),
         (["--set", "world_model_cfg.cache_validation.rtol=0.1", *VALIDATED], "rtol and atol must be given together"),
         (["--no-validation", "--candidate", "new"], "--no-validation trains with one cache alone"),
     ],

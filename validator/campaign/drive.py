@@ -73,7 +73,7 @@ def drive(campaign: Campaign, jobs: Sequence[Job], backend: Backend, watcher: Wa
                 attempt, directory = _begin(campaign, job)
                 running[directory.name] = job, attempt
                 watcher.changed(job, attempt)
-                words = filled(job, directory.name, str(directory))
+                words = [*filled(job, directory.name, str(directory)), f"--ranks={job.ranks}"]
                 backend.start(directory.name, words, directory, job.seed)
             for name, end in backend.ended(_LOOK_S):
                 settle(name, end)

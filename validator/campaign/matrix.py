@@ -18,6 +18,7 @@ from reports.record.campaign import Job
 from validator.errors import ConfigError
 
 KINDS = ("train", "run", "conformance", "ab", "replay", "drill")  # what leaves evidence in a directory of its own
+_OF_RANKS = ("train", "run")  # what several processes can do together
 SEED_VARIABLE = "KV_LOCKSTEP_SEED"
 MOST_JOBS = 10_000  # without being asked for
 _PLACEHOLDER = re.compile(r"\{(seed|primary|run)\}")
@@ -34,18 +35,24 @@ class Matrix:
         seeds: ``"1..16"``, ``"1,2,5"`` or a list; empty to name none.
         primary: ``legacy``, ``new``, ``both``; empty to name none.
         settings: For each setting that ``--set`` of the job knows, the values to go through.
+        ranks: How many processes each job is of, started by torchrun on one machine.
     """
 
     job: tuple[str, ...] = ()
     seeds: str | tuple[int, ...] = ""
     primary: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         if not self.job:
             raise ValueError('job is required, such as job = ["train", "--config", "configs/smoke.toml"]')
         if self.primary and self.primary not in _PRIMARIES:
             raise ValueError(f"primary: expected legacy, new or both, got {self.primary!r}")
+        if self.ranks < 1 or (self.ranks > 1 and self.job[0] not in _OF_RANKS):
+            raise ValueError(
+                f"ranks: expected 1 or more, and more than 1 with {' and '.join(_OF_RANKS)} alone; got {self.ranks}"
+            )
         for key, values in self.settings.items():
             if not isinstance(values, list) or not values:
                 raise ValueError(f"settings: {key}: expected a list of values to go through, got {values!r}")
@@ -133,7 +140,7 @@ def jobs_of(plan: Plan, commands: argparse.ArgumentParser) -> list[Job]:
                     if seed is not None and "--seed" in options:
                         words += ["--seed", "{seed}"]
                     command = (matrix.job[0], *words, *matrix.job[1:])
-                    found.append(Job(len(found), command, seed, primary, ", ".join(settings)))
+                    found.append(Job(len(found), command, seed, primary, ", ".join(settings), matrix.ranks))
     return found
 
 

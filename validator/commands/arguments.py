@@ -255,6 +255,7 @@ def _campaign(commands: Commands) -> None:
     add = _command(commands, "campaign", what, examples, codes)
     add("--seeds", default="", metavar="SEEDS", help="one job for each: 1..16, or 1,2,5")
     add("--primary", choices=("legacy", "new", "both"), default="", help="whose answers the model receives in each job")
+    add("--ranks", type=int, default=1, metavar="N", help="processes of each job, under torchrun (default: 1)")
     demanded = "what the gate demands in the end: a TOML file, or a name as in gate (default: built in)"
     add("--policy", default="", metavar="POLICY", help=demanded)
     permitted = "which divergences are permitted, as in gate; repeatable (default: none)"
@@ -286,7 +287,8 @@ def _conformance(commands: Commands) -> None:
     add = _command(commands, "conformance", what, examples, codes)
     _sides(add, control="legacy", candidate="new")
     shapes = (
-        "pools: made of config and env_num; mapping: of its capacity or nothing; append: of nothing (default: pools)"
+        "what is called to make a CACHE: pools: MAKE(config=..., env_num=...), mapping: MAKE(capacity), else MAKE(), "
+        "append: MAKE() (default: pools)"
     )
     add("--shape", choices=("pools", "mapping", "append"), default="pools", help=shapes)
     add("--ops", type=int, default=20_000, metavar="N", help="operations (default: 20000)")

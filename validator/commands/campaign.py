@@ -119,11 +119,12 @@ def plan_of(arguments: Namespace) -> Plan:
     flags = {name: value for name, value in {**flags, "timeout_s": arguments.timeout}.items() if value}
     if len(words) > 1 or not words[0].endswith(".toml"):
         try:
-            return Plan((Matrix(tuple(words), arguments.seeds, arguments.primary),), **flags)
+            made = Matrix(tuple(words), arguments.seeds, arguments.primary, ranks=arguments.ranks)
+            return Plan((made,), **flags)
         except ValueError as problem:
             raise ConfigError(f"campaign: {problem}") from None
-    if arguments.seeds or arguments.primary:
-        raise ConfigError(f"{words[0]} says which seeds and primaries; leave --seeds and --primary away")
+    if arguments.seeds or arguments.primary or arguments.ranks != 1:
+        raise ConfigError(f"{words[0]} says seeds, primaries and ranks; leave --seeds, --primary and --ranks away")
     from shadow.settings import SettingsError, from_mapping  # here because it imports torch
 
     path = Path(words[0])
@@ -191,8 +192,10 @@ def _resumed(arguments: Namespace) -> Campaign:
             raise ConfigError(
                 f"{campaign.path} is of another matrix ({found}); leave the job away to resume it as it is"
             )
-    elif arguments.seeds or arguments.primary or arguments.policy or arguments.waivers:
-        raise ConfigError("--resume takes seeds, primaries, policy and waivers from the campaign; leave them away")
+    elif arguments.seeds or arguments.primary or arguments.ranks != 1 or arguments.policy or arguments.waivers:
+        raise ConfigError(
+            "--resume takes seeds, primaries, ranks, policy and waivers from the campaign; leave them away"
+        )
     return campaign
 
 

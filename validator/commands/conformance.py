@@ -17,6 +17,10 @@ from validator.errors import ConfigError
 from validator.proof.appends.conformance import append_conformance
 from validator.proof.conformance import GROUNDS, Conformance, conformance
 from validator.provenance import provenance, source_of
+from validator.shapes import find
+
+_SMALL = {"num_simulations": 1, "max_cache_size": 1, "capacity": 1}
+_CALLED = {"pools": "MAKE(config=..., env_num=...)", "mapping": "MAKE(capacity), else MAKE()", "append": "MAKE()"}
 
 
 def main(arguments: Namespace) -> int:
@@ -33,30 +37,44 @@ def main(arguments: Namespace) -> int:
     """
     if arguments.ops < 1:
         raise ConfigError(f"--ops must be at least 1, got {arguments.ops}: without operations nothing is shown")
-    try:
-        control, candidate = implementation(arguments.control), implementation(arguments.candidate)
-    except ValueError as problem:
-        raise ConfigError(str(problem)) from None
+    (first, control), (second, candidate) = (_tried(arguments, side) for side in ("control", "candidate"))
     with counting(console(stderr=True), "operations", arguments.ops) as shown:
         played = arguments.ops, arguments.seed, lambda done: shown(done, arguments.ops)
         if arguments.shape == "append":
-            result = append_conformance(control, candidate, *played)
+            result = append_conformance(partial(first, _SMALL, 1), partial(second, _SMALL, 1), *played)
         else:
-            first, second = (partial(_make, arguments.shape, make) for make in (control, candidate))
             result = conformance(first, second, *played, GROUNDS[arguments.shape])
     _show(result, arguments)
     if arguments.out is not None:
-        small = {"num_simulations": 1, "max_cache_size": 1, "capacity": 1}
-        classes = [type(_make(arguments.shape, make, small, 1)) for make in (control, candidate)]
-        _keep(result, arguments, *classes)
+        _keep(result, arguments, control, candidate)
     if result.harness_faults:
         return EXIT_HARNESS
     verdict = Verdict.PASS if result.conforms else Verdict.FAIL if result.unexpected else Verdict.INCONCLUSIVE
     return EXIT_CODE[verdict]
 
 
+def _tried(arguments: Namespace, side: str) -> tuple[Callable[[dict[str, int], int], Any], type]:
+    """Find what makes the cache of a side, and of which class that is; refuse what makes none."""
+    name, shape = getattr(arguments, side), arguments.shape
+    try:
+        make = partial(_make, shape, implementation(name))
+    except ValueError as problem:
+        raise ConfigError(str(problem)) from None
+    try:
+        kind = type(cache := make(_SMALL, 1))
+    except Exception as problem:  # of somebody else's
+        what = f"it raised {type(problem).__name__}: {problem}"
+    else:
+        if find(cache, shape).takes(cache):
+            return make, kind
+        what = f"it returned an object of type {kind.__name__}"
+    raise ConfigError(f"--{side} {name}: expected what makes a cache, called as {_CALLED[shape]}; {what}")
+
+
 def _make(shape: str, make: Callable[..., Any], config: dict[str, int], env_num: int) -> Any:
     """Make a cache of a config; a mapping of its capacity, or of nothing if it takes none."""
+    if shape == "append":
+        return make()
     if shape == "pools":
         return make(config=config, env_num=env_num)
     try:

@@ -17,14 +17,14 @@ from reports.read.campaign import is_campaign, read_campaign
 from reports.read.conformance import find_conformance, read_conformance
 from reports.read.consistency import count_what_was_written
 from reports.read.drills import find_drills, read_drill
-from reports.read.trainings import find_trainings, read_trainings
+from reports.read.trainings import find_trainings, holds_trainings, read_trainings
 from reports.reader import find_runs, read_run, unread_below
 from reports.record.run import Run
 from validator.commands.show import console, counting
 from validator.gate.judgement import Evidence
 from validator.gate.waivers import Waiver
 
-_WINDOWS = 8  # half of how many windows of one pair are kept apart, so that a thousand runs fit into memory
+_WINDOWS = 1  # no rule looks at when something was counted, so those of a pair are added up as they are read
 _MANY = 50
 _WRITTEN = 100  # divergences of one run that are kept, without their tensors' statistics and histories
 
@@ -66,12 +66,12 @@ def find_sources(given: Sequence[Path]) -> Sources:
     campaigns = [read_campaign(one) for one in given if is_campaign(one)]
     jobs = [each.path / one.directory for each in campaigns for one in each.counting().values()]
     rest = [one for one in given if not is_campaign(one)]
-    own = [one for one in (*rest, *jobs) if find_trainings(one) == [one]]
+    own = [one for one in (*rest, *jobs) if holds_trainings(one)]
     runs = [path for one in rest if one not in own for path in find_runs(one)] + _runs_of(jobs)
-    folders = list(dict.fromkeys(path.resolve().parent for path in runs)) + jobs
-    trainings = {path.resolve(): path for one in (*own, *folders) for path in find_trainings(one)}
-    conformance = {path.resolve(): path for folder in folders for path in find_conformance(folder)}
-    drills = {path.resolve(): path for folder in folders for path in find_drills(folder)}
+    folders = {(whole := path.resolve().parent): whole for path in runs} | {path.resolve(): path for path in jobs}
+    trainings = {path.resolve(): path for one in (*own, *folders.values()) for path in find_trainings(one)}
+    conformance = {path.resolve(): path for folder in folders.values() for path in find_conformance(folder)}
+    drills = {path.resolve(): path for folder in folders.values() for path in find_drills(folder)}
     return Sources(
         runs,
         list(conformance.values()),

@@ -16,6 +16,7 @@ from shadow.switch import implementation
 from validator.config import ValidationConfig
 from validator.errors import ConfigError
 from validator.gate.shipped import TRAININGS, find_file
+from validator.shapes import find
 from validator.toml import parse_setting, put_setting, read_toml
 
 _VALIDATION = "world_model_cfg.cache_validation"
@@ -77,7 +78,9 @@ def _try_out(config: TrainConfig, settings: ValidationConfig, where: str) -> Non
         names = [settings.control, settings.candidate]
     for name in names:
         with _as_config_error(f"{where}: cache {name!r} can't be built: "):
-            implementation(name)(config=world_model, env_num=config.env_num)
+            cache = implementation(name)(config=world_model, env_num=config.env_num)
+            if not find(cache, "pools").takes(cache):
+                raise TypeError(f"it made an object of type {type(cache).__name__}, without a cache's methods")
 
 
 @contextmanager

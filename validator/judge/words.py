@@ -238,7 +238,7 @@ APPENDED_KEPT = _isolation(
     Cause.ALIASED_ON_SET, "keeps the {part} it was given to append to layer {layer} itself instead of a copy"
 )
 HOST_WROTE_HELD = _isolation(
-    Cause.ALIASED_ON_GET, "The host wrote into layer {layer} of the {side} between two operations"
+    Cause.ALIASED_ON_GET, "The host changed what layer {layer} of the {side} holds between two operations"
 )
 RAISED_ON_APPEND = _error(Cause.RAISED, "raised {error} in {method}() of layer {layer}")
 RAISED_ON_REARRANGE = _error(Cause.RAISED, "raised {error} in {method}()")

@@ -88,6 +88,8 @@ class AppendPair(Pair):
             if self.keep is not None and (digest := appended(pending)) is not None:
                 self.keep(digest, own)
             return pending
+        if operation.kind == "rearrange":
+            self.contents.all_as_left()
         if operation.kind == "rearrange" or type(key) is int:
             self.states.begin(key)
         return staged

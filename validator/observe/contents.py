@@ -54,9 +54,9 @@ class Contents:
     def audit(self, place: Place, verb: str = "") -> None:
         """Hold the length and the contents of every layer of both sides against what was appended."""
         for layer, table in self._model.layers.items():
+            self.host_wrote(layer)
             if layer in self._standing.lost:
                 continue
-            self.host_wrote(layer)
             findings = [
                 (side, finding)
                 for side in self._case.sides
@@ -142,17 +142,30 @@ class Contents:
                 return
 
     def host_wrote(self, layer: int) -> None:
-        """Charge the host with having written into the primary's tensors between two operations."""
+        """Charge the host with having changed what the primary holds between two operations.
+
+        Tensors in the place of others are no change as long as they hold what was appended, as of a layer that is moved
+        to another device and back.
+        """
         case = self._case
         known = self._stamps.get(layer)
         if known is None or layer in self._standing.lost:
             return
         now = case.primary.stamps(layer)
-        if now == known or not any(a and b and a[0] == b[0] and a[1] != b[1] for a, b in zip(known, now, strict=True)):
+        if now == known:
             return
+        if not any(a and b and a[0] == b[0] and a[1] != b[1] for a, b in zip(known, now, strict=True)):
+            table = self._model.layers.get(layer)
+            if table is None or layer in case.primary.apart or not self._audited(case.primary, layer, table, ""):
+                return
         facts: dict[str, Any] = {"layer": layer, "side": case.primary.name}
         case.charge(of_nobody(words.HOST_WROTE_HELD, facts, Fault.HOST), Place(case.now, "audit", "layers", key=layer))
         self._standing.lose(layer)
+
+    def all_as_left(self) -> None:
+        """Do so for all layers."""
+        for layer in self._model.layers:
+            self.host_wrote(layer)
 
     def begin_as(self, other: Contents) -> None:
         """Know what is known of the pair that this one's is a copy of."""

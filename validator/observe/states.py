@@ -20,6 +20,7 @@ from validator.observe.standing import Standing
 
 _CARRIED: Final = "states that the host wrote in place, carried over"
 _NOT_CARRIED: Final = "states that the host wrote in place, of which the other side has none"
+_JOINED: Final = "conv_states"  # what is given goes behind them
 _UNKNOWN: Final = "states of layers of which nobody knows what they hold"
 
 
@@ -73,7 +74,9 @@ class States:
         self._before = {}
         for each in self.layers if layer is None else (layer,):
             self._follow(each)
-            self._before.update({where: state.clone() for where, state in self._case.primary.states(each).items()})
+            for where, state in self._case.primary.states(each).items():
+                if layer is None or where[1] == _JOINED:
+                    self._before[where] = state.clone()
 
     def stated(self, seen: Observation, layer: int, staged: Any) -> None:
         """Judge what both sides answered that a state is now."""
@@ -89,7 +92,7 @@ class States:
         else:
             lookups[DIFFER] += 1
             given = next((value for value in staged or () if isinstance(value, Tensor)), None)
-            held = [state for (_, name, _), state in self._before.items() if name == "conv_states"]
+            held = list(self._before.values())
             right = [_as_given(method, given, held, answer) for answer in (seen.control, seen.candidate)]
             if layer in self._known:
                 case.ledger.count(self._known[layer])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -51,16 +51,19 @@ def maker(name: str) -> Callable[[Asked], Any]:
     """Return what makes a candidate for each cache that is met, by ``package.module:callable``.
 
     Raises:
-        Unsupported: If there is no such callable, or no transformers that it could be asked for.
+        Unsupported: If there is no such callable, it can't be called with an ``Asked`` alone, or no transformers that
+            it could be asked for.
     """
     if find_spec("transformers") is None:
         raise Unsupported(_MISSING)
     try:
-        return named(name)
-    except ValueError as problem:
-        raise Unsupported(
-            f"expected module:callable, which makes the candidate of each cache it is told of ({problem})"
-        ) from None
+        made = named(name)
+        with suppress(ValueError):  # of a builtin that has no signature
+            inspect.signature(made).bind(None)
+        return made
+    except (TypeError, ValueError) as problem:
+        what = "which makes the candidate of each cache that it is told of, called as MAKE(asked)"
+        raise Unsupported(f"expected module:callable, {what} ({problem})") from None
 
 
 @contextmanager

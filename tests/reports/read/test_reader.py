@@ -185,6 +185,7 @@ class TestDamage:
             ({"divergences": {"value": 1}}, "'value' is no dimension|cause|fault"),
             ({"t_s": float("nan")}, "t_s is no time"),
             ({"t_s": 1e300}, "t_s is no time"),
+            ({"timed": [1.0, -1.0, 3]}, "[1.0, -1.0, 3] is no time of both sides"),
             ({"t_s": "1"}, "not supported"),
             ({"seq": 1.5}, "1.5 is no seq"),
             ({"harness_ns": -5}, "-5 is no harness_ns"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from reports.read.lines import read_lines
 from reports.reader import read_run
 from reports.record.records import Window
-from reports.record.totals import fold
+from reports.record.totals import Timed, fold
+from tests.guards import guards
 from tests.reports.records_for_tests import edit, window, write_run
 
 
@@ -110,3 +112,39 @@ def test_gaps_are_named_in_the_order_of_the_pairs(tmp_path: Path) -> None:
         "'train' missing before its last",
         "'eval' missing before its last",
     ]
+
+
+@guards("reports/read/lines.py", 'if self._windows.with_latency else _LATENCIES.sub(rb"\\1", raw, 1)', "")
+def test_latencies_that_nobody_asks_for_are_not_read(tmp_path: Path) -> None:
+    path = write_run(tmp_path)
+    edit(path / "rank-0000.jsonl", lambda lines: [line.replace(b'{"97":30', b'{"9999":30') for line in lines])
+
+    lines = read_lines(path / "rank-0000.jsonl", 0, with_latency=False)
+
+    assert lines.problems() == ["rank-0000.jsonl: changed after it was written: its digest does not fit its content"]
+    assert "latency outside the histogram's buckets" in read_lines(path / "rank-0000.jsonl", 0).problems()[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["get.init", 'get.in"it', "get.}},{", "get.\\é\n", 'get.","timed":[1],"latency_ns":{"a":{"1":']
+)
+def test_without_latencies_all_else_is_as_with_them(tmp_path: Path, name: str) -> None:
+    latency = {f"{side}.{name}": {"90": 3, "97": n} for n, side in enumerate(("control", "candidate"))}
+    windows = (window(0, latency_ns=latency, dropped={"x": 1}), window(1), window(2, latency_ns={}))
+    path = write_run(tmp_path, windows=windows)
+
+    whole, without = read_run(path), read_run(path, with_latency=False)
+
+    assert whole.problems == without.problems == []
+    assert without.totals == replace(whole.totals, latency_ns={})
+    assert without.timed == whole.timed == [Timed.of(one.latency_ns) for one in windows[:2]]
+
+
+@guards("reports/read/windows.py", "bool(said and took and took != [(*said,)])", "0")
+def test_a_window_that_did_not_take_what_its_latencies_add_up_to_shows(tmp_path: Path) -> None:
+    path = write_run(tmp_path)
+    edit(path / "rank-0000.jsonl", lambda lines: [line.replace(b'{"97":30', b'{"97":29') for line in lines])
+
+    said = read_lines(path / "rank-0000.jsonl", 0).problems()
+
+    assert said == ["rank-0000.jsonl: 2 windows of 'world_model' took what their latencies don't add up to"]

@@ -32,7 +32,14 @@ def test_each_job_runs_once_in_a_directory_of_its_own(tmp_path: Path) -> None:
     assert fates(campaign) == ["0-1 judged", "1-1 judged", "2-1 judged"]
     assert watcher.told[0] == "0-1 running"
     assert len(watcher.told) == 6
-    assert backend.words["0001-1"] == ["train", "--out", str(tmp_path / "c" / "jobs" / "0001-1"), "--seed", "1"]
+    assert backend.words["0001-1"] == [
+        "train",
+        "--out",
+        str(tmp_path / "c" / "jobs" / "0001-1"),
+        "--seed",
+        "1",
+        "--ranks=1",
+    ]
     assert campaign.missing() == list(campaign.superseded()) == []
 
 

@@ -96,6 +96,8 @@ def test_a_job_that_could_not_run_so_is_refused(job: tuple[str, ...], axes: dict
         (lambda: Matrix(), "job is required"),
         (lambda: Matrix(STREAMS, primary="old"), "legacy, new or both"),
         (lambda: Matrix(STREAMS, settings={"env_num": 2}), "a list of values"),
+        (lambda: Matrix(("train",), ranks=0), "ranks: expected 1 or more"),
+        (lambda: Matrix(STREAMS, ranks=2), "more than 1 with train and run alone"),
         (lambda: Plan(), "names no job"),
         (lambda: Plan((Matrix(STREAMS),), timeout_s=-1), "timeout_s"),
     ],

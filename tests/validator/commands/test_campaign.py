@@ -97,7 +97,7 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path, backend: Backend) -> None
     [
         ([], "name a file, or a job after --"),
         (["gone.toml"], "gone.toml: a campaign can't be read"),
-        (["--seeds", "1..2", "gone.toml"], "leave --seeds and --primary away"),
+        (["--seeds", "1..2", "gone.toml"], "leave --seeds, --primary and --ranks away"),
         (["--seeds", "1..20000", "--", "conformance"], "that makes 20,000 jobs, more than 10,000; add --yes"),
         (["--policy", "smoek", *JOB], "did you mean 'smoke'"),
         (["--waivers", "legacy", *JOB], "legacy-ring"),

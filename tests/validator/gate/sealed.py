@@ -56,7 +56,8 @@ def edits(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value, ...]
     if isinstance(value, (int, float)):
-        return [value + 1, value - 1 if value >= 1 else value + 7, 2 * value + 3, 0 if value else 1, ...]
+        absent = [...] if value else []  # which counts as 0
+        return [value + 1, value - 1 if value >= 1 else value + 7, 2 * value + 3, 0 if value else 1, *absent]
     if isinstance(value, str):
         return [f"{value}x", value[:-1] or "y", 1, ...]
     return [1, "x", ...] if value is None else [{"x": 1}, [1], None, ...]

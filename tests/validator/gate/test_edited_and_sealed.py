@@ -26,8 +26,9 @@ from validator.session import Lockstep
 
 PROVEN = {"selftest": {"passed": True, "planted": 61, "detected": 61}, "seed": 3, "num_layers": 1}
 # Names of values that no rule of the gate reads, and that nothing but a digest contradicts: moments of single lines
-# (clocks must go forward all the same), what an event says beside its name, and what is shown to people alone.
-FREE_IN_LINES = {"t_s", "detail", "train_iter", "env_step", "rank", "ended"}
+# (clocks must go forward all the same), what an event says beside its name, and what is shown to people alone, as are
+# latencies beside what they add up to, which is judged.
+FREE_IN_LINES = {"t_s", "detail", "train_iter", "env_step", "rank", "ended", "latency_ns"}
 FREE_IN_SUMMARY = {
     "latency_ns",
     "timed",

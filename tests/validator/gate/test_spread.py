@@ -72,6 +72,13 @@ def test_one_course_of_another_candidate_or_configuration_is_another(other: dict
     assert judgement.rates[0].trials == 8000
 
 
+@guards("validator/gate/rules/identity.py", '"run_id", "exp_name")', '"run_id")')
+def test_where_an_experiment_lies_makes_it_no_other_one() -> None:
+    judgement = judged(*(diverged(n, 0, course="a", manifest={"config": {"exp_name": f"data/{n}"}}) for n in (0, 1)))
+    assert judgement.rates[0].trials == 4000
+    assert judgement.groups == ()
+
+
 def test_one_course_that_showed_something_else_is_another() -> None:
     judgement = judged(diverged(0, 0, course="a"), diverged(1, 3, course="a"))
     assert (judgement.rates[0].events, judgement.rates[0].trials) == (3, 8000)

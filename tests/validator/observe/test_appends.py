@@ -123,15 +123,56 @@ def test_a_cache_of_fixed_room_and_one_that_grows_agree(primary: str) -> None:
     assert dict(trial.pair.counters.dropped) == {}
 
 
+def _zeroed(layer: GrowingLayer) -> None:
+    assert layer.keys is not None
+    layer.keys[:, :, 1] = 0.0
+
+
+def _without_the_first(layer: GrowingLayer) -> None:
+    assert layer.keys is not None
+    assert layer.values is not None
+    layer.keys, layer.values = layer.keys[:, :, 1:], layer.values[:, :, 1:]
+
+
+def _turned_round(layer: GrowingLayer) -> None:
+    assert layer.keys is not None
+    layer.keys = layer.keys.flip(2)
+
+
+def _moved(layer: GrowingLayer) -> None:
+    assert layer.keys is not None
+    layer.keys = layer.keys.clone()
+
+
 @guards("validator/observe/appends.py", "        self._contents.host_wrote(layer)\n", "")
-def test_what_the_host_writes_into_the_primary_is_charged_to_the_host() -> None:
+@guards("validator/observe/append_pair.py", "            self.contents.all_as_left()\n", "            pass\n")
+@pytest.mark.parametrize("change", [_zeroed, _without_the_first, _turned_round])
+@pytest.mark.parametrize("then", ["append", "reorder", "end"])
+def test_what_the_host_changes_of_what_the_primary_holds_is_charged_to_the_host(change: Any, then: str) -> None:
     trial = AppendTrial(GrowingCache(ONE), GrowingCache(ONE))
-    trial.cache.update(*states(3), 0)
-    trial.cache.layers[0].keys[:, :, 1] = 0.0
-    trial.cache.update(*states(1), 0)
+    trial.cache.update(*states(3, rows=2), 0)
+    change(trial.cache.layers[0])
+    if then == "append":
+        trial.cache.update(*states(1, rows=2), 0)
+    elif then == "reorder":
+        trial.cache.reorder_cache(torch.tensor([1, 0]))
+    trial.finish()
 
     assert charges(trial) == {(Cause.ALIASED_ON_GET, Fault.HOST)}
-    assert trial.divergences[0].explanation == "The host wrote into layer 0 of the control between two operations."
+    assert (
+        trial.divergences[0].explanation == "The host changed what layer 0 of the control holds between two operations."
+    )
+
+
+@guards("validator/observe/contents.py", "or not self._audited(case.primary, layer, table, ", "or (")
+def test_tensors_that_the_host_moves_are_no_change() -> None:
+    trial = AppendTrial(GrowingCache(ONE), GrowingCache(ONE))
+    trial.cache.update(*states(3), 0)
+    _moved(trial.cache.layers[0])
+    trial.cache.update(*states(1), 0)
+    trial.finish()
+
+    assert charges(trial) == set()
 
 
 @guards("validator/observe/rearrangements.py", "if self._declares_it_cannot(side, method, error):", "if False:")

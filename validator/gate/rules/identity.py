@@ -11,7 +11,7 @@ from reports.record.run import Run
 from reports.record.words import ONLY_COUNTED
 from validator.gate.policy import GatePolicy
 
-_PATHS = ("out", "run_id")  # where a run is written, and what it is called, does not change its course
+_PATHS = ("out", "run_id", "exp_name")  # where a run is written, and what it is called, does not change its course
 _VARIED = ("seed", "use_new_cache_manager")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from reports.record.campaign import Attempt, Campaign, Fate, Job
+from reports.record.campaign import Attempt, Fate, Job
 from reports.record.run import Run
 from reports.record.words import Verdict
 from validator.gate.policy import GatePolicy
@@ -31,10 +31,11 @@ def every_job(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     folders = {path.resolve().parent for path in _evidence_paths(evidence)}
     for one in evidence.campaigns:
         counting, last = one.counting(), {attempt.job: attempt for attempt in one.attempts}
+        left = {job.number for folder, job in one.folders().items() if folder in folders}
         wrong = []
         for job in one.jobs:
             attempt = counting.get(job.number, last.get(job.number))
-            if problem := _problem(one, attempt, folders):
+            if problem := _problem(attempt, job.number in left):
                 wrong.append(f"{job} {problem}")
         n_judged = len(one.jobs) - len(wrong)
         more = f"; and {len(wrong) - _NAMED} more" if wrong[_NAMED:] else ""
@@ -50,7 +51,7 @@ def every_job(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
 def as_asked(evidence: Evidence, policy: GatePolicy) -> Iterator[Demand]:
     """A run has the seed and the primary of its job."""
     for one in evidence.campaigns:
-        jobs = {(one.path / attempt.directory).resolve(): one.jobs[attempt.job] for attempt in one.counting().values()}
+        jobs = one.folders()
         asked = [(run, jobs[at]) for run in evidence.runs if (at := run.path.resolve().parent) in jobs]
         wrong = [(run, said) for run, job in asked if (said := _other_than_asked(run, job))]
         where = str(wrong[0][0].path) if wrong else f"{len(asked):,} runs"
@@ -86,12 +87,11 @@ def _evidence_paths(evidence: Evidence) -> Iterator[Path]:
     yield from (drill.path for drill in evidence.drills)
 
 
-def _problem(campaign: Campaign, attempt: Attempt | None, folders: set[Path]) -> str:
+def _problem(attempt: Attempt | None, left_something: bool) -> str:
     if attempt is None:
         return "never ran"
     if attempt.fate is not Fate.JUDGED:
         return f"{attempt.fate.value}: {attempt.reason}".removesuffix(": ")
-    left_something = (campaign.path / attempt.directory).resolve() in folders
     return "" if left_something else f"left nothing to judge, with exit code {attempt.code}"
 
 
