@@ -271,7 +271,7 @@ def _campaign(commands: Commands) -> None:
     add("--only", type=int, metavar="N", help="with --resume: run this job alone; for launchers, see --on print")
     add("--yes", action="store_true", help="go on where it would stop and ask: very many jobs, jobs of a lost machine")
     add("--quiet", action="store_true", help="print only the verdict and where everything is")
-    add("job", nargs=argparse.REMAINDER, metavar="CAMPAIGN.toml | -- JOB", help="a file, or what follows kv-lockstep")
+    add("job", nargs="*", metavar="CAMPAIGN.toml | -- JOB", help="a file, or what follows kv-lockstep")
 
 
 def _conformance(commands: Commands) -> None:

@@ -112,7 +112,7 @@ def plan_of(arguments: Namespace) -> Plan:
     Raises:
         ConfigError: If neither says anything, or nothing that can be.
     """
-    words = _words(arguments)
+    words = arguments.job
     if not words:
         raise ConfigError("name a file, or a job after --: kv-lockstep campaign --seeds 1..4 -- train --config smoke")
     flags: dict[str, Any] = {"policy": arguments.policy, "waivers": tuple(arguments.waivers)}
@@ -132,10 +132,6 @@ def plan_of(arguments: Namespace) -> Plan:
         return from_mapping(Plan, {**read_toml(path, "a campaign"), **flags}, str(path))
     except SettingsError as problem:
         raise ConfigError(str(problem)) from None
-
-
-def _words(arguments: Namespace) -> list[str]:
-    return [word for position, word in enumerate(arguments.job) if position or word != "--"]
 
 
 def _made(plan: Plan, jobs: Sequence[Job], out: Path) -> Campaign:
@@ -183,7 +179,7 @@ def _resumed(arguments: Namespace) -> Campaign:
     campaign = read_campaign(arguments.resume)
     if campaign.problems:
         raise RunUnreadable(f"{campaign.path}: {campaign.problems[0]}; a damaged campaign can't be resumed")
-    if _words(arguments):
+    if arguments.job:
         asked = _jobs(plan_of(arguments), arguments)
         both = zip(asked, campaign.jobs, strict=False)
         apart = next((f"{one} against {other}" for one, other in both if one != other), "")

@@ -69,11 +69,12 @@ def test_ctrl_c_keeps_what_is_complete(tmp_path: Path, backend: Backend, capsys:
     assert f"stopped; what is missing: kv-lockstep campaign --resume {only(tmp_path)}" in capsys.readouterr().err
     backend.interrupt_at = ""
     backend._running.clear()
-    assert cli.main(["campaign", "--resume", str(only(tmp_path)), *JOB[1:]]) == 2  # without its seeds: another matrix
+    assert cli.main(["campaign", "--resume", str(only(tmp_path)), *JOB]) == 2  # without its seeds: another matrix
     assert cli.main(["campaign", "--seeds", "1..4", "--resume", str(only(tmp_path)), *JOB]) == 0
     assert backend.started == ["0000-1", "0001-1", "0002-1", "0001-2", "0002-2", "0003-1"]
 
 
+@guards("validator/commands/arguments.py", 'add("job", nargs="*"', 'add("job", nargs=argparse.REMAINDER')
 def test_a_file_says_the_same_as_flags(tmp_path: Path, backend: Backend) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
@@ -90,6 +91,9 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path, backend: Backend) -> None
         "job 4: conformance",
     ]
     assert (campaign.manifest["policy"], campaign.manifest["timeout_s"]) == ("smoke", 60)
+    behind = ["--policy", "remove-legacy", "--on", "print"]
+    assert run(tmp_path / "late", str(file), *behind) == 0
+    assert read_campaign(only(tmp_path / "late")).manifest["policy"] == "remove-legacy"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path, backend: Backend) -> None
     [
         ([], "name a file, or a job after --"),
         (["gone.toml"], "gone.toml: a campaign can't be read"),
-        (["--seeds", "1..2", "gone.toml"], "leave --seeds, --primary and --ranks away"),
+        (["gone.toml", "--seeds", "1..2"], "leave --seeds, --primary and --ranks away"),
         (["--seeds", "1..20000", "--", "conformance"], "that makes 20,000 jobs, more than 10,000; add --yes"),
         (["--policy", "smoek", *JOB], "did you mean 'smoke'"),
         (["--waivers", "legacy", *JOB], "legacy-ring"),
