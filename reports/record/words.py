@@ -36,7 +36,6 @@ COVERAGE: Final = (
     "not comparable: rows",
     "states read",
     "states that the host wrote in place, carried over",
-    "states that the host wrote in place, of which the other side has none",
 )
 
 

@@ -145,8 +145,8 @@ class Hashes(Result):
         return found if self.structure.empty else tuple(map(fingerprint.unlike_empty, found))
 
     def __eq__(self, other: object) -> bool:
-        if type(other) in _HASHES and other.structure.empty is self.structure.empty:  # type: ignore[attr-defined]
-            return self is other or self.read() == other.read()  # type: ignore[attr-defined]  # what mypy can't tell
+        if type(other) in _HASHES and other.structure.empty is self.structure.empty:  # type: ignore[attr-defined]  # type asked
+            return self is other or self.read() == other.read()  # type: ignore[attr-defined]  # asked above
         return super().__eq__(other)
 
     __hash__ = Result.__hash__

@@ -230,6 +230,7 @@ class AppendPair(Pair):
         if self.door is not None:
             self.door.let_go()
             self.door = None
+        self.states.let_go()
         for side in self.case.sides:
             side.cache = None
 

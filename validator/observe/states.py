@@ -142,21 +142,26 @@ class States:
             self._follow(layer)
             self._meet(layer)
 
+    def let_go(self) -> None:
+        """Hold no tensor of the primary: its host alone keeps it alive."""
+        self._met.clear()
+        self._before.clear()
+
     def _follow(self, layer: int) -> None:
         """Give the secondary what the host wrote into a state of the primary since the last operation."""
-        coverage = self._case.counters.coverage
+        counters = self._case.counters
         for where, state in self._case.primary.states(layer).items():
             met = self._met.get(where)
-            if met is None or met.untouched(state):
+            if met is None or met.untouched(state) or layer in self._standing.lost:
                 continue
             theirs = self._case.secondary.states(layer).get(where)
             if theirs is None or theirs.shape != state.shape or theirs.dtype is not state.dtype:
-                coverage[_NOT_CARRIED] += 1
+                counters.dropped[_NOT_CARRIED] += 1
                 self._standing.lose(layer)
                 continue
             with torch.inference_mode(theirs.is_inference()), torch.no_grad():
                 theirs.copy_(state)
-            coverage[_CARRIED] += 1
+            counters.coverage[_CARRIED] += 1
 
     def _compare(self, layer: int, place: Place) -> None:
         """Compare what both sides keep of a layer, unless they are known to differ, and meet it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from reports.record.words import Cause, Fault
 from tests.guards import guards
+from tests.validator.sessions import open_session
 from validator.proof.appends.caches import GrowingCache
 from validator.proof.appends.proof import AppendTrial
 
@@ -163,7 +166,6 @@ def test_a_state_that_is_stored_otherwise_than_answered_is_seen_before_the_host_
     assert judged(StoresElsewhere()).causes().keys() == {(Cause.UNKNOWN, Fault.UNKNOWN)}
 
 
-@guards("validator/observe/append_pair.py", "fork.states.begin_as(self.states)", "pass")
 def test_a_deep_copy_goes_on_with_the_states_of_the_original() -> None:
     trial = AppendTrial(StatesCache(), StatesCache())
     played(trial.cache)
@@ -190,19 +192,28 @@ class KeepsElsewhere(StatesCache):
         return self.own.update_recurrent_state(given, layer_idx)
 
 
+@guards("validator/observe/states.py", "counters.dropped[_NOT_CARRIED] += 1", "pass")
 def test_a_side_whose_states_are_not_found_is_not_compared_once_the_host_wrote_and_the_run_says_so() -> None:
-    trial = judged(KeepsElsewhere())
+    lacking = "states that the host wrote in place, of which the other side has none"
+    at_the_end, later = judged(KeepsElsewhere(), turns=1), judged(KeepsElsewhere())
 
-    assert trial.causes() == {}
-    assert trial.pair.counters.dropped == {"states of layers of which nobody knows what they hold": 4}
+    assert at_the_end.causes() == later.causes() == {}
+    assert at_the_end.pair.counters.dropped == {lacking: 2}
+    assert later.pair.counters.dropped == {lacking: 2, "states of layers of which nobody knows what they hold": 4}
+
+
+@guards("validator/observe/append_pair.py", "        self.states.let_go()\n", "")
+def test_a_session_keeps_no_state_alive_that_its_host_let_go(tmp_path: Path) -> None:
+    with open_session(tmp_path) as lockstep:
+        cache = lockstep.shadow(control=StatesCache(), candidate=StatesCache())
+        played(cache)
+        state = weakref.ref(cache.layers[0].recurrent_states[0])
+        del cache
+
+        assert state() is None
 
 
 @guards("validator/observe/append_pair.py", "unreadable = primary.stateful() + [", "unreadable = [")
-@guards(
-    "validator/observe/append_pair.py",
-    "if any(secondary.lengths()) or secondary.stateful():",
-    "if any(secondary.lengths()):",
-)
 @pytest.mark.parametrize("which", ["control", "candidate"])
 def test_a_cache_that_keeps_a_state_already_is_refused(which: str) -> None:
     sides = {"control": StatesCache(), "candidate": StatesCache()}
