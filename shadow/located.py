@@ -37,8 +37,10 @@ def anywhere(entry: Any) -> Region | None:
     """Return the same of an entry on any device, where addresses only say which memory it is."""
     try:
         entry = readable(entry)
+        layers = getattr(entry, "_keys_values", None)
+        if layers is None:  # a nest, and not asked about an exception
+            return None
         found = known(id(entry))
-        layers = entry._keys_values
         if found is not None:
             size = placed(layers, found.tensors, found.addresses)
             if 0 <= size <= found.layout.tokens:

@@ -12,6 +12,7 @@ import torch
 from shadow import located
 from shadow.entry import KeysValues
 from shadow.located import region
+from tests.guards import guards
 from tests.shadow.entries import make_entry
 
 
@@ -29,6 +30,13 @@ def test_a_region_follows_the_entry_it_is_of() -> None:
     after = region(entry)
     assert after is not None
     assert after.addresses[0] == entry[0]._k_cache._cache.data_ptr()
+
+
+@guards("shadow/located.py", 'getattr(entry, "_keys_values", None)', "entry._keys_values")
+def test_what_is_no_such_entry_is_told_without_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Asking whether one came from outside takes longer than all else that is done with a small nest.
+    monkeypatch.delattr(located, "from_outside")
+    assert [region(nest) for nest in ({"k": torch.zeros(2)}, torch.zeros(2), (), None)] == [None] * 4
 
 
 def test_memory_swapped_under_a_tensor_is_noticed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,16 @@ from validator.bench.harness import Meter
 from validator.proof.appends.caches import FixedCache
 from validator.proof.appends.proof import AppendTrial
 
+try:
+    from validator.bench._allocations import allocations
+except ImportError:  # there was no compiler
+
+    def allocations(work: Callable[[], object], /) -> float:
+        """Work, and don't know how much was allocated."""
+        work()
+        return math.nan
+
+
 _EACH = 1024  # operations: some of the looks are at a share of them, so figures are averages
 _TIMED = 256  # operations of one round
 _WARM = 100  # operations before that: what is looked at first was looked at
@@ -29,6 +40,8 @@ class Added(NamedTuple):
         operation: ``set``, ``lookup`` or ``update``.
         python_calls: Functions of Python that are called.
         c_calls: Functions and methods of C that are called from Python, torch's included.
+        objects: How often Python's allocator is asked for memory of an object; what it takes from its lists of freed
+            objects is not counted. Not a number where the counter was not compiled.
         kernels: Operations of torch that compute or copy; each is one or more kernels on a device.
         time: Processor time, watched and bare in turn, round by round.
     """
@@ -37,6 +50,7 @@ class Added(NamedTuple):
     operation: str
     python_calls: float
     c_calls: float
+    objects: float
     kernels: float
     time: Spread
 
@@ -80,7 +94,7 @@ def added(operations: int = _EACH, rounds: int = 21) -> list[Added]:
         meter.check()
     for held in (512, 8192):
         name = f"an append cache of {held:,} tokens, in host memory"
-        work = _appending(held, 2 * operations + (rounds + 2) * _TIMED)  # the work is counted in two ways
+        work = _appending(held, 3 * operations + (rounds + 2) * _TIMED)  # the work is counted in three ways
         rows.append(_row(name, "update", operations, rounds, *work))
     return rows
 
@@ -88,10 +102,10 @@ def added(operations: int = _EACH, rounds: int = 21) -> list[Added]:
 def _row(name: str, called: str, operations: int, rounds: int, *work: Callable[[int], int]) -> Added:
     """Count some work that is watched, and the same that is not, and time both."""
     watched, bare = (_counted(partial(each, operations)) for each in work)
-    python_calls, c_calls, kernels = ((a - b) / operations for a, b in zip(watched, bare, strict=True))
+    counts = [(a - b) / operations for a, b in zip(watched, bare, strict=True)]
     times = interleaved({each: partial(each, _TIMED) for each in work}, rounds)
     spread = Spread.of([a - b for a, b in zip(*times.values(), strict=True)])
-    return Added(name, called, python_calls, c_calls, kernels, spread)
+    return Added(name, called, *counts, spread)
 
 
 def _appending(held: int, most: int) -> list[Callable[[int], int]]:
@@ -122,8 +136,8 @@ def _played(meter: Meter, kind: str, shadowed: bool, operations: int) -> int:
     return operations
 
 
-def _counted(work: Callable[[], object]) -> tuple[int, int, int]:
-    """Return the calls of Python and of C that some work makes, and the kernels."""
+def _counted(work: Callable[[], object]) -> tuple[float, float, float, float]:
+    """Return the calls of Python and of C that some work makes, the objects it allocates, and the kernels."""
     with _Kernels() as kernels:
         work()
     calls = {"call": 0, "c_call": 0}
@@ -137,4 +151,4 @@ def _counted(work: Callable[[], object]) -> tuple[int, int, int]:
         work()
     finally:
         sys.setprofile(None)
-    return calls["call"], calls["c_call"], kernels.count
+    return calls["call"], calls["c_call"], allocations(work), kernels.count

@@ -6,18 +6,18 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import thread_time
 from typing import Any
 
 from shadow.legacy import LegacyKVCache
 from shadow.manager import KVCacheManager
 from validator.bench.caches import entry
-from validator.bench.clock import interleaved
+from validator.bench.clock import interleaved, ratio
 from validator.config import ValidationConfig
 from validator.proof.trial import Trial
 
 _CONFIG = {"num_simulations": 10, "max_cache_size": 8}
 _ENVS = 4
+_YOUNG = 10_000  # operations after which a pair has warmed up
 
 
 class Meter(Trial):
@@ -26,6 +26,9 @@ class Meter(Trial):
     Args:
         apart: Whether each buffer of the entries is an allocation of its own, as LightZero's are.
         where: Where the entries lie: on ``cpu`` or ``cuda``; or ``late``, in host memory but as on a device.
+
+    Attributes:
+        searched: Operations of the searches so far.
     """
 
     def __init__(self, apart: bool = False, where: str = "cpu") -> None:
@@ -42,6 +45,7 @@ class Meter(Trial):
         for layer in self._empty:
             layer._k_cache._size = layer._v_cache._size = 0
         self._key = 0
+        self.searched = 0
 
     def play_one(self, kind: str, shadowed: bool, count: int = 200, empty: bool = False) -> int:
         """Play one kind of operation so many times, on keys that go on from the last ones."""
@@ -84,6 +88,7 @@ class Meter(Trial):
             cache.hierarchical_get(index % _ENVS, first + 1 + index)
             self._key += 1
             cache.set_recur_cache(self._key, self._made)
+        self.searched += _ENVS + 1 + 80
         return _ENVS + 1 + 80
 
 
@@ -114,24 +119,36 @@ def bench_bookkeeping(rounds: int) -> dict[str, Any]:
 def bench_growth(most: int, tell: Callable[[str], None] = lambda text: None) -> list[dict[str, float]]:
     """Play searches up to so many operations and look at every power of ten from 10^4.
 
+    A machine is faster at one moment than at another, so at each of them the pair plays by turns with a young one.
+
     Args:
         most: Operations.
         tell: Is told how far this is.
 
     Returns:
-        Per power of ten: operations, microseconds per operation since the one before, resident bytes.
+        Per power of ten: operations, microseconds per operation then, how much longer one takes than on the young pair,
+        resident bytes.
     """
-    meter = Meter()
+    meter, young = Meter(), Meter()
+    while young.searched < _YOUNG:
+        young.search()
     found = []
-    done, target = 0, 10_000
+    target = _YOUNG
     while target <= most:
-        began, before = thread_time(), done
-        while done < target:
-            done += meter.search()
-            if not done % 17_000:  # each search is 85 operations
-                tell(f"growth: {done:,} of {most:,} operations")
-        spent = thread_time() - began
-        found.append({"operations": done, "us_per_op": spent / (done - before) * 1e6, "resident": _resident()})
+        while meter.searched < target:
+            meter.search()
+            if not meter.searched % 17_000:  # each search is 85 operations
+                tell(f"growth: {meter.searched:,} of {most:,} operations")
+        done, resident = meter.searched, _resident()
+        times = interleaved({"grown": meter.search, "young": young.search}, 61)
+        found.append(
+            {
+                "operations": done,
+                "us_per_op": statistics.median(times["grown"]) / 1e3,
+                "per_young": ratio(times, "grown", "young"),
+                "resident": resident,
+            }
+        )
         target *= 10
     meter.check()
     return found

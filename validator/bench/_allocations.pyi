@@ -1,0 +1,3 @@
+from collections.abc import Callable
+
+def allocations(work: Callable[[], object], /) -> float: ...
