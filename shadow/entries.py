@@ -170,7 +170,7 @@ def _is_value(node: Any) -> bool:
 
 def _parts(node: Any, path: str) -> tuple[Parts, Callable[[list[Any]], Any]]:
     """Return the parts of a container by name, and what makes the same container of others."""
-    kind = type(node)
+    kind: Any = type(node)
     registered = registration(kind)
     if registered is not None:
         return [("", registered.leaves(node))], lambda made: registered.rebuild(made[0])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,7 +220,6 @@ class KeysValues:
 
     __slots__ = ("__weakref__", "_keys_values", "_origin")
 
-    is_lent: ClassVar[bool] = False  # whether it reads from a stored entry; see ``shadow.lent``
     _keys_values: tuple[KVCache, ...]
     _origin: KeysValues  # what a lent one reads from; of no other
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -22,8 +22,6 @@ class Lent(KeysValues):
     """
 
     __slots__ = ()  # of the same make as its base, so that it can become one
-
-    is_lent: ClassVar[bool] = True
 
     def __getattr__(self, name: str) -> Any:
         # Reached for what is not set yet: '_keys_values', of which everything else is made.
@@ -69,7 +67,7 @@ def readable(entry: Any) -> Any:
     Reading a lent one directly makes it copy itself first. What this returns must only be read, and is good until the
     next operation on the cache; hold it along with its leaves to read it later.
     """
-    return entry._origin if getattr(type(entry), "is_lent", False) else entry  # asked of itself, a lent one is slow
+    return entry._origin if type(entry) is Lent else entry
 
 
 def lend(origin: KeysValues) -> Lent:

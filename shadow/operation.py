@@ -76,7 +76,7 @@ class Observer(Protocol):
     """Where a shadow sends what it sees. The validator implements it; the shadow knows no more of the validator.
 
     Attributes:
-        harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        harness_ns: Time that operations, and what the host tells of, took beyond the primary's own, nanoseconds.
         state_looks: Operations around which process-wide state was looked at; the shadow adds to it.
         watching: Whether it wants to see lookups before they are done; other operations it always sees.
         lock: Held during every operation, and by whoever else reads or changes what an operation does.

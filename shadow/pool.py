@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from shadow.entry import KeysValues
 from shadow.interface import positive
-from shadow.lent import checked_leaves, lend
+from shadow.lent import Lent, checked_leaves, lend
 from shadow.located import overwrite, region
 from shadow.memory.buffers import Leaf
 from shadow.memory.regions import Region
@@ -137,7 +137,7 @@ class KVCachePool:
         # What was handed out before is handed out again if nobody has it any more and nobody touched it. The local name
         # comes first: of two threads that count, at least one then sees the other.
         lent = self._lent.get(cache_key)
-        if getrefcount(lent) == _ALONE and lent is not None and type(lent).is_lent:
+        if getrefcount(lent) == _ALONE and type(lent) is Lent:
             if self.stats is not None:
                 self.stats.hits += 1
             return lent
@@ -242,7 +242,7 @@ class KVCachePool:
     def _write(self, index: int, source: list[Leaf] | Region, key: int | None) -> KeysValues | None:
         """Fill a slot that holds a key, or is free for None; return what may be handed out of it again, if anything."""
         lent = None if key is None else self._lent.get(key)
-        if lent is not None and (getrefcount(lent) != _ALONE or not type(lent).is_lent):
+        if lent is not None and (getrefcount(lent) != _ALONE or type(lent) is not Lent):
             lent = None
         slot = self._slots[index]
         if slot is not None and getrefcount(slot) == (_ALONE if lent is None else _ALONE + 1):

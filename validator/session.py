@@ -341,11 +341,13 @@ class Lockstep(Unpicklable):
             return self._registry.copied(pair, control, candidate)
 
     def _contained(self, pair: Pair, call: Any) -> None:
-        try:
-            with pair.lock:
+        with pair.lock:
+            began = time.perf_counter_ns()
+            try:
                 call()
-        except Exception as error:
-            pair.harness_failed("follow the host", error)
+            except Exception as error:
+                pair.harness_failed("follow the host", error)
+            pair.harness_ns += time.perf_counter_ns() - began
 
     def _at_exit(self) -> None:
         if not self._closed and os.getpid() == self._pid:

@@ -102,10 +102,10 @@ def added(operations: int = _EACH, rounds: int = 21) -> list[Added]:
 def _row(name: str, called: str, operations: int, rounds: int, *work: Callable[[int], int]) -> Added:
     """Count some work that is watched, and the same that is not, and time both."""
     watched, bare = (_counted(partial(each, operations)) for each in work)
-    counts = [(a - b) / operations for a, b in zip(watched, bare, strict=True)]
+    calls, c_calls, objects, kernels = ((a - b) / operations for a, b in zip(watched, bare, strict=True))
     times = interleaved({each: partial(each, _TIMED) for each in work}, rounds)
     spread = Spread.of([a - b for a, b in zip(*times.values(), strict=True)])
-    return Added(name, called, *counts, spread)
+    return Added(name, called, calls, c_calls, objects, kernels, spread)
 
 
 def _appending(held: int, most: int) -> list[Callable[[int], int]]:

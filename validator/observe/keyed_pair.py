@@ -65,6 +65,7 @@ class KeyedPair(Pair):
         self._env_num = case.env_num or sys.maxsize  # not said: any that comes
         self._unobserved: set[str] = set()
         self._last_clear: LastClear | None = None
+        self._updated = -1  # at which operation the weights were updated last
         self._held: tuple[Held, Held] | None = None  # by both sides, before the first operation
         if not case.in_place:
             self.looks.begin()
@@ -172,9 +173,11 @@ class KeyedPair(Pair):
     # -- life cycle ---------------------------------------------------------------------------------------------------
 
     def weights_updated(self) -> None:
-        """Entries computed before are of an older version from here on."""
+        """Entries computed before are of an older version from here on; audit them, unless nothing was done since."""
         self._last_clear = None
-        self.audit()
+        if self._updated != self.case.now:
+            self._updated = self.case.now
+            self.audit()
         super().weights_updated()
 
     def episode_ended(self, env_id: int) -> None:

@@ -56,7 +56,7 @@ class Pair(ABC):
     Attributes:
         case: As given.
         counters: What was counted since the last window.
-        harness_ns: Time that operations took beyond the primary's own, nanoseconds; the shadow adds to it.
+        harness_ns: Time that operations, and what the host tells of, took beyond the primary's own, nanoseconds.
         watching: Whether lookups are to be told before they are done.
         state_looks: Operations around which process-wide state was looked at since the last window; the shadow adds.
         lock: Held during every operation; whoever calls anything of this from elsewhere holds it too.
