@@ -180,5 +180,5 @@ class PoolModel(ABC):
         for stored in lost:
             gone.pop(stored.key, None)
             gone[stored.key] = make(Gone, (stored, reason, op_index))
-        for _ in range(len(gone) - self._most_gone):
+        while len(gone) > self._most_gone:
             gone.popitem(last=False)
