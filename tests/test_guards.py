@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.guards import ROOT, Guard, found
-from tests.mutate import NOTICED, outcome
+from tests.mutate import NOTICED, SURVIVED, outcome
 
 TESTS = """
 from answers import answer
@@ -56,5 +56,5 @@ def test_a_test_that_passes_without_what_it_guards_is_told(checkout: Path) -> No
     lost = Guard(blind.test, blind.file, "not in there", "")
 
     assert outcome(noticing, checkout) == NOTICED
-    assert outcome(blind, checkout) == "SURVIVED"
+    assert outcome(blind, checkout) == SURVIVED
     assert outcome(lost, checkout) == "the text stands there 0 times"
