@@ -75,7 +75,8 @@ def _tested(checkout: Path, test: str) -> int | None:
         command = [sys.executable, "-c", _RUNNER]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
         runner = _running.runner = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
-    assert runner.stdin is not None and runner.stdout is not None
+    assert runner.stdin is not None
+    assert runner.stdout is not None
     runner.stdin.write(json.dumps([str(checkout), test]).encode() + b"\n")
     if not select.select([runner.stdout], [], [], LIMIT_S)[0]:
         os.killpg(runner.pid, signal.SIGKILL)

@@ -29,7 +29,7 @@ class Slow(KVCacheManager):
         return super().get_recur_cache(cache_key)
 
 
-@guards("validator/session.py", "with pair.lock:\n                call()", "call()")
+@guards("validator/session.py", "with pair.lock:\n            began", "if True:\n            began")
 def test_a_weight_update_waits_for_the_operation_of_another_thread(tmp_path: Path) -> None:
     slow = Slow()
     with Lockstep(tmp_path, ValidationConfig(selftest=False)) as lockstep:

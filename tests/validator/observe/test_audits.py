@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from reports.record.words import Cause, Dimension, Fault
 from shadow.entry import KeysValues, leaves
 from tests.guards import guards
+from tests.validator.sessions import open_session
 from tests.validator.trials import DictCache, Open, charged, damage, entry, legacy, manager, only, trial
 from validator.proof.trial import Trial
 
@@ -20,7 +22,7 @@ PRIMARIES = ("control", "candidate")
 # Entries that nobody reads again
 
 
-@guards("validator/observe/keyed_pair.py", "self._last_clear = None\n        self.audit()", "self._last_clear = None")
+@guards("validator/observe/keyed_pair.py", "self._updated = self.case.now\n            self.audit()", "pass")
 @guards("validator/observe/keyed_pair.py", "self.audits.before_clear(operation.pool, env_id)", "pass")
 @guards(
     "validator/judge/examination.py",
@@ -279,6 +281,21 @@ def test_a_clear_that_wipes_too_much_is_found_right_after_it() -> None:
         run.cache.set_init_cache(env_id, 1, entry(env_id))
     run.cache.clear_init_cache(0)
     assert charged(run) == [(Cause.CLEAR_TOO_WIDE, Fault.CANDIDATE)]
+
+
+def test_weights_that_move_again_with_nothing_in_between_are_audited_once(tmp_path: Path) -> None:
+    with open_session(tmp_path) as lockstep:
+        cache = lockstep.shadow(control=manager(), candidate=manager())
+        pair, audits = lockstep.pairs[0], []
+        for _ in range(2):
+            cache.set_recur_cache(1, entry(1))
+            before = pair.harness_ns
+            lockstep.weights_updated()
+            assert pair.harness_ns > before  # what an audit takes is said to be overhead
+            lockstep.weights_updated()
+            audits.append(pair.counters.coverage["audits_full"])
+    assert audits == [1, 2]
+    assert pair.case.weight_version == 4
 
 
 def test_audits_are_counted() -> None:
