@@ -13,6 +13,7 @@ import pytest
 
 from reports.reader import find_runs, read_run
 from reports.record.run import Run
+from tests import warm
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = Path(__file__).parent
@@ -31,6 +32,8 @@ SIZES = (
 )
 
 ELSEWHERE = "import sys; sys.modules.update(lzero=None, ding=None); from validator.cli import main; sys.exit(main())"
+
+SLOW = ("ding.worker", "ding.envs", "ding.policy")  # 4 s; what LightZero imports, and none of LightZero
 
 Done = subprocess.CompletedProcess[str]
 KvLockstep = Callable[..., Done]
@@ -56,13 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kv_lockstep(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
     """Return a function that runs the command in a directory, with one thread; ``elsewhere`` as without LightZero."""
 
-    def run(cwd: Path, *args: str, timeout_s: float = 1200.0, elsewhere: bool = False) -> Done:
+    def run(cwd: Path, *args: str, elsewhere: bool = False) -> Done:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-        start = ["-c", ELSEWHERE] if elsewhere else ["-m", "validator.cli"]
-        command = [sys.executable, *start, *args]
-        return subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        if not elsewhere:
+            return warm.kv_lockstep(*args, cwd=cwd, environment=environment, modules=SLOW)
+        command = [sys.executable, "-c", ELSEWHERE, *args]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
     return run
 
