@@ -19,7 +19,8 @@ ROOT = Path(__file__).parent.parent
 
 _MAIN = """
 import json, os, runpy, sys
-import gc, torch, tests.validator.sessions, tests.validator.trials, validator.commands.run
+import gc, gymnasium, torch, torch._dynamo  # the last is what an optimizer imports when it is made
+import tests.validator.sessions, tests.validator.trials, validator.commands.run
 gc.freeze()  # what is there already is neither looked at nor copied by the children
 for line in sys.stdin:
     asked = json.loads(line)
