@@ -36,10 +36,10 @@ os.environ.update(asked["environment"])
 os.chdir(asked["cwd"])
 sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
 sys.argv = asked["arguments"]
-if asked["is_script"]:
-    runpy.run_path(sys.argv[0], run_name="__main__")
+if asked["module"]:
+    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
 else:
-    runpy.run_module("validator.cli", run_name="__main__", alter_sys=True)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -63,24 +63,29 @@ def kv_lockstep(*arguments: str, cwd: Path, environment: Mapping[str, str]) -> s
     Returns:
         Its exit code and what it printed.
     """
-    return _run(["-m", *arguments], cwd, environment, is_script=False)
+    return _run(["-m", *arguments], cwd, environment, "validator.cli")
+
+
+def module(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a module as ``python -m`` would."""
+    return _run(["-m", *arguments], cwd, {**os.environ, "PYTHONPATH": str(ROOT)}, name)
 
 
 def script(text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of this text in a directory; return its exit code (of a signal, negative) and what it printed."""
     path = cwd / "script.py"
     path.write_text(text)
-    return _run([str(path)], cwd, {**os.environ, "PYTHONPATH": str(ROOT)}, is_script=True)
+    return _run([str(path)], cwd, {**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def _run(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str], is_script: bool
+    arguments: list[str], cwd: Path, environment: Mapping[str, str], module: str = ""
 ) -> subprocess.CompletedProcess[str]:
     process = _process()
     assert process.stdin is not None
     assert process.stdout is not None
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        asked = {"arguments": arguments, "is_script": is_script, "cwd": str(cwd), "environment": dict(environment)}
+        asked = {"arguments": arguments, "module": module, "cwd": str(cwd), "environment": dict(environment)}
         process.stdin.write(json.dumps({**asked, "files": [out.name, err.name]}) + "\n")
         process.stdin.flush()
         code = int(process.stdout.readline())
