@@ -363,7 +363,7 @@ def test_train_leaves_a_run_that_the_gate_judges_alike(tmp_path: Path, capsys: p
 def test_train_whose_candidate_answers_garbage_fails(tmp_path: Path) -> None:
     garbage = "tests.validator.test_cli:Garbage"
 
-    assert main([*SMOKE, *VALIDATED, *TINY, "--out", str(tmp_path), "--candidate", garbage]) == 1
+    assert main([*SMOKE, *VALIDATED, *TINY, "--out", str(tmp_path), "--candidate", garbage, "--no-shrink"]) == 1
 
 
 def test_train_without_validation_is_no_success_unless_it_was_asked_for(
