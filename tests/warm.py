@@ -20,9 +20,10 @@ ROOT = Path(__file__).parent.parent
 
 _MAIN = """
 import importlib, json, os, runpy, sys
-import gc, torch, tests.validator.sessions, tests.validator.trials, validator.commands.run
-for module in sys.argv[1:]:
-    importlib.import_module(module)
+import gc, gymnasium, torch, torch._dynamo  # the last is what an optimizer imports when it is made
+import tests.validator.sessions, tests.validator.trials, validator.commands.run
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 gc.freeze()  # what is there already is neither looked at nor copied by the children
 for line in sys.stdin:
     asked = json.loads(line)
@@ -38,24 +39,24 @@ os.environ.update(asked["environment"])
 os.chdir(asked["cwd"])
 sys.path[1:1] = os.environ["PYTHONPATH"].split(os.pathsep)
 sys.argv = asked["arguments"]
-if asked["is_script"]:
-    runpy.run_path(sys.argv[0], run_name="__main__")
+if asked["module"]:
+    runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
 else:
-    runpy.run_module("validator.cli", run_name="__main__", alter_sys=True)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @cache
-def _process(modules: tuple[str, ...]) -> subprocess.Popen[str]:
+def _process(imported: tuple[str, ...]) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", _MAIN, *modules]
+    command = [sys.executable, "-c", _MAIN, *imported]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(process.communicate)
     return process
 
 
 def kv_lockstep(
-    *arguments: str, cwd: Path, environment: Mapping[str, str], modules: tuple[str, ...] = ()
+    *arguments: str, cwd: Path, environment: Mapping[str, str], imported: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run one command.
 
@@ -63,29 +64,34 @@ def kv_lockstep(
         arguments: What follows ``kv-lockstep``.
         cwd: Working directory.
         environment: All of it, with a ``PYTHONPATH``.
-        modules: What else is imported already.
+        imported: What else is imported already.
 
     Returns:
         Its exit code and what it printed.
     """
-    return _run(["-m", *arguments], cwd, environment, modules, is_script=False)
+    return _run(["-m", *arguments], cwd, environment, "validator.cli", imported)
+
+
+def module(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a module as ``python -m`` would."""
+    return _run(["-m", *arguments], cwd, {**os.environ, "PYTHONPATH": str(ROOT)}, name)
 
 
 def script(text: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of this text in a directory; return its exit code (of a signal, negative) and what it printed."""
     path = cwd / "script.py"
     path.write_text(text)
-    return _run([str(path)], cwd, {**os.environ, "PYTHONPATH": str(ROOT)}, (), is_script=True)
+    return _run([str(path)], cwd, {**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def _run(
-    arguments: list[str], cwd: Path, environment: Mapping[str, str], modules: tuple[str, ...], is_script: bool
+    arguments: list[str], cwd: Path, environment: Mapping[str, str], module: str = "", imported: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    process = _process(modules)
+    process = _process(imported)
     assert process.stdin is not None
     assert process.stdout is not None
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        asked = {"arguments": arguments, "is_script": is_script, "cwd": str(cwd), "environment": dict(environment)}
+        asked = {"arguments": arguments, "module": module, "cwd": str(cwd), "environment": dict(environment)}
         process.stdin.write(json.dumps({**asked, "files": [out.name, err.name]}) + "\n")
         process.stdin.flush()
         code = int(process.stdout.readline())

@@ -62,7 +62,7 @@ def kv_lockstep(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]
     def run(cwd: Path, *args: str, elsewhere: bool = False) -> Done:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
         if not elsewhere:
-            return warm.kv_lockstep(*args, cwd=cwd, environment=environment, modules=SLOW)
+            return warm.kv_lockstep(*args, cwd=cwd, environment=environment, imported=SLOW)
         command = [sys.executable, "-c", ELSEWHERE, *args]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 

@@ -581,7 +581,11 @@ def test_every_program_of_up_to_5_operations_on_3_keys_answers_as_the_bounded_ma
     k, v = source[0]._k_cache, source[0]._v_cache
     k._size = v._size = 1
     # A program of length 5 contains those of length 1 to 4 as its beginnings, and every answer on the way is checked.
+    # Keys are used in order: all other programs are these with keys of other names.
     for program in itertools.product(vocabulary, repeat=5):
+        used = list(dict.fromkeys(key for name, key in program if name != "clear"))
+        if used != list(range(len(used))):
+            continue
         pool, right = KVCachePool(capacity, enable_stats=False), BoundedFifo(capacity)
         for number, (name, key) in enumerate(program, start=1):
             if name == "set":

@@ -22,7 +22,8 @@ BAD = ("Raises", "Exits", "Garbage", "Draws", "Switches", "EditsInput")
 
 
 def config(**world_model: Any) -> Any:
-    return load_config(ROOT / "configs" / "smoke.toml", total_env_steps=40, world_model_cfg=world_model)
+    short = {"total_env_steps": 24, "collect_steps": 6, "learning_starts": 10}
+    return load_config(ROOT / "configs" / "smoke.toml", world_model_cfg=world_model, **short)
 
 
 def fingerprint(result: TrainResult) -> tuple[Any, ...]:

@@ -12,15 +12,15 @@ from validator import Lockstep, ValidationConfig, Verdict
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def recorded(name: str, out: Path) -> tuple[Verdict, Run]:
-    config = load_config(CONFIGS / f"{name}.toml", total_env_steps=150)
+def recorded(name: str, total_env_steps: int, out: Path) -> tuple[Verdict, Run]:
+    config = load_config(CONFIGS / f"{name}.toml", total_env_steps=total_env_steps)
     with Lockstep(out, ValidationConfig()) as lockstep:
         train(config, validation=lockstep)
     return lockstep.verdict.verdict, read_run(lockstep.run_dir)
 
 
 def test_small_pools_fail_with_every_quirk_named_and_nobody_but_the_control_at_fault(tmp_path: Path) -> None:
-    verdict, run = recorded("small_pools", tmp_path)
+    verdict, run = recorded("small_pools", 90, tmp_path)
 
     assert verdict is Verdict.FAIL
     assert set(run.totals.divergences_by(2)) == {"control"}
@@ -33,7 +33,7 @@ def test_small_pools_fail_with_every_quirk_named_and_nobody_but_the_control_at_f
 
 
 def test_ample_pools_pass_although_keys_repeat(tmp_path: Path) -> None:
-    verdict, run = recorded("ample_pools", tmp_path)
+    verdict, run = recorded("ample_pools", 150, tmp_path)
 
     assert verdict is Verdict.PASS
     assert run.totals.coverage["overwrites"] > 400

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +25,8 @@ from shadow.manager import KVCacheManager
 from tests.guards import guards
 from tests.shadow.entries import make_entry
 from tests.validator.gate.trainings import training, trainings_of
+from tests.warm import module
+from validator.ab import series
 from validator.ab.alone import AloneSession, Counted
 from validator.ab.meter import Meter, peak_resident_bytes
 from validator.ab.one import _embedded
@@ -307,10 +312,29 @@ def test_what_can_t_be_run_is_refused_before_anything_trains(
     assert not (tmp_path / "runs").exists()
 
 
+class Forked:
+    """A process as ``Popen`` starts it, which has imported torch already and has ended once it is there."""
+
+    def __init__(self, command: list[str], stdout: int, stderr: Any) -> None:
+        program, option, name, specification = command
+        assert (program, option) == (sys.executable, "-m")
+        done = module(name, specification, cwd=ROOT)
+        stderr.write(done.stderr.encode())
+        self.stdout = io.StringIO(done.stdout)
+        self.returncode = done.returncode
+
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
 @pytest.mark.slow
 def test_a_real_series_trains_each_seed_with_both_caches_and_is_judged(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(series, "subprocess", SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE))
     policy = tmp_path / "loose.toml"
     policy.write_text("[training]\nseeds = 2\ntime = inf\nmemory = inf\nreturns = inf\n", encoding="utf-8")
     out = tmp_path / "runs"
@@ -339,20 +363,26 @@ def test_a_real_series_trains_each_seed_with_both_caches_and_is_judged(
 
 
 @guards("validator/ab/series.py", "process.returncode and not", "False and not")
-def test_a_training_that_fails_leaves_its_last_words(tmp_path: Path) -> None:
-    specification = {"host": "unizero", "config": {"env_nm": 3}}
+def test_a_training_that_fails_leaves_its_last_words_and_the_next_one_is_run(tmp_path: Path) -> None:
+    config = load_config(tiny(tmp_path), total_env_steps=20, world_model_cfg={"cache_validation_mode": False})
+    specifications = {
+        "control": {"host": "unizero", "config": {"env_nm": 3}},
+        "candidate": {"host": "unizero", "config": asdict(config)},
+    }
 
-    steps = list(run_series([4], lambda seed, side: specification, tmp_path, lambda *_: None, lambda _: None))
+    steps = list(run_series([4], lambda _, side: specifications[side], tmp_path, lambda *_: None, lambda _: None))
 
+    failed, trained = (step.training for step in steps)
     assert [(step.training.seed, step.training.side, step.difference) for step in steps] == [
         (4, "control", None),
         (4, "candidate", None),
     ]
-    for step in steps:
-        assert step.training.error.startswith("exit code 1: ")
-        assert "SettingsError: ab: unknown setting 'env_nm'; did you mean 'env_num'?" in step.training.error
-        assert step.training.error.endswith(f"; see seed-4-{step.training.side}.log")
-        assert "Traceback" in (tmp_path / f"seed-4-{step.training.side}.log").read_text(encoding="utf-8")
+    assert failed.error.startswith("exit code 1: ")
+    assert "SettingsError: ab: unknown setting 'env_nm'; did you mean 'env_num'?" in failed.error
+    assert failed.error.endswith("; see seed-4-control.log")
+    assert "Traceback" in (tmp_path / "seed-4-control.log").read_text(encoding="utf-8")
+    assert (trained.error, trained.env_steps) == ("", 20)
+    assert trained.hits > 0
 
 
 def test_an_interrupted_series_is_kept_and_decides_nothing(

@@ -45,8 +45,11 @@ def stored(key: int, number: int, op_index: int | None = None, previous: tuple[V
 
 
 def programs(length: int) -> Iterator[tuple[str, ...]]:
-    """Every program of so many steps; what a shorter one does, a longer one begins with."""
-    return itertools.product(PROGRAM_STEPS, repeat=length)
+    """Every program of so many steps, but for what keys are called; what a shorter one does, a longer begins with."""
+    for program in itertools.product(PROGRAM_STEPS, repeat=length):
+        named = "".join(dict.fromkeys(step[-1] for step in program if step != "clear"))
+        if KEYS.startswith(named):  # by first use, A B C: the others are these under other names
+            yield program
 
 
 def number_of(found: Any) -> int | None:

@@ -74,10 +74,10 @@ def test_each_fault_is_noticed_and_charged_to_nobody_innocent_wherever_it_is_pla
     for where, primary in _places(True, fault):
         with surroundings_kept():
             run = _plant(fault, where, primary)
-            stream = steps(0, 900, _terrain(fault, where))
-            while not run.divergences and (part := list(islice(stream, 20))):
+            stream = steps(0, 450, _terrain(fault, where))
+            while not run.divergences and (part := list(islice(stream, 10))):
                 run.play(part)
-            run.play(islice(stream, 40))  # what follows must not be charged to the innocent
+            run.play(islice(stream, 20))  # what follows must not be charged to the innocent
             run.finish()
         planted = _judged(fault, where, primary, run)
         assert run.failures == []

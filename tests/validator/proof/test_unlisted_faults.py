@@ -53,9 +53,9 @@ def test_it_is_noticed_named_and_charged_to_the_candidate(name: str, primary: st
     run = trial(sound, case.make(), primary)
     terrain = Terrain(ENVS, declared().capacities, one_layout=True, batches=(2,)) if case.legacy else case.terrain
     stream = steps(1, 1_000, terrain)
-    while not run.divergences and (part := list(islice(stream, 30))):
+    while not run.divergences and (part := list(islice(stream, 10))):
         run.play(part)
-    run.play(islice(stream, 60))  # what follows must not be charged to the innocent
+    run.play(islice(stream, 30))  # what follows must not be charged to the innocent
     run.finish()
 
     found = charged(run)

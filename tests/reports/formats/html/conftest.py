@@ -11,7 +11,8 @@ from tests.reports.formats.html.chrome import PROGRAM, Chrome
 from tests.validator.sessions import SMOKE, killed_training
 from validator import cli
 
-UNTESTED = ("--set", "world_model_cfg.cache_validation.selftest=false")  # its seconds prove nothing for these
+SHORT = {"total_env_steps": 16, "collect_steps": 4, "learning_starts": 8}
+UNTESTED = "world_model_cfg.cache_validation.selftest=false"  # its seconds prove nothing for these
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +20,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One run directory each that passes, fails by a planted fault, is inconclusive, and was killed."""
     out = tmp_path_factory.mktemp("runs")
     candidate = "tests.reports.formats.html.planted:last_token_lost"
+    short = [word for name, number in SHORT.items() for word in ("--set", f"{name}={number}")] + ["--set", UNTESTED]
     finished = {
         "passing": (0, []),
-        "failing": (1, ["--candidate", candidate, "--set", "total_env_steps=30", *UNTESTED]),
-        "inconclusive": (5, ["--set", "total_env_steps=30", *UNTESTED]),
+        "failing": (1, ["--candidate", candidate, *short]),
+        "inconclusive": (5, short),
     }
     for name, (code, arguments) in finished.items():
         assert cli.main([*SMOKE, "--no-shrink", "--out", str(out / name), *arguments]) == code

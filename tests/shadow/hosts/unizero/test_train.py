@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[4]
 
 
 def smoke(**overrides: Any) -> TrainConfig:
-    """Return an unvalidated run of a second or two with pools that hold all a search needs."""
+    """Return an unvalidated run of a second or less with pools that hold all a search needs."""
     switches = {"cache_validation_mode": False, **overrides.pop("world_model_cfg", {})}
-    return load_config(ROOT / "configs" / "smoke.toml", world_model_cfg=switches, **overrides)
+    steps = {"total_env_steps": 60, **overrides}
+    return load_config(ROOT / "configs" / "smoke.toml", world_model_cfg=switches, **steps)
 
 
 def fingerprint(result: TrainResult) -> tuple[Any, ...]:
@@ -90,7 +91,7 @@ def test_a_listener_changes_nothing_and_hears_everything(plain: TrainResult) -> 
     listener = Listener()
     watched = train(smoke(world_model_cfg={"cache_validation_mode": True}), validation=listener)
     assert fingerprint(watched) == fingerprint(plain)
-    assert listener.heard["weights_updated"] == len(watched.losses) == 4
+    assert listener.heard["weights_updated"] == len(watched.losses) == 2
     assert listener.heard["episode_ended"] == len(watched.episode_returns)
     assert listener.ended == {0, 1}
     assert listener.heard["search_started"] == len(listener.progressed)
@@ -158,7 +159,7 @@ def test_without_validation_neither_validator_nor_reports_are_loaded() -> None:
         "import sys\n"
         "from shadow.hosts.unizero import load_config, train\n"
         "off = {'cache_validation_mode': False}\n"
-        "train(load_config('configs/smoke.toml', total_env_steps=40, world_model_cfg=off))\n"
+        "train(load_config('configs/smoke.toml', total_env_steps=24, world_model_cfg=off))\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('validator', 'reports', 'pandas', 'rich')])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -181,7 +182,7 @@ def test_coarse_keys_in_small_pools_set_old_and_new_cache_apart() -> None:
     path = ROOT / "configs" / "small_pools.toml"
     off = {"cache_validation_mode": False}
     old, new = (
-        train(load_config(path, total_env_steps=100, world_model_cfg={**off, "use_new_cache_manager": use_new}))
+        train(load_config(path, total_env_steps=60, world_model_cfg={**off, "use_new_cache_manager": use_new}))
         for use_new in (False, True)
     )
     assert new.cache_stats["recur_pool"]["hits"] > old.cache_stats["recur_pool"]["hits"] + 20
