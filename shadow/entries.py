@@ -13,7 +13,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +70,6 @@ def register_entry(kind: type, *, leaves: Callable[[Any], Any], rebuild: Callabl
         if not callable(given):
             raise TypeError(f"{name} must be a function, got {given!r:.80}")
     _registered[kind] = _Registration(leaves, rebuild)
-    registration.cache_clear()
 
 
 def leaves(entry: Any) -> list[Leaf]:
@@ -170,7 +169,7 @@ def _is_value(node: Any) -> bool:
 
 def _parts(node: Any, path: str) -> tuple[Parts, Callable[[list[Any]], Any]]:
     """Return the parts of a container by name, and what makes the same container of others."""
-    kind: Any = type(node)
+    kind = type(node)
     registered = registration(kind)
     if registered is not None:
         return [("", registered.leaves(node))], lambda made: registered.rebuild(made[0])
@@ -191,9 +190,10 @@ def _parts(node: Any, path: str) -> tuple[Parts, Callable[[list[Any]], Any]]:
     )
 
 
-@lru_cache(1024)
 def registration(kind: type) -> _Registration | None:
     """Return what ``register_entry`` was told of a class, or of one that it is a subclass of."""
+    if not _registered:
+        return None
     return next((_registered[base] for base in kind.__mro__ if base in _registered), None)
 
 

@@ -38,7 +38,7 @@ def anywhere(entry: Any) -> Region | None:
     try:
         entry = readable(entry)
         layers = getattr(entry, "_keys_values", None)
-        if layers is None:  # a nest, and not asked about an exception
+        if layers is None:  # mostly a nest; to tell where an exception came from would take longer than all else
             return None
         found = known(id(entry))
         if found is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,10 +18,8 @@ from tests.shadow.nests import PATHS, Layer, Opaque, Pair, Quantised, Untyped, a
 
 
 @pytest.fixture
-def _unregistered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entries, "_registered", {})
-    yield
-    entries.registration.cache_clear()
 
 
 def test_every_leaf_of_a_nest_is_named_by_its_path() -> None:

@@ -41,7 +41,7 @@ class Added(NamedTuple):
         python_calls: Functions of Python that are called.
         c_calls: Functions and methods of C that are called from Python, torch's included.
         objects: How often Python's allocator is asked for memory of an object; what it takes from its lists of freed
-            objects is not counted. Not a number where the counter was not compiled.
+            objects is not counted. None where the counter was not compiled.
         kernels: Operations of torch that compute or copy; each is one or more kernels on a device.
         time: Processor time, watched and bare in turn, round by round.
     """
@@ -50,7 +50,7 @@ class Added(NamedTuple):
     operation: str
     python_calls: float
     c_calls: float
-    objects: float
+    objects: float | None
     kernels: float
     time: Spread
 
@@ -105,7 +105,7 @@ def _row(name: str, called: str, operations: int, rounds: int, *work: Callable[[
     calls, c_calls, objects, kernels = ((a - b) / operations for a, b in zip(watched, bare, strict=True))
     times = interleaved({each: partial(each, _TIMED) for each in work}, rounds)
     spread = Spread.of([a - b for a, b in zip(*times.values(), strict=True)])
-    return Added(name, called, calls, c_calls, objects, kernels, spread)
+    return Added(name, called, calls, c_calls, None if math.isnan(objects) else objects, kernels, spread)
 
 
 def _appending(held: int, most: int) -> list[Callable[[int], int]]:

@@ -93,7 +93,10 @@ def _count(path: str | None) -> int:
     page.heading("Added to an operation", "on average, beyond what both caches do; us: median (quartiles)")
     page.table(
         ["entries", "operation", "Python calls", "C calls", "objects", "kernels", "us"],
-        [[*row[:2], *(f"{count:.1f}" for count in row[2:6]), _spread(row.time._asdict())] for row in found],
+        [
+            [*row[:2], *("-" if count is None else f"{count:.1f}" for count in row[2:6]), _spread(row.time._asdict())]
+            for row in found
+        ],
     )
     return 0
 

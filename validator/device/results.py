@@ -144,9 +144,9 @@ class Hashes(Result):
         found = super()._of()
         return found if self.structure.empty else tuple(map(fingerprint.unlike_empty, found))
 
-    def __eq__(self, other: object) -> bool:
-        if type(other) in _HASHES and other.structure.empty is self.structure.empty:  # type: ignore[attr-defined]  # type asked
-            return self is other or self.read() == other.read()  # type: ignore[attr-defined]  # asked above
+    def __eq__(self, other: Any) -> bool:
+        if type(other) in _HASHES and other.structure.empty is self.structure.empty:
+            return self is other or bool(self.read() == other.read())
         return super().__eq__(other)
 
     __hash__ = Result.__hash__

@@ -12,7 +12,8 @@ import torch
 
 from reports.record.histogram import bucket
 from shadow.entry import leaves
-from validator.bench.added import added
+from validator.bench import added as bench_added
+from validator.bench.added import _row, added
 from validator.bench.caches import SIZES, bench_comparison, entry
 from validator.bench.clock import Spread, interleaved, ratio
 from validator.bench.device import bench_device
@@ -69,9 +70,21 @@ def test_what_is_added_to_an_operation_is_counted_and_stays_what_it_is() -> None
         python_calls, c_calls, objects, kernels = most[row.entries.rpartition(", ")[2], row.operation]
         assert 10 < row.python_calls <= python_calls, row
         assert 10 < row.c_calls <= c_calls, row
-        assert math.isnan(row.objects) or 10 < row.objects <= objects, row
+        assert row.objects is None or 10 < row.objects <= objects, row
         assert 0 <= row.kernels <= kernels, row
         assert "host" in row.entries or row.kernels >= 0.5, row
+
+
+def test_objects_are_not_told_where_their_counter_was_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(times: int) -> int:
+        return len([object() for _ in range(times)])
+
+    counted = _row("here", "set", 64, 2, work, lambda times: times)
+    monkeypatch.setattr(bench_added, "allocations", lambda work: math.nan)
+    not_counted = _row("here", "set", 64, 2, work, lambda times: times)
+
+    assert counted.objects is None or counted.objects > 0.9
+    assert not_counted.objects is None
 
 
 def test_growth_looks_at_every_power_of_ten() -> None:
